@@ -1,0 +1,312 @@
+//! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
+//!
+//! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
+//! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
+//! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, header};
+
+use crate::policy::Mode;
+use crate::policy::limit::{MemberPolicy, Now, Permit};
+use crate::policy::route::{Kind, NoRoute, Route, Routes};
+use crate::policy::validate::{self, Known, Unsound, Widget};
+use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
+use crate::request::form::Form;
+use crate::request::front_door::{Malformed, Target as RequestTarget};
+use crate::response::rejection::Rejection;
+use crate::upstream::headers::{self, CookieRule, Origin, Peer, Rewrite, TrustedProxies};
+use crate::upstream::pool::{Target, Upstream};
+
+/// Everything a decision depends on, besides the request and the time.
+#[derive(Default)]
+pub struct Env {
+    /// Paths to routes.
+    pub routes: Routes,
+    /// How widget routes read.
+    pub widget: WidgetRules,
+    /// `[limits.member]`; none where the configuration has none.
+    pub member_limit: Option<MemberPolicy>,
+    /// By name; the configuration has made sure that every route's is there.
+    pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+    /// Whose forwarding headers are believed.
+    pub trusted: TrustedProxies,
+}
+
+/// `[widget]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WidgetRules {
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+    /// For the whole body.
+    pub body_timeout: Duration,
+    /// All bodies held at once, in bytes.
+    pub held_bodies: usize,
+    /// Parameters in the query, and in the body.
+    pub max_params: usize,
+    /// How strictly `member_id` is read.
+    pub member_id: MemberIdShape,
+    /// What happens to cookies named like a field.
+    pub cookies: CookieRule,
+}
+
+impl Default for WidgetRules {
+    fn default() -> WidgetRules {
+        WidgetRules {
+            body_limit: 256 * 1024,
+            body_timeout: Duration::from_secs(10),
+            held_bodies: 256 * 1024 * 1024,
+            max_params: 1000,
+            member_id: MemberIdShape::Hex32,
+            cookies: CookieRule::Strip,
+        }
+    }
+}
+
+/// The head of a request as the engine parsed it, after the front door.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// As sent.
+    pub method: &'a Method,
+    /// The target as it came, never the engine's repaired URI.
+    pub raw_target: &'a [u8],
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The other end of the connection.
+    pub peer: Peer,
+}
+
+/// What the head alone decides.
+pub struct Opened<'e> {
+    /// The index of the route, for its metrics.
+    pub route_index: usize,
+    /// Where the request belongs.
+    pub route: &'e Route,
+    /// What happens to the body.
+    pub body: BodyPlan,
+}
+
+/// What happens to the body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyPlan {
+    /// Nobody here reads it.
+    Stream,
+    /// Held whole before anything else happens.
+    Hold {
+        /// In bytes.
+        limit: usize,
+        /// For all of it.
+        within: Duration,
+    },
+}
+
+/// A request that goes on to its upstream.
+#[derive(Debug)]
+pub struct Forward {
+    /// What the upstream's copy of the head loses and gains.
+    pub rewrite: Rewrite,
+    /// The servers to try.
+    pub target: Target,
+}
+
+/// What became of a request whose body is there.
+pub struct Decision {
+    /// Where it goes, or why it does not.
+    pub verdict: Result<Forward, Rejection>,
+    /// What was found on the way.
+    pub findings: Findings,
+}
+
+/// What is told of a request, whatever its verdict.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Findings {
+    /// What observe mode let through, each as it would have been refused.
+    pub would_reject: Vec<Rejection>,
+    /// Every fault of a field; shadowing cookies too, even where they are only removed.
+    pub faults: Vec<FieldFault>,
+    /// What the limiter said, if it was asked.
+    pub limiter: Option<LimiterSaid>,
+    /// Only once validated.
+    pub member_id: Option<MemberId>,
+    /// Only once validated; normalized.
+    pub domain: Option<Domain>,
+    /// Only once validated.
+    pub placement: Option<Placement>,
+}
+
+/// The limiter's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LimiterSaid {
+    /// Within the quota.
+    Allowed,
+    /// Over it; refused or observed.
+    Limited(Mode),
+}
+
+/// Judges a request by its head. Nothing of the body has been read.
+pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
+    let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
+    if let Some(merged) = target.merged_slashes() {
+        if !env.routes.same(&target.path, &merged) {
+            return Err((None, Malformed::Slashes.into()));
+        }
+    }
+    let (route_index, route) = env.routes.find(&target.path, head.method).map_err(|none| match none {
+        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+    })?;
+    let body = match route.kind {
+        Kind::Pass => BodyPlan::Stream,
+        Kind::Widget(_) => hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?,
+    };
+    Ok(Opened { route_index, route, body })
+}
+
+/// A widget's media type, and a length that is announced.
+fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    if !is_plain_form(headers) {
+        return Err(Rejection::UnsupportedMediaType);
+    }
+    match announced_length(headers) {
+        Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
+        Some(_) | None => Ok(BodyPlan::Hold { limit: rules.body_limit, within: rules.body_timeout }),
+    }
+}
+
+/// The front door has made sure that there is at most one and that it is a number.
+pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Exactly one Content-Type that PHP, and everyone else, reads as a urlencoded form.
+fn is_plain_form(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return false;
+    }
+    let mut parts = only.as_bytes().split(|&b| b == b';').map(<[u8]>::trim_ascii);
+    let is_form = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"));
+    let charset = parts.next();
+    is_form
+        && parts.next().is_none()
+        && charset.is_none_or(|parameter| {
+            parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
+        })
+}
+
+/// Decides a request whose body is there (or is nobody's business here).
+pub fn decide(opened: &Opened<'_>, head: &Head<'_>, origin: &Origin, body: &[u8], now: Now, env: &Env) -> Decision {
+    let every = headers::on_every_route(head.peer, origin, head.headers);
+    let mut findings = Findings::default();
+    let judged = match opened.route.kind {
+        Kind::Pass => Ok(every),
+        Kind::Widget(mode) => findings.judge(mode, head, body, now, env).map(|read| read.rewrite(every, head, body, env)),
+    };
+    let verdict = judged.and_then(|rewrite| {
+        let upstream = env.upstreams.get(&opened.route.upstream).ok_or(Rejection::InternalError)?;
+        Ok(Forward { rewrite, target: Target::take(upstream) })
+    });
+    Decision { verdict, findings }
+}
+
+impl Findings {
+    /// Form, `Widget`, `Permit`. The steps know nothing of modes: what they find is refused or observed
+    /// here.
+    fn judge(&mut self, mode: Mode, head: &Head<'_>, body: &[u8], now: Now, env: &Env) -> Result<Read, Rejection> {
+        let query = RequestTarget::parse(head.raw_target).map(|target| target.query).unwrap_or_default();
+        let form = match Form::parse(query, body, env.widget.max_params) {
+            Ok(form) => form,
+            Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
+        };
+        let read = validate::validate(&form, env.widget.member_id);
+        self.tell(&read, env.widget.cookies, head.headers);
+        let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
+        let widget = match read {
+            Ok(widget) if !refused_cookies => widget,
+            Ok(widget) => {
+                self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
+                return Ok(Read::Sound(widget));
+            }
+            Err(unsound) => {
+                let mut faults = unsound.faults.clone();
+                if refused_cookies {
+                    faults.clone_from(&self.faults);
+                }
+                self.observe_or(mode, Rejection::of_fields(faults))?;
+                return Ok(Read::Unsound(unsound));
+            }
+        };
+        let _permit = self.permit(mode, &widget, now, env)?;
+        Ok(Read::Sound(widget))
+    }
+
+    /// Asks the limiter, where there is one.
+    fn permit(&mut self, mode: Mode, widget: &Widget, now: Now, env: &Env) -> Result<Option<Permit>, Rejection> {
+        let Some(policy) = &env.member_limit else { return Ok(None) };
+        let mode = if mode == Mode::Enforce { policy.mode } else { mode };
+        match policy.admit(widget, now) {
+            Ok(permit) => {
+                self.limiter = Some(LimiterSaid::Allowed);
+                Ok(Some(permit))
+            }
+            Err(limited) => {
+                self.limiter = Some(LimiterSaid::Limited(mode));
+                self.observe_or(mode, Rejection::RateLimited(limited)).map(|()| None)
+            }
+        }
+    }
+
+    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<(), Rejection> {
+        match mode {
+            Mode::Enforce => Err(rejection),
+            Mode::Observe => {
+                self.would_reject.push(rejection);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self, read: &Result<Widget, Box<Unsound>>, cookies: CookieRule, headers: &HeaderMap) {
+        let known = match read {
+            Ok(widget) => widget.known(),
+            Err(unsound) => {
+                self.faults.clone_from(&unsound.faults);
+                unsound.known()
+            }
+        };
+        self.member_id = known.member_id.cloned();
+        self.domain = known.domain.cloned();
+        self.placement = known.placement.cloned();
+        if cookies != CookieRule::Keep && headers.contains_key(header::COOKIE) {
+            let shadowed = headers::shadowed_by_cookies(headers).into_iter();
+            self.faults.extend(shadowed.map(|field| FieldFault { field, code: FaultCode::Cookie }));
+        }
+    }
+}
+
+fn is_cookie(fault: &FieldFault) -> bool {
+    fault.code == FaultCode::Cookie
+}
+
+/// A widget route's form, as far as it could be read; in enforce mode always sound.
+enum Read {
+    Sound(Widget),
+    Unsound(Box<Unsound>),
+    Unread,
+}
+
+impl Read {
+    fn rewrite(&self, mut rewrite: Rewrite, head: &Head<'_>, body: &[u8], env: &Env) -> Rewrite {
+        let known = match self {
+            Read::Sound(widget) => widget.known(),
+            Read::Unsound(unsound) => unsound.known(),
+            Read::Unread => Known::default(),
+        };
+        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, head.headers);
+        rewrite
+    }
+}

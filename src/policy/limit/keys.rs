@@ -1,0 +1,213 @@
+//! The table of keys: bounded, sharded, behind governor's `StateStore`. GCRA stays governor's.
+//!
+//! A key that is in the table is only ever dropped when its state equals that of a key never seen, so
+//! no flood of new keys can free a member that is over its limit. When the table is full, keys not in
+//! it share one overflow state per limiter.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use governor::clock::{Clock, Reference};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::ToldClock;
+use crate::request::field::MemberId;
+
+const SHARDS: usize = 64;
+
+/// What the keys of all limiters share: the bound and what is told of it.
+#[derive(Debug)]
+pub struct KeyTable {
+    max_keys: AtomicUsize,
+    keys: AtomicUsize,
+    evicted: AtomicU64,
+    overflowed: AtomicU64,
+}
+
+impl KeyTable {
+    /// A bound of `max_keys` over all limiters.
+    pub fn new(max_keys: usize) -> KeyTable {
+        KeyTable {
+            max_keys: AtomicUsize::new(max_keys),
+            keys: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the bound; keys above a lower one stay until they are swept.
+    pub fn set_max_keys(&self, max_keys: usize) {
+        self.max_keys.store(max_keys, Ordering::Relaxed);
+    }
+
+    /// The bound.
+    pub fn max_keys(&self) -> usize {
+        self.max_keys.load(Ordering::Relaxed)
+    }
+
+    /// Keys with state.
+    pub fn len(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Whether no key has state.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keys dropped because their state had run out, ever.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Requests of keys that found no room and were judged by the shared state, ever.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place if there is one.
+    fn claim(&self) -> bool {
+        let max = self.max_keys();
+        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| (keys < max).then_some(keys + 1)).is_ok()
+    }
+
+    fn release(&self, keys: usize) {
+        self.keys.fetch_sub(keys, Ordering::Relaxed);
+    }
+}
+
+/// The state of one limiter's keys: the theoretical arrival time of each, since the limiter's birth.
+#[derive(Clone)]
+pub struct Keys(Arc<Inner>);
+
+struct Inner {
+    table: Arc<KeyTable>,
+    clock: ToldClock,
+    born: Nanos,
+    hasher: hashbrown::DefaultHashBuilder,
+    shards: [Mutex<Shard>; SHARDS],
+    overflow: Mutex<Option<Nanos>>,
+}
+
+#[derive(Default)]
+struct Shard {
+    arrivals: HashMap<MemberId, Nanos>,
+    /// When a full table last made this shard look for keys that have run out.
+    searched: Option<Nanos>,
+}
+
+/// A full table searches a shard for room at most this often, so that a flood of
+/// new keys costs a look-up each and not a scan each.
+const SEARCH_INTERVAL: Nanos = Nanos::new(100_000_000);
+
+impl Keys {
+    pub(super) fn new(table: Arc<KeyTable>, clock: ToldClock) -> Keys {
+        Keys(Arc::new(Inner {
+            table,
+            born: clock.now(),
+            clock,
+            hasher: hashbrown::DefaultHashBuilder::default(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            overflow: Mutex::new(None),
+        }))
+    }
+
+    fn shard(&self, key: &MemberId) -> &Mutex<Shard> {
+        // The high bits: hashbrown picks the bucket by the low ones and the tag by the top seven.
+        let at = (self.0.hasher.hash_one(key) >> 48) as usize % SHARDS;
+        let [first, ..] = &self.0.shards;
+        self.0.shards.get(at).unwrap_or(first)
+    }
+
+    /// Judges by the state that all keys without a place share.
+    fn overflow<T, E>(&self, decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
+        self.0.table.overflowed.fetch_add(1, Ordering::Relaxed);
+        let mut shared = self.0.overflow.lock();
+        let (granted, next) = decide(*shared)?;
+        *shared = Some(next);
+        Ok(granted)
+    }
+
+    pub(super) fn peek(&self, key: &MemberId) -> Option<Nanos> {
+        self.shard(key).lock().arrivals.get(key).copied()
+    }
+
+    pub(super) fn remove(&self, key: &MemberId) -> bool {
+        let removed = self.shard(key).lock().arrivals.remove(key).is_some();
+        self.0.table.release(usize::from(removed));
+        removed
+    }
+
+    /// Drops what has run out, shard by shard, so that no look-up waits long.
+    pub(super) fn sweep(&self) -> usize {
+        let now = self.0.now();
+        self.0.shards.iter().map(|shard| self.sweep_shard(&mut shard.lock(), now)).sum()
+    }
+
+    fn sweep_shard(&self, shard: &mut Shard, now: Nanos) -> usize {
+        let before = shard.arrivals.len();
+        shard.arrivals.retain(|_, arrival| *arrival > now);
+        let dropped = before - shard.arrivals.len();
+        // A shard that a flood made large gives its memory back.
+        if shard.arrivals.capacity() > 1024 && shard.arrivals.len() < shard.arrivals.capacity() / 8 {
+            shard.arrivals.shrink_to(shard.arrivals.len() * 2);
+        }
+        self.0.table.release(dropped);
+        self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
+        dropped
+    }
+}
+
+impl Inner {
+    /// The clock, as governor counts: since the limiter's birth.
+    fn now(&self) -> Nanos {
+        self.clock.now().duration_since(self.born)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.table.release(self.shards.iter_mut().map(|shard| shard.get_mut().arrivals.len()).sum());
+    }
+}
+
+impl StateStore for Keys {
+    type Key = MemberId;
+
+    fn measure_and_replace<T, F, E>(&self, key: &MemberId, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut shard = self.shard(key).lock();
+        if let Some(arrival) = shard.arrivals.get_mut(key) {
+            let (granted, next) = decide(Some(*arrival))?;
+            *arrival = next;
+            return Ok(granted);
+        }
+        if !self.0.table.claim() {
+            let now = self.0.now();
+            if shard.searched.is_some_and(|at| now < at + SEARCH_INTERVAL) {
+                return self.overflow(decide);
+            }
+            shard.searched = Some(now);
+            self.sweep_shard(&mut shard, now);
+            if !self.0.table.claim() {
+                return self.overflow(decide);
+            }
+        }
+        match decide(None) {
+            Ok((granted, next)) => {
+                shard.arrivals.insert(key.clone(), next);
+                Ok(granted)
+            }
+            Err(refused) => {
+                self.0.table.release(1);
+                Err(refused)
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! `Widget` becomes `Permit`: GCRA by governor, one key per `member_id`.
+
+pub mod keys;
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+
+use crate::policy::Mode;
+use crate::policy::validate::Widget;
+use crate::request::field::MemberId;
+use keys::{KeyTable, Keys};
+
+/// How long a rate's unit is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Period {
+    /// `/s`
+    Second,
+    /// `/m`
+    Minute,
+    /// `/h`
+    Hour,
+}
+
+impl Period {
+    /// In seconds.
+    pub const fn seconds(self) -> u32 {
+        match self {
+            Period::Second => 1,
+            Period::Minute => 60,
+            Period::Hour => 3600,
+        }
+    }
+}
+
+/// So many requests per period on average, so many at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Quota {
+    /// Requests per period.
+    pub rate: NonZeroU32,
+    /// The period.
+    pub period: Period,
+    /// Requests that may come at once after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Quota {
+    /// The largest rate and burst. Above it GCRA's 64-bit nanoseconds could overflow.
+    pub const MAX: u32 = 1_000_000;
+
+    fn gcra(self) -> governor::Quota {
+        let rate = match self.period {
+            Period::Second => governor::Quota::per_second(self.rate),
+            Period::Minute => governor::Quota::per_minute(self.rate),
+            Period::Hour => governor::Quota::per_hour(self.rate),
+        };
+        rate.allow_burst(self.burst)
+    }
+}
+
+/// Time since the process started. The adapter reads the clock; everything behind it is told.
+pub type Now = Duration;
+
+/// The limiter's clock shows the latest `now` it was told. Requests on other threads may be told of a
+/// moment microseconds earlier or later; the clock only moves forward.
+#[derive(Clone, Default, Debug)]
+struct ToldClock(Arc<AtomicU64>);
+
+impl ToldClock {
+    fn tell(&self, now: Now) {
+        self.0.fetch_max(nanos(now).as_u64(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ToldClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn nanos(now: Now) -> Nanos {
+    Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+type Gcra = governor::RateLimiter<MemberId, Keys, ToldClock, NoOpMiddleware<Nanos>>;
+
+/// One quota and the state of every key under it. Its times are relative to its birth, so the state
+/// can not move to another limiter: a reload keeps the object while the quota stays.
+pub struct Limiter {
+    quota: Quota,
+    clock: ToldClock,
+    born: Now,
+    keys: Keys,
+    gcra: Gcra,
+}
+
+impl Limiter {
+    /// A limiter without state, born at `now`, whose keys count against the shared table.
+    pub fn new(quota: Quota, table: Arc<KeyTable>, now: Now) -> Limiter {
+        let clock = ToldClock::default();
+        clock.tell(now);
+        let keys = Keys::new(table, clock.clone());
+        let gcra = Gcra::new(quota.gcra(), keys.clone(), clock.clone());
+        Limiter { quota, clock, born: now, keys, gcra }
+    }
+
+    /// The quota that is enforced.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    fn check(&self, member: &MemberId, now: Now) -> Result<(), Limited> {
+        self.clock.tell(now);
+        self.gcra.check_key(member).map_err(|until| {
+            let wait = until.wait_time_from(self.clock.now());
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Limited { quota: self.quota, retry_after: seconds.max(1) }
+        })
+    }
+
+    /// Forgets the keys whose state equals that of a key never seen. Returns how many.
+    pub fn sweep(&self, now: Now) -> usize {
+        self.clock.tell(now);
+        self.keys.sweep()
+    }
+
+    /// Requests that the key could make now, and the time until its burst is whole again.
+    pub fn peek(&self, member: &MemberId, now: Now) -> Option<KeyState> {
+        let tat = Duration::from(self.keys.peek(member)?);
+        let full_in = tat.saturating_sub(now.saturating_sub(self.born));
+        let each = Duration::from_secs(u64::from(self.quota.period.seconds())) / self.quota.rate.get();
+        let used = full_in.as_nanos().div_ceil(each.as_nanos().max(1));
+        let remaining = u128::from(self.quota.burst.get()).saturating_sub(used);
+        Some(KeyState { remaining: u32::try_from(remaining).unwrap_or(u32::MAX), full_in })
+    }
+
+    /// Gives the key its whole burst again. `false` if it had no state.
+    pub fn reset(&self, member: &MemberId) -> bool {
+        self.keys.remove(member)
+    }
+}
+
+/// The state of one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyState {
+    /// Requests that would be permitted at once.
+    pub remaining: u32,
+    /// Until the whole burst is back.
+    pub full_in: Duration,
+}
+
+/// Proof that the limiter granted this request. [`MemberPolicy::admit`] is its only maker.
+#[derive(Debug)]
+pub struct Permit(());
+
+/// The limiter said no.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limited {
+    /// The quota that is used up.
+    pub quota: Quota,
+    /// Whole seconds until the next request conforms, rounded up, at least 1.
+    pub retry_after: u64,
+}
+
+/// The limit per `member_id` with its exceptions.
+pub struct MemberPolicy {
+    /// What a used-up quota leads to.
+    pub mode: Mode,
+    limiter: Arc<Limiter>,
+    overrides: HashMap<MemberId, Arc<Limiter>>,
+    by_quota: HashMap<Quota, Arc<Limiter>>,
+}
+
+impl MemberPolicy {
+    /// The name in headers, problems and labels.
+    pub const NAME: &'static str = "member";
+
+    /// Builds the policy. A quota that `before` enforced keeps its limiter and so its keys' state.
+    pub fn build(
+        mode: Mode,
+        quota: Quota,
+        overrides: impl IntoIterator<Item = (MemberId, Quota)>,
+        before: Option<&MemberPolicy>,
+        table: &Arc<KeyTable>,
+        now: Now,
+    ) -> MemberPolicy {
+        let mut by_quota: HashMap<Quota, Arc<Limiter>> = HashMap::new();
+        let mut limiter = |quota: Quota| {
+            let kept = || before.and_then(|policy| policy.by_quota.get(&quota).cloned());
+            by_quota
+                .entry(quota)
+                .or_insert_with(|| kept().unwrap_or_else(|| Arc::new(Limiter::new(quota, table.clone(), now))))
+                .clone()
+        };
+        let all = limiter(quota);
+        let overrides = overrides.into_iter().map(|(member, quota)| (member, limiter(quota))).collect();
+        MemberPolicy { mode, limiter: all, overrides, by_quota }
+    }
+
+    /// Asks the limiter for one request of this widget's member at `now`.
+    ///
+    /// # Errors
+    /// Where the quota is used up; the request then costs nothing.
+    pub fn admit(&self, widget: &Widget, now: Now) -> Result<Permit, Limited> {
+        self.limiter_of(widget.member_id()).check(widget.member_id(), now).map(Permit)
+    }
+
+    /// The limiter that is responsible for a member.
+    pub fn limiter_of(&self, member: &MemberId) -> &Arc<Limiter> {
+        self.overrides.get(member).unwrap_or(&self.limiter)
+    }
+
+    /// Every limiter once.
+    pub fn limiters(&self) -> impl Iterator<Item = &Arc<Limiter>> {
+        self.by_quota.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::field::MemberIdShape;
+
+    fn quota(rate: u32, period: Period, burst: u32) -> Quota {
+        Quota { rate: NonZeroU32::new(rate).unwrap(), period, burst: NonZeroU32::new(burst).unwrap() }
+    }
+
+    fn member(n: u64) -> MemberId {
+        MemberId::parse(format!("{n:032x}").as_bytes(), MemberIdShape::Hex32).unwrap()
+    }
+
+    fn limiter(max_keys: usize, quota: Quota) -> (Limiter, Arc<KeyTable>) {
+        let table = Arc::new(KeyTable::new(max_keys));
+        (Limiter::new(quota, table.clone(), Duration::from_secs(1000)), table)
+    }
+
+    const T0: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn the_burst_goes_at_once_and_the_wait_is_rounded_up() {
+        let (limiter, _) = limiter(10, quota(2, Period::Minute, 3));
+        for _ in 0..3 {
+            assert_eq!(limiter.check(&member(1), T0), Ok(()));
+        }
+        assert_eq!(limiter.check(&member(1), T0).unwrap_err().retry_after, 30);
+        assert_eq!(limiter.check(&member(1), T0 + Duration::from_millis(29_001)).unwrap_err().retry_after, 1);
+        assert_eq!(limiter.check(&member(1), T0 + Duration::from_secs(30)), Ok(()));
+        assert_eq!(limiter.check(&member(2), T0 + Duration::from_secs(30)), Ok(()));
+    }
+
+    #[test]
+    fn a_full_table_shares_one_bucket_and_keeps_who_is_over() {
+        let (limiter, table) = limiter(2, quota(1, Period::Hour, 2));
+        for n in 1..=2 {
+            assert!(limiter.check(&member(n), T0).is_ok());
+            assert!(limiter.check(&member(n), T0).is_ok());
+            assert!(limiter.check(&member(n), T0).is_err());
+        }
+        assert!(limiter.check(&member(3), T0).is_ok());
+        assert!(limiter.check(&member(4), T0).is_ok());
+        assert!(limiter.check(&member(5), T0).is_err(), "the overflow bucket has one member's quota");
+        assert_eq!(table.overflowed(), 3);
+        assert!(limiter.check(&member(1), T0).is_err());
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn only_keys_that_equal_fresh_ones_are_swept() {
+        let (limiter, table) = limiter(10, quota(1, Period::Second, 5));
+        limiter.check(&member(1), T0).unwrap();
+        (0..5).for_each(|_| limiter.check(&member(2), T0).unwrap());
+        assert_eq!(limiter.sweep(T0 + Duration::from_millis(999)), 0);
+        assert_eq!(limiter.sweep(T0 + Duration::from_secs(1)), 1);
+        assert_eq!((table.len(), table.evicted()), (1, 1));
+        assert_eq!(limiter.peek(&member(2), T0 + Duration::from_secs(1)).unwrap().remaining, 1);
+        assert_eq!(limiter.sweep(T0 + Duration::from_secs(5)), 1);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_full_table_makes_room_for_the_seen_no_more() {
+        let (limiter, table) = limiter(1, quota(1, Period::Second, 1));
+        limiter.check(&member(1), T0).unwrap();
+        limiter.check(&member(2), T0 + Duration::from_secs(2)).unwrap();
+        assert_eq!((table.len(), table.overflowed(), table.evicted()), (1, 0, 1));
+    }
+
+    #[test]
+    fn a_reload_keeps_the_state_of_a_quota_that_stays() {
+        let table = Arc::new(KeyTable::new(10));
+        let slow = quota(1, Period::Hour, 1);
+        let before = MemberPolicy::build(Mode::Enforce, slow, [(member(9), quota(5, Period::Second, 5))], None, &table, T0);
+        before.limiter_of(&member(1)).check(&member(1), T0).unwrap();
+        let later = T0 + Duration::from_secs(60);
+        let after = MemberPolicy::build(Mode::Enforce, slow, [], Some(&before), &table, later);
+        assert_eq!(after.limiter_of(&member(1)).check(&member(1), later).unwrap_err().retry_after, 3540);
+        let raised = MemberPolicy::build(Mode::Enforce, quota(2, Period::Hour, 1), [], Some(&after), &table, later);
+        assert!(raised.limiter_of(&member(1)).check(&member(1), later).is_ok());
+    }
+
+    #[test]
+    fn a_reset_gives_the_whole_burst_back() {
+        let (limiter, table) = limiter(10, quota(1, Period::Hour, 1));
+        limiter.check(&member(1), T0).unwrap();
+        assert!(limiter.check(&member(1), T0).is_err());
+        assert!(limiter.reset(&member(1)) && !limiter.reset(&member(1)));
+        assert_eq!(table.len(), 0);
+        assert!(limiter.check(&member(1), T0).is_ok());
+    }
+}

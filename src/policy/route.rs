@@ -1,0 +1,202 @@
+//! Where a request goes: the longest matching path, then the method.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::policy::Mode;
+
+/// What a route does with its requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Bitrix24 widget calls: the form is read, checked, limited and normalized.
+    Widget(Mode),
+    /// Anything else that is passed on behind the strict front door.
+    Pass,
+}
+
+/// One `[[routes]]` entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The label `route`.
+    pub name: Arc<str>,
+    /// Which paths.
+    pub path: PathRule,
+    /// Which methods.
+    pub methods: Vec<Method>,
+    /// What happens.
+    pub kind: Kind,
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+}
+
+/// The paths of a route.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum PathRule {
+    /// This path and everything below it; kept without its trailing slash.
+    Prefix(String),
+    /// This path and no other.
+    Exact(String),
+}
+
+impl PathRule {
+    /// Reads `"/x"` (a prefix on a segment border) or `"= /x"` (exact).
+    ///
+    /// # Errors
+    /// Where it does not begin with a slash, or could never match: `//`, dot segments, `?` and `#`.
+    pub fn parse(text: &str) -> Result<PathRule, &'static str> {
+        let (exact, path) = match text.strip_prefix('=') {
+            Some(rest) => (true, rest.trim_start_matches(' ')),
+            None => (false, text),
+        };
+        if !path.starts_with('/') {
+            return Err("a path begins with a slash; \"= /x\" is exact");
+        }
+        if path.contains("//") || path.contains(['?', '#', '\\']) || path.bytes().any(|b| b <= b' ' || b == 0x7f) {
+            return Err("a path has no white space, '//', '?', '#' or backslash");
+        }
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err("a path has no dot segments; such requests are refused");
+        }
+        Ok(match exact {
+            true => PathRule::Exact(path.to_owned()),
+            false => PathRule::Prefix(path.trim_end_matches('/').to_owned()),
+        })
+    }
+}
+
+/// Why no route takes a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoRoute {
+    /// No route has the path.
+    NotFound,
+    /// Routes have the path, but not the method; all the methods that they take, sorted.
+    MethodNotAllowed(Vec<Method>),
+}
+
+/// All routes, ready for look-ups.
+#[derive(Debug, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    by_path: HashMap<PathRule, Vec<usize>>,
+}
+
+impl Routes {
+    /// Keeps the order; the configuration has checked names and paths.
+    pub fn new(routes: Vec<Route>) -> Routes {
+        let mut by_path: HashMap<PathRule, Vec<usize>> = HashMap::new();
+        for (index, route) in routes.iter().enumerate() {
+            by_path.entry(route.path.clone()).or_default().push(index);
+        }
+        Routes { routes, by_path }
+    }
+
+    /// The route of a path that was decoded once, and its index.
+    ///
+    /// # Errors
+    /// Where no route has the path, or none of that path takes the method.
+    pub fn find(&self, path: &[u8], method: &Method) -> Result<(usize, &Route), NoRoute> {
+        let candidates = self.candidates(path);
+        if candidates.is_empty() {
+            return Err(NoRoute::NotFound);
+        }
+        let routes = || candidates.iter().filter_map(|&index| Some((index, self.routes.get(index)?)));
+        routes().find(|(_, route)| route.methods.contains(method)).ok_or_else(|| {
+            let methods: BTreeSet<_> = routes().flat_map(|(_, route)| route.methods.iter()).map(Method::as_str).collect();
+            NoRoute::MethodNotAllowed(methods.into_iter().filter_map(|m| m.parse().ok()).collect())
+        })
+    }
+
+    /// Whether two spellings of a path lead to the same routes.
+    pub fn same(&self, a: &[u8], b: &[u8]) -> bool {
+        self.candidates(a) == self.candidates(b)
+    }
+
+    /// Every route, in the order of the file.
+    pub fn all(&self) -> &[Route] {
+        &self.routes
+    }
+
+    fn candidates(&self, path: &[u8]) -> &[usize] {
+        // Routes are text; a path that is not can only be below a shorter prefix.
+        let text = match std::str::from_utf8(path) {
+            Ok(text) => text,
+            Err(e) => path.get(..e.valid_up_to()).and_then(|p| std::str::from_utf8(p).ok()).unwrap_or_default(),
+        };
+        if text.len() == path.len() {
+            if let Some(found) = self.by_path.get(&PathRule::Exact(text.to_owned())) {
+                return found;
+            }
+        }
+        // Longest first: the whole path, then cut at each slash from the right.
+        let mut prefix = if text.len() == path.len() { text } else { text.rsplit_once('/').map_or("", |(p, _)| p) };
+        prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        loop {
+            if let Some(found) = self.by_path.get(&PathRule::Prefix(prefix.to_owned())) {
+                return found;
+            }
+            match prefix.rsplit_once('/') {
+                Some((shorter, _)) => prefix = shorter,
+                None => return &[],
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, path: &str, methods: &[Method]) -> Route {
+        Route {
+            name: name.into(),
+            path: PathRule::parse(path).unwrap(),
+            methods: methods.to_vec(),
+            kind: Kind::Pass,
+            upstream: "u".into(),
+        }
+    }
+
+    fn found(routes: &Routes, path: &str, method: Method) -> String {
+        match routes.find(path.as_bytes(), &method) {
+            Ok((_, route)) => route.name.to_string(),
+            Err(NoRoute::NotFound) => "404".to_owned(),
+            Err(NoRoute::MethodNotAllowed(allow)) => format!("405 {allow:?}"),
+        }
+    }
+
+    #[test]
+    fn the_longest_path_wins_then_the_method() {
+        let routes = Routes::new(vec![
+            route("root", "/", &[Method::GET]),
+            route("app", "/app", &[Method::POST]),
+            route("app-get", "/app/", &[Method::GET, Method::HEAD]),
+            route("exact", "= /app/x", &[Method::POST]),
+        ]);
+        for (path, method, want) in [
+            ("/", Method::GET, "root"),
+            ("/apple", Method::GET, "root"),
+            ("/app", Method::POST, "app"),
+            ("/app/", Method::POST, "app"),
+            ("/app/y/z", Method::GET, "app-get"),
+            ("/app/x", Method::POST, "exact"),
+            ("/app/x/", Method::GET, "app-get"),
+            ("/app/x", Method::GET, "405 [POST]"),
+            ("/app", Method::PUT, "405 [GET, HEAD, POST]"),
+            ("*", Method::OPTIONS, "405 [GET]"),
+        ] {
+            assert_eq!(found(&routes, path, method), want, "{path}");
+        }
+        assert_eq!(found(&Routes::new(vec![route("a", "/a", &[Method::GET])]), "/b", Method::GET), "404");
+        assert!(routes.same(b"/app/x", b"/app/x") && !routes.same(b"/app//x", b"/app/x"));
+        assert_eq!(routes.find(b"/app/\xff/x", &Method::POST).unwrap().1.name.as_ref(), "app");
+    }
+
+    #[test]
+    fn paths_that_can_not_match_are_refused() {
+        for bad in ["x", "", "=x", "/a//b", "/a/../b", "/a?b", "/a b", "/a#"] {
+            assert!(PathRule::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

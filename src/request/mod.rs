@@ -1,0 +1,8 @@
+//! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
+
+pub mod body;
+pub mod cookie;
+pub mod field;
+pub mod form;
+pub mod front_door;
+pub mod options;

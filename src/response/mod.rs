@@ -1,0 +1,5 @@
+//! What goes back: the closed set of refusals, and the writing of them.
+
+pub mod page;
+pub mod rejection;
+pub mod reply;

@@ -1,0 +1,357 @@
+//! What the upstream is told beside the client's own headers. Everything under a reserved name is
+//! removed first, in every spelling that PHP or a lax server would read as that name.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+
+use crate::policy::validate::Known;
+use crate::request::cookie;
+use crate::request::field::Field;
+
+/// Headers to take away, then headers to set.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rewrite {
+    /// Names as the client spelled them (lower case).
+    pub remove: Vec<HeaderName>,
+    /// In order; each replaces what has the name.
+    pub set: Vec<(&'static str, HeaderValue)>,
+}
+
+impl Rewrite {
+    fn set(&mut self, name: &'static str, value: &str) {
+        // Every value comes from a checked type; one that is no header value is left out, not sent.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.set.push((name, value));
+        }
+    }
+}
+
+/// What the connection itself says of the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: IpAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+/// The peers whose forwarding headers are believed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// The networks of `trusted_proxies`.
+    pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
+        TrustedProxies(networks)
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Who is calling, for the log and for the headers of every route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The rightmost address that is not a trusted proxy.
+    pub client: IpAddr,
+    /// Kept from a trusted peer, else made.
+    pub request_id: String,
+    /// The trace id of `traceparent`, 32 hex digits.
+    pub trace_id: String,
+    traceparent: String,
+    trusted: bool,
+}
+
+impl Origin {
+    /// Reads the forwarding headers of a trusted peer; `fresh` supplies 16 random bytes for an id.
+    pub fn of(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies, mut fresh: impl FnMut() -> [u8; 16]) -> Origin {
+        let is_trusted = trusted.contains(peer.address);
+        let kept = |name: &str| headers.get(name).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
+        let traceparent = kept("traceparent").filter(|value| is_traceparent(value)).map(str::to_owned);
+        let traceparent = traceparent.unwrap_or_else(|| {
+            let span = hex(&fresh());
+            format!("00-{}-{}-01", hex(&fresh()), span.get(..16).unwrap_or("0000000000000001"))
+        });
+        Origin {
+            client: if is_trusted { rightmost_untrusted(peer, headers, trusted) } else { peer.address.to_canonical() },
+            request_id: kept("x-request-id")
+                .filter(|id| is_request_id(id))
+                .map_or_else(|| hex(&fresh()), str::to_owned),
+            trace_id: traceparent.get(3..35).unwrap_or_default().to_owned(),
+            traceparent,
+            trusted: is_trusted,
+        }
+    }
+}
+
+fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+    let mut client = peer.address.to_canonical();
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    for hop in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')) {
+        // What is no address was written by someone who is not to be believed further.
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
+            break;
+        };
+        client = address.to_canonical();
+        if !trusted.contains(client) {
+            break;
+        }
+    }
+    client
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// W3C Trace Context, version 00.
+fn is_traceparent(value: &str) -> bool {
+    let parts: Vec<_> = value.split('-').collect();
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
+    matches!(parts.as_slice(), ["00", trace, parent, flags]
+        if is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(parent))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Names that no client may use, in the form in which they are compared: lower case, every byte that
+/// is not a letter or digit read as `_`.
+const RESERVED: [&[u8]; 13] = [
+    b"x_request_id",
+    b"traceparent",
+    b"tracestate",
+    b"forwarded",
+    b"x_real_ip",
+    b"x_original_url",
+    b"x_rewrite_url",
+    b"x_http_method_override",
+    b"proxy",
+    b"upgrade",
+    b"http2_settings",
+    b"content_length",
+    b"content_type",
+];
+const RESERVED_PREFIXES: [&[u8]; 3] = [b"x_bitrix24_", b"x_forwarded_", b"x_accel_"];
+
+/// Reserved names that are kept when they are spelled exactly so: the engine has judged them.
+const KEPT_IF_EXACT: [&str; 2] = ["content-length", "content-type"];
+/// Reserved names that are kept, exactly spelled, from a trusted peer.
+const KEPT_FROM_TRUSTED: [&str; 4] = ["tracestate", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server"];
+
+fn is_reserved(name: &str) -> bool {
+    let byte = |b: u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'_' };
+    let begins = |reserved: &[u8]| {
+        name.len() >= reserved.len() && name.bytes().zip(reserved).all(|(given, &reserved)| byte(given) == reserved)
+    };
+    RESERVED_PREFIXES.iter().any(|prefix| begins(prefix))
+        || RESERVED.iter().any(|reserved| name.len() == reserved.len() && begins(reserved))
+}
+
+/// What happens to a cookie that PHP could take for a field (`[widget] cookies`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CookieRule {
+    /// It is removed from the forwarded `Cookie` header and counted.
+    #[default]
+    Strip,
+    /// The request is ambiguous.
+    Refuse,
+    /// It stays: PHP's `request_order` is known to leave cookies out.
+    Keep,
+}
+
+/// The fields that cookies of this request shadow, each once.
+pub fn shadowed_by_cookies(headers: &HeaderMap) -> Vec<Field> {
+    let mut fields: Vec<_> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|line| cookie::crumbs(line.as_bytes()).filter_map(cookie::shadows))
+        .collect();
+    fields.sort_unstable();
+    fields.dedup();
+    fields
+}
+
+/// The rewriting that every route does.
+pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewrite {
+    let mut rewrite = Rewrite::default();
+    for name in headers.keys() {
+        let spelled = name.as_str();
+        let kept = KEPT_IF_EXACT.contains(&spelled) || (origin.trusted && KEPT_FROM_TRUSTED.contains(&spelled));
+        if is_reserved(spelled) && !kept {
+            rewrite.remove.push(name.clone());
+        }
+    }
+    let forwarded = |name: &str| headers.get(name).filter(|_| origin.trusted).and_then(|value| value.to_str().ok());
+    let peer_address = peer.address.to_canonical().to_string();
+    let chain: Vec<_> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter(|_| origin.trusted)
+        .filter_map(|value| value.to_str().ok())
+        .chain([peer_address.as_str()])
+        .collect();
+    rewrite.set("X-Request-Id", &origin.request_id);
+    rewrite.set("X-Forwarded-For", &chain.join(", "));
+    let scheme = if peer.tls { "https" } else { "http" };
+    rewrite.set("X-Forwarded-Proto", forwarded("x-forwarded-proto").filter(|p| matches!(*p, "http" | "https")).unwrap_or(scheme));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    rewrite.set("X-Forwarded-Host", forwarded("x-forwarded-host").unwrap_or(host));
+    rewrite.set("traceparent", &origin.traceparent);
+    rewrite
+}
+
+/// What a widget or event route adds: the established fields, the framing, the cookies.
+pub fn on_widget_route(rewrite: &mut Rewrite, known: Known<'_>, body: usize, cookies: CookieRule, headers: &HeaderMap) {
+    if let Some(domain) = known.domain {
+        rewrite.set("X-Bitrix24-Domain", domain.as_str());
+    }
+    if let Some(protocol) = known.protocol {
+        rewrite.set("X-Bitrix24-Protocol", protocol.scheme());
+    }
+    if let (Some(domain), Some(protocol)) = (known.domain, known.protocol) {
+        rewrite.set("X-Bitrix24-Portal", &format!("{}://{}", protocol.scheme(), domain.as_str()));
+    }
+    if let Some(lang) = known.lang {
+        rewrite.set("X-Bitrix24-Lang", lang.as_str());
+        rewrite.set("X-Bitrix24-Locale", &lang.locale());
+    }
+    if let Some(member_id) = known.member_id {
+        rewrite.set("X-Bitrix24-Member-Id", &member_id.to_string());
+    }
+    if let Some(placement) = known.placement {
+        rewrite.set("X-Bitrix24-Placement", placement.as_str());
+    }
+    if let Some(app_sid) = known.app_sid {
+        rewrite.set("X-Bitrix24-App-Sid", app_sid.as_str());
+    }
+    if let Some(status) = known.status {
+        rewrite.set("X-Bitrix24-Status", status.as_str());
+    }
+    if let Some(options) = known.options {
+        rewrite.set("X-Bitrix24-Placement-Options-State", options.state());
+        if let Some(json) = options.header() {
+            rewrite.set("X-Bitrix24-Placement-Options", json);
+        }
+    }
+    for name in [header::TRANSFER_ENCODING, header::EXPECT, header::TRAILER, header::TE] {
+        rewrite.remove.push(name);
+    }
+    rewrite.set("Content-Length", &body.to_string());
+    rewrite.set("Content-Type", "application/x-www-form-urlencoded");
+    if cookies == CookieRule::Strip {
+        strip_cookies(rewrite, headers);
+    }
+}
+
+/// Writes the `Cookie` header without the crumbs that shadow a field.
+fn strip_cookies(rewrite: &mut Rewrite, headers: &HeaderMap) {
+    let lines = || headers.get_all(header::COOKIE).iter();
+    if !lines().any(|line| cookie::crumbs(line.as_bytes()).any(|crumb| cookie::shadows(crumb).is_some())) {
+        return;
+    }
+    let kept: Vec<&[u8]> = lines()
+        .flat_map(|line| cookie::crumbs(line.as_bytes()))
+        .filter(|crumb| cookie::shadows(crumb).is_none())
+        .map(<[u8]>::trim_ascii)
+        .filter(|crumb| !crumb.is_empty())
+        .collect();
+    match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
+        Ok(value) if !kept.is_empty() => rewrite.set.push(("Cookie", value)),
+        _ => rewrite.remove.push(header::COOKIE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Peer = Peer { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), tls: false };
+
+    fn headers(list: &[(&str, &str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    fn trusted(networks: &[&str]) -> TrustedProxies {
+        TrustedProxies::new(networks.iter().map(|n| n.parse().unwrap()).collect())
+    }
+
+    fn value<'r>(rewrite: &'r Rewrite, name: &str) -> Option<&'r str> {
+        rewrite.set.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v.to_str().unwrap())
+    }
+
+    #[test]
+    fn look_alikes_of_reserved_names_are_removed() {
+        let given = headers(&[
+            ("X-Bitrix24-Member-Id", "evil"), ("X_Bitrix24_Member_Id", "evil"), ("x.bitrix24.domain", "evil"),
+            ("X-Bitrix24-Anything", "evil"), ("x_forwarded_for", "1.1.1.1"), ("Content_Length", "1"), ("Proxy", "x"),
+            ("X-Accel-Redirect", "/x"), ("upgrade", "h2c"), ("content-type", "a/b"), ("host", "h"), ("x-bitrix24", "ok"),
+        ]);
+        let origin = Origin::of(PEER, &given, &TrustedProxies::default(), || [7; 16]);
+        let rewrite = on_every_route(PEER, &origin, &given);
+        let mut removed: Vec<_> = rewrite.remove.iter().map(HeaderName::as_str).collect();
+        removed.sort_unstable();
+        assert_eq!(removed, [
+            "content_length", "proxy", "upgrade", "x-accel-redirect", "x-bitrix24-anything", "x-bitrix24-member-id",
+            "x.bitrix24.domain", "x_bitrix24_member_id", "x_forwarded_for",
+        ]);
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_not_believed() {
+        let given = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-request-id", "mine"), ("x-forwarded-proto", "https"), ("host", "h:1")]);
+        let origin = Origin::of(PEER, &given, &TrustedProxies::default(), || [0xab; 16]);
+        let rewrite = on_every_route(PEER, &origin, &given);
+        assert_eq!(origin.client, PEER.address);
+        assert_eq!(value(&rewrite, "X-Forwarded-For"), Some("10.0.0.1"));
+        assert_eq!(value(&rewrite, "X-Forwarded-Proto"), Some("http"));
+        assert_eq!(value(&rewrite, "X-Forwarded-Host"), Some("h:1"));
+        assert_eq!(value(&rewrite, "X-Request-Id"), Some("ab".repeat(16).as_str()));
+        assert_eq!(value(&rewrite, "traceparent"), Some(format!("00-{}-{}-01", "ab".repeat(16), "ab".repeat(8)).as_str()));
+    }
+
+    #[test]
+    fn a_trusted_peer_is_appended_to() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let given = headers(&[
+            ("x-forwarded-for", "6.6.6.6, 9.9.9.9"), ("x-forwarded-for", "10.0.0.2"), ("x-request-id", "mine-1"),
+            ("x-forwarded-proto", "https"), ("x-forwarded-host", "front.example"), ("host", "h"), ("traceparent", trace),
+        ]);
+        let origin = Origin::of(PEER, &given, &trusted(&["10.0.0.0/8"]), || [0; 16]);
+        let rewrite = on_every_route(PEER, &origin, &given);
+        assert_eq!(origin.client.to_string(), "9.9.9.9");
+        assert_eq!(origin.request_id, "mine-1");
+        assert_eq!(origin.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(value(&rewrite, "X-Forwarded-For"), Some("6.6.6.6, 9.9.9.9, 10.0.0.2, 10.0.0.1"));
+        assert_eq!(value(&rewrite, "X-Forwarded-Proto"), Some("https"));
+        assert_eq!(value(&rewrite, "X-Forwarded-Host"), Some("front.example"));
+        assert_eq!(value(&rewrite, "traceparent"), Some(trace));
+    }
+
+    #[test]
+    fn cookies_that_shadow_a_field_are_cut_out() {
+        let given = headers(&[("cookie", "a=1; member.id=2;b=3"), ("cookie", "DOMAIN=x")]);
+        assert_eq!(shadowed_by_cookies(&given), [Field::Domain, Field::MemberId]);
+        let mut rewrite = Rewrite::default();
+        strip_cookies(&mut rewrite, &given);
+        assert_eq!(value(&rewrite, "Cookie"), Some("a=1; b=3"));
+        let mut rewrite = Rewrite::default();
+        strip_cookies(&mut rewrite, &headers(&[("cookie", "member_id=2")]));
+        assert_eq!(rewrite.remove, [header::COOKIE]);
+    }
+}

@@ -1,0 +1,6 @@
+//! The decision becomes an upstream request: which headers, which server.
+
+pub mod headers;
+pub mod peer;
+pub mod pool;
+pub mod sample;

@@ -1,0 +1,37 @@
+//! A server becomes Pingora's `HttpPeer`.
+
+use std::time::Duration;
+
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::{Error, ErrorType, Result};
+
+use super::pool::{Address, Server, Upstream};
+use super::sample;
+
+/// An idle connection is kept this long. Below Apache's default KeepAliveTimeout of 5 s, so that a
+/// request is not sent into a connection that the handler's server is just closing.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// The peer of a server with the timeouts of its upstream.
+pub fn of(server: &Server, upstream: &Upstream) -> Result<HttpPeer> {
+    let mut peer = match &server.address {
+        Address::Inet(address) => HttpPeer::new(*address, false, String::new()),
+        Address::Sample => {
+            let address = sample::address().map_err(|e| Error::because(ErrorType::ConnectError, "sample handler", e))?;
+            HttpPeer::new(address, false, String::new())
+        }
+        Address::Unix(path) => {
+            let path = path.to_str().ok_or_else(|| Error::explain(ErrorType::ConnectError, "socket path"))?;
+            HttpPeer::new_uds(path, false, String::new())?
+        }
+    };
+    let options = &mut peer.options;
+    options.connection_timeout = Some(upstream.connect_timeout);
+    options.total_connection_timeout = Some(upstream.connect_timeout);
+    options.read_timeout = Some(upstream.timeout);
+    options.write_timeout = Some(upstream.timeout);
+    options.idle_timeout = Some(IDLE);
+    // The bytes after an Upgrade stay HTTP (RFC 9110 7.8 lets a server ignore it).
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    Ok(peer)
+}
