@@ -196,6 +196,30 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadFault> {
     }
 }
 
+/// Judges an HTTP/2 head, which the engine has already checked against RFC 9113 8.
+pub fn check_http2(raw_target: &[u8], headers: &http::HeaderMap) -> Result<(), HeadFault> {
+    if raw_target.len() > MAX_REQUEST_LINE {
+        return Err(HeadFault::UriTooLong);
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > MAX_HEADER_LINES || size > MAX_HEADER_SECTION {
+        return Err(HeadFault::HeaderTooLarge);
+    }
+    let mut hosts = headers.get_all(http::header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_authority(host.as_bytes()) => check_target(raw_target, None).map_err(Into::into),
+        _ => Err(Malformed::Host.into()),
+    }
+}
+
+/// The path and query of an absolute-form target; none for a target that is in origin-form already.
+pub fn origin_form(raw_target: &[u8]) -> Option<Vec<u8>> {
+    let target = Target::parse(raw_target).ok()?;
+    target.authority?;
+    let query_mark: &[u8] = if memchr::memchr(b'?', raw_target).is_some() { b"?" } else { b"" };
+    Some([target.raw_path, query_mark, target.query].concat())
+}
+
 /// Lines without their CRLF, up to the empty one.
 struct Lines<'a>(&'a [u8]);
 

@@ -7,6 +7,7 @@ use http::Method;
 use log::Level;
 
 use crate::policy::limit::{Limited, MemberPolicy};
+use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
 use crate::request::front_door::{HeadFault, Malformed};
@@ -350,6 +351,19 @@ impl From<HeadFault> for Rejection {
 impl From<Malformed> for Rejection {
     fn from(malformed: Malformed) -> Rejection {
         Rejection::MalformedRequest(malformed)
+    }
+}
+
+impl From<BodyFault> for Rejection {
+    fn from(fault: BodyFault) -> Rejection {
+        match fault {
+            BodyFault::TimedOut => Rejection::BodyTimeout,
+            BodyFault::TooLarge => Rejection::BodyTooLarge,
+            BodyFault::LengthRequired => Rejection::LengthRequired,
+            BodyFault::BrokenChunks => Rejection::MalformedForm(BrokenForm::Chunks),
+            BodyFault::NoRoom => Rejection::Overloaded,
+            BodyFault::ClientGone => Rejection::ClientClosed,
+        }
     }
 }
 

@@ -286,10 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_makes_room_for_the_seen_no_more() {
+    fn a_sweep_makes_room_in_a_full_table() {
         let (limiter, table) = limiter(1, quota(1, Period::Second, 1));
+        let later = T0 + Duration::from_secs(2);
         limiter.check(&member(1), T0).unwrap();
-        limiter.check(&member(2), T0 + Duration::from_secs(2)).unwrap();
+        limiter.sweep(later);
+        limiter.check(&member(2), later).unwrap();
         assert_eq!((table.len(), table.overflowed(), table.evicted()), (1, 0, 1));
     }
 
