@@ -93,12 +93,15 @@ impl Context {
 
     /// The client's address.
     pub fn client(&self) -> IpAddr {
-        self.origin.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |origin| origin.client)
+        self.origin
+            .as_ref()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |origin| origin.client)
     }
 
     /// Stops the clock of the gateway's own time.
     pub fn own_time_ends(&mut self) {
-        self.overhead.get_or_insert(self.started.elapsed().saturating_sub(self.body_wait));
+        self.overhead
+            .get_or_insert(self.started.elapsed().saturating_sub(self.body_wait));
     }
 }
 

@@ -52,7 +52,12 @@ impl Gateway {
         let env = live.env();
         let peer = peer_of(session);
         name_host(session);
-        let origin = ctx.origin.insert(Origin::of(peer, &session.req_header().headers, &env.trusted, rand::random));
+        let origin = ctx.origin.insert(Origin::of(
+            peer,
+            &session.req_header().headers,
+            &env.trusted,
+            rand::random,
+        ));
         let origin = origin.clone();
         if let Some(refused) = ctx.refused_at_door.take() {
             return Err(refused);
@@ -67,14 +72,26 @@ impl Gateway {
         ctx.route = Some(opened.route_index);
         if let BodyPlan::Hold { limit, within } = opened.body {
             let announced = pipeline::announced_length(&session.req_header().headers);
-            let bounds = Bounds { limit, within, held: env.widget.held_bodies, announced };
+            let bounds = Bounds {
+                limit,
+                within,
+                held: env.widget.held_bodies,
+                announced,
+            };
             let waiting = Instant::now();
             let read = body::read(session, bounds, &mut ctx.held).await;
             ctx.body_wait = waiting.elapsed();
             ctx.body = Some(read?);
         }
         let body = ctx.body.as_deref().unwrap_or_default();
-        let decision = pipeline::decide(&opened, &head_of(session, peer), &origin, body, self.epoch.elapsed(), env);
+        let decision = pipeline::decide(
+            &opened,
+            &head_of(session, peer),
+            &origin,
+            body,
+            self.epoch.elapsed(),
+            env,
+        );
         ctx.findings = decision.findings;
         ctx.stage = Stage::Forwarded(Box::new(decision.verdict?));
         Ok(())
@@ -98,31 +115,45 @@ impl Gateway {
 }
 
 fn peer_of(session: &Session) -> Peer {
-    let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+    let address = session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(std::net::SocketAddr::ip);
     let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    Peer { address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), tls }
+    Peer {
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        tls,
+    }
 }
 
 /// HTTP/2 names the host in `:authority`; everything behind reads it from Host.
 fn name_host(session: &mut Session) {
     let head = session.req_header_mut();
-    if !head.headers.contains_key(header::HOST) {
-        if let Some(authority) = head.uri.authority().map(|authority| authority.as_str().to_owned()) {
-            let _ = head.insert_header(header::HOST, authority);
-        }
+    if !head.headers.contains_key(header::HOST)
+        && let Some(authority) = head
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().to_owned())
+    {
+        let _ = head.insert_header(header::HOST, authority);
     }
 }
 
 fn head_of(session: &Session, peer: Peer) -> Head<'_> {
     let head = session.req_header();
-    Head { method: &head.method, raw_target: head.raw_path(), headers: &head.headers, peer }
+    Head {
+        method: &head.method,
+        raw_target: head.raw_path(),
+        headers: &head.headers,
+        peer,
+    }
 }
 
 /// What an error of the engine means.
 fn rejection_of(error: &Error) -> Rejection {
     use ErrorType::{
-        BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InternalError, InvalidHTTPHeader,
-        ReadTimedout, SocketError, WriteTimedout,
+        BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InternalError,
+        InvalidHTTPHeader, ReadTimedout, SocketError, WriteTimedout,
     };
     if body::is_broken_chunks(error) {
         return Rejection::MalformedForm(BrokenForm::Chunks);
@@ -132,7 +163,8 @@ fn rejection_of(error: &Error) -> Rejection {
         (ErrorSource::Downstream, _) => Rejection::ClientClosed,
         (
             ErrorSource::Upstream,
-            ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError | BindError | InternalError,
+            ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError | BindError
+            | InternalError,
         ) => Rejection::UpstreamUnavailable,
         (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Rejection::UpstreamTimeout,
         (ErrorSource::Upstream, _) => Rejection::UpstreamError,
@@ -181,19 +213,34 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let Stage::Forwarded(forward) = &ctx.stage else { return Error::e_explain(ErrorType::InternalError, "no target") };
-        ctx.upstream.get_or_insert(UpstreamPart { since: Instant::now(), retries: 0, status: None });
-        let server = forward.target.server().ok_or_else(|| Error::explain(ErrorType::InternalError, "no server"))?;
+        let Stage::Forwarded(forward) = &ctx.stage else {
+            return Error::e_explain(ErrorType::InternalError, "no target");
+        };
+        ctx.upstream.get_or_insert(UpstreamPart {
+            since: Instant::now(),
+            retries: 0,
+            status: None,
+        });
+        let server = forward
+            .target
+            .server()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no server"))?;
         peer::of(server, forward.target.upstream()).map(Box::new)
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         if let (Stage::Forwarded(forward), Some(part)) = (&mut ctx.stage, &mut ctx.upstream) {
             if let Some(server) = forward.target.server() {
                 server.set_up(false);
             }
             // Nothing was sent, so the next server may have the request.
-            let again = forward.target.next();
+            let again = forward.target.try_next();
             part.retries += u32::from(again);
             error.set_retry(again);
         }
@@ -209,10 +256,10 @@ impl ProxyHttp for Gateway {
         _: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        if let Stage::Forwarded(forward) = &ctx.stage {
-            if let Some(server) = forward.target.server() {
-                server.set_up(true);
-            }
+        if let Stage::Forwarded(forward) = &ctx.stage
+            && let Some(server) = forward.target.server()
+        {
+            server.set_up(true);
         }
         Ok(())
     }
@@ -223,7 +270,9 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Stage::Forwarded(forward) = &ctx.stage else { return Ok(()) };
+        let Stage::Forwarded(forward) = &ctx.stage else {
+            return Ok(());
+        };
         for name in &forward.rewrite.remove {
             upstream.remove_header(name);
         }
@@ -250,16 +299,25 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(&self, _: &mut Session, answer: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        answer: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
         if let Some(part) = &mut ctx.upstream {
-            part.status = Some(answer.status.as_u16()).filter(|&status| status >= 200).or(part.status);
+            part.status = Some(answer.status.as_u16())
+                .filter(|&status| status >= 200)
+                .or(part.status);
         }
         Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let rejection = rejection_of(error);
-        let is_answered = session.response_written().is_some_and(|answer| !answer.status.is_informational());
+        let is_answered = session
+            .response_written()
+            .is_some_and(|answer| !answer.status.is_informational());
         if is_answered {
             // Part of the answer is out: it can only be cut.
             ctx.stage = Stage::Refused(rejection);
@@ -270,12 +328,17 @@ impl ProxyHttp for Gateway {
             Stage::Refused(rejection) => rejection.reason().status(),
             Stage::Arrived | Stage::Forwarded(_) => 0,
         };
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
     }
 
     /// The engine's own lines would hold the path with its query.
     fn request_summary(&self, _: &Session, ctx: &Context) -> String {
-        ctx.origin.as_ref().map_or_else(String::new, |origin| format!("request {}", origin.request_id))
+        ctx.origin
+            .as_ref()
+            .map_or_else(String::new, |origin| format!("request {}", origin.request_id))
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -314,7 +377,10 @@ impl Gateway {
         let upstream = ctx.upstream.as_ref();
         let route = ctx.route.and_then(|at| ctx.live.env().routes.all().get(at));
         let upstream_name = route.map(|route| &route.upstream);
-        let placement = findings.placement.as_ref().filter(|_| findings.member_id.is_some());
+        let placement = findings
+            .placement
+            .as_ref()
+            .filter(|_| findings.member_id.is_some());
         telemetry::count(
             &self.metrics,
             &Ended {
@@ -331,21 +397,25 @@ impl Gateway {
                 body_bytes: ctx.body.as_ref().map(Bytes::len),
                 duration,
                 overhead: ctx.overhead,
-                upstream: upstream.zip(upstream_name.and_then(|name| ctx.live.series.upstream(name))).map(
-                    |(part, series)| UpstreamEnded {
+                upstream: upstream
+                    .zip(upstream_name.and_then(|name| ctx.live.series.upstream(name)))
+                    .map(|(part, series)| UpstreamEnded {
                         series,
                         duration: part.since.elapsed(),
                         status: part.status,
                         retries: part.retries,
-                    },
-                ),
+                    }),
             },
         );
-        let (request_id, trace_id) =
-            ctx.origin.as_ref().map_or(("", ""), |origin| (&origin.request_id, &origin.trace_id));
+        let (request_id, trace_id) = ctx
+            .origin
+            .as_ref()
+            .map_or(("", ""), |origin| (&origin.request_id, &origin.trace_id));
         let status = match rejection {
             Some(rejection) => rejection.reason().status(),
-            None => session.response_written().map_or(0, |answer| answer.status.as_u16()),
+            None => session
+                .response_written()
+                .map_or(0, |answer| answer.status.as_u16()),
         };
         let ms = |duration: Duration| duration.as_micros() as f64 / 1000.0;
         access_log::write(

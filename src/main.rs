@@ -22,7 +22,13 @@ struct Cli {
 #[derive(Args, Clone)]
 struct Config {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE", env = "WIDGET_GATEWAY_CONFIG", default_value = "conf/gateway.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "WIDGET_GATEWAY_CONFIG",
+        default_value = "conf/gateway.toml"
+    )]
     config: PathBuf,
 }
 

@@ -49,16 +49,26 @@ impl Admin {
             .upstreams
             .values()
             .map(|upstream| {
-                let up = |server: &Arc<crate::upstream::pool::Server>| (server.name.to_string(), server.is_up().into());
-                (upstream.name.to_string(), serde_json::Value::Object(upstream.servers.iter().map(up).collect()))
+                let up = |server: &Arc<crate::upstream::pool::Server>| {
+                    (server.name.to_string(), server.is_up().into())
+                };
+                (
+                    upstream.name.to_string(),
+                    serde_json::Value::Object(upstream.servers.iter().map(up).collect()),
+                )
             })
             .collect();
         let has_upstream = || {
             let mut all = live.env().upstreams.values();
             all.all(|upstream| upstream.servers.iter().any(|server| server.is_up()))
         };
-        let ready = self.process.is_ready() && (!self.process.server.ready_requires_upstream || has_upstream());
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let ready =
+            self.process.is_ready() && (!self.process.server.ready_requires_upstream || has_upstream());
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         let body = json!({ "ready": ready, "draining": !self.process.is_ready(), "upstreams": upstreams });
         answer(status, "application/json", body.to_string().into_bytes())
     }
@@ -66,16 +76,29 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         self.process.refresh_metrics();
         match self.process.metrics.text() {
-            Ok(exposition) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", exposition),
+            Ok(exposition) => answer(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                exposition,
+            ),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics are inconsistent\n"),
         }
     }
 
     /// Loopback, and the networks of `admin_allow`.
     fn is_allowed(&self, session: &ServerSession) -> bool {
-        let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical());
+        let address = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip().to_canonical());
         address.is_some_and(|address| {
-            address.is_loopback() || self.process.server.admin_allow.iter().any(|network| network.contains(&address))
+            address.is_loopback()
+                || self
+                    .process
+                    .server
+                    .admin_allow
+                    .iter()
+                    .any(|network| network.contains(&address))
         })
     }
 
@@ -83,7 +106,9 @@ impl Admin {
     /// address is refused.
     fn is_known_host(&self, session: &ServerSession) -> bool {
         let mut hosts = session.req_header().headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
         let Ok(host) = host.to_str() else { return false };
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -91,7 +116,12 @@ impl Admin {
         };
         name.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
-            || self.process.server.admin_hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+            || self
+                .process
+                .server
+                .admin_hosts
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(name))
     }
 }
 
@@ -113,7 +143,13 @@ fn answer(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Respon
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
+    );
     response
 }

@@ -68,12 +68,18 @@ pub struct Held {
 impl Held {
     /// A share of nothing.
     pub fn none(all: &Arc<HeldBodies>) -> Held {
-        Held { all: all.clone(), bytes: 0 }
+        Held {
+            all: all.clone(),
+            bytes: 0,
+        }
     }
 
     fn grow(&mut self, bytes: usize, bound: usize) -> Result<(), BodyFault> {
         let take = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= bound);
-        self.all.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| BodyFault::NoRoom)?;
+        self.all
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_err(|_| BodyFault::NoRoom)?;
         self.bytes += bytes;
         Ok(())
     }
@@ -121,7 +127,10 @@ async fn continue_if_expected(session: &mut Session) -> Result<(), BodyFault> {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expected && !session.is_http2() {
         session.set_close_on_response_before_downstream_finish(false);
-        session.write_continue_response().await.map_err(|_| BodyFault::ClientGone)?;
+        session
+            .write_continue_response()
+            .await
+            .map_err(|_| BodyFault::ClientGone)?;
         session.set_close_on_response_before_downstream_finish(true);
     }
     Ok(())
@@ -135,7 +144,9 @@ async fn collect(session: &mut Session, bounds: Bounds, held: &mut Held) -> Resu
             session.enable_retry_buffering();
         }
         let piece = session.read_request_body().await.map_err(|e| fault(&e))?;
-        let Some(piece) = piece else { return Ok(body.freeze()) };
+        let Some(piece) = piece else {
+            return Ok(body.freeze());
+        };
         if body.len() + piece.len() > bounds.limit {
             return Err(BodyFault::TooLarge);
         }

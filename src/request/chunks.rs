@@ -33,7 +33,10 @@ pub struct Chunks {
 
 impl Default for Chunks {
     fn default() -> Chunks {
-        Chunks { at: At::Size { digits: 0, size: 0 }, extra: 0 }
+        Chunks {
+            at: At::Size { digits: 0, size: 0 },
+            extra: 0,
+        }
     }
 }
 
@@ -54,7 +57,10 @@ impl Chunks {
             self.at = match self.at {
                 At::Size { digits, size } => match (char::from(b).to_digit(16), b) {
                     (Some(_), _) if digits == MAX_SIZE_DIGITS => return Err(BrokenChunks),
-                    (Some(digit), _) => At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) },
+                    (Some(digit), _) => At::Size {
+                        digits: digits + 1,
+                        size: size << 4 | u64::from(digit),
+                    },
                     (None, b'\r') if digits > 0 => At::SizeLf { size },
                     (None, b';') if digits > 0 => At::Extension { size },
                     (None, _) => return Err(BrokenChunks),
@@ -85,7 +91,13 @@ impl Chunks {
                 At::Trailer => At::TrailerLf,
                 At::TrailerLf if b == b'\n' => At::TrailerStart,
                 At::EndLf if b == b'\n' => At::End,
-                At::SizeLf { .. } | At::DataCr | At::DataLf | At::TrailerStart | At::TrailerLf | At::EndLf | At::End => {
+                At::SizeLf { .. }
+                | At::DataCr
+                | At::DataLf
+                | At::TrailerStart
+                | At::TrailerLf
+                | At::EndLf
+                | At::End => {
                     return Err(BrokenChunks);
                 }
             };
@@ -122,11 +134,30 @@ mod tests {
     #[test]
     fn broken_framing_is_refused() {
         for body in [
-            "\r\n", "0x3\r\nabc\r\n", "+3\r\nabc", "3 \r\nabc", " 3\r\n", "3\nabc\r\n", "3\r\nabcd\r\n", "3\r\nabc\n0\r\n\r\n",
-            "3\r\nabc0\r\n", "3;a\nb\r\n", "3;a\rb\r\n", "0\r\nX: y\n\r\n", "0\r\n\n", "FFFFFFFFFFFFFFFFF\r\n", "g\r\n", "3;\0\r\n", "-1\r\n",
+            "\r\n",
+            "0x3\r\nabc\r\n",
+            "+3\r\nabc",
+            "3 \r\nabc",
+            " 3\r\n",
+            "3\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "3\r\nabc0\r\n",
+            "3;a\nb\r\n",
+            "3;a\rb\r\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\n\n",
+            "FFFFFFFFFFFFFFFFF\r\n",
+            "g\r\n",
+            "3;\0\r\n",
+            "-1\r\n",
             "1_0\r\n",
         ] {
-            assert_eq!(Chunks::default().advance(body.as_bytes()), Err(BrokenChunks), "{body:?}");
+            assert_eq!(
+                Chunks::default().advance(body.as_bytes()),
+                Err(BrokenChunks),
+                "{body:?}"
+            );
         }
         let long = format!("3;{}", "x".repeat(MAX_EXTRA + 1));
         assert_eq!(Chunks::default().advance(long.as_bytes()), Err(BrokenChunks));

@@ -36,7 +36,12 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         code: reason.code(),
         detail: &rejection.detail(),
         request_id,
-        errors: faults.map(|fault| Fault { field: fault.field.name(), code: fault.code.label() }).collect(),
+        errors: faults
+            .map(|fault| Fault {
+                field: fault.field.name(),
+                code: fault.code.label(),
+            })
+            .collect(),
         violated_policies: rejection.violated_policies(),
     };
     // Strings and numbers only: serializing can not fail.

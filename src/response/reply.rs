@@ -77,7 +77,9 @@ fn rest_of_body(session: &mut Session) -> Rest {
     // Who waits for 100-continue may never send the body: nothing tells where the next request begins.
     let waits = session.get_header(header::EXPECT).is_some() && session.body_bytes_read() == 0;
     match announced_length(&session.req_header().headers) {
-        Some(length) if !waits && length.saturating_sub(session.body_bytes_read() as u64) <= DRAIN_BYTES => Rest::Little,
+        Some(length) if !waits && length.saturating_sub(session.body_bytes_read() as u64) <= DRAIN_BYTES => {
+            Rest::Little
+        }
         Some(_) | None => Rest::Much,
     }
 }
@@ -87,7 +89,11 @@ fn rest_of_body(session: &mut Session) -> Rest {
 fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = 0_u16;
     let mut json = 0_u16;
-    for range in headers.get_all(header::ACCEPT).iter().flat_map(|line| line.as_bytes().split(|&b| b == b',')) {
+    for range in headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+    {
         let mut parts = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let quality = parts.find_map(quality).unwrap_or(1000);
@@ -102,7 +108,9 @@ fn prefers_html(headers: &HeaderMap) -> bool {
 
 /// `q=0.8` in thousandths.
 fn quality(parameter: &[u8]) -> Option<u16> {
-    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    let value = parameter
+        .strip_prefix(b"q=")
+        .or_else(|| parameter.strip_prefix(b"Q="))?;
     let value: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
     // Clamped to 0..=1000, so the cast can not lose anything.
     Some((value.clamp(0.0, 1.0) * 1000.0) as u16)
@@ -119,9 +127,17 @@ mod tests {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
             prefers_html(&headers)
         };
-        assert!(prefers("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(prefers(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        ));
         assert!(prefers("application/json;q=0.5, Text/HTML;q=0.6"));
-        for json in ["*/*", "", "application/json, text/html", "text/html;q=0", "application/problem+json, text/html;q=0.9"] {
+        for json in [
+            "*/*",
+            "",
+            "application/json, text/html",
+            "text/html;q=0",
+            "application/problem+json, text/html;q=0.9",
+        ] {
             assert!(!prefers(json), "{json}");
         }
         assert!(!prefers_html(&HeaderMap::new()));

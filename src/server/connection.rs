@@ -78,7 +78,11 @@ impl ServerApp for Door {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         self.metrics.connections_open.inc();
         let _counted = Counted(self);
-        let closed = if before < self.rules.max_connections { self.serve(stream, shutdown).await } else { Closed::Limit };
+        let closed = if before < self.rules.max_connections {
+            self.serve(stream, shutdown).await
+        } else {
+            Closed::Limit
+        };
         self.metrics.connection_closed(closed).inc();
         None
     }
@@ -107,9 +111,14 @@ impl Door {
             let was_refused = refused.is_some();
             let mut session = ServerSession::new_http1(wire);
             session.set_pipelined_prefix(prefix);
-            session.set_connection_user_context(Some(Box::new(Arrival { at: Instant::now(), refused })));
+            session.set_connection_user_context(Some(Box::new(Arrival {
+                at: Instant::now(),
+                refused,
+            })));
             let reused = self.proxy.process_new_http(session, shutdown).await;
-            let next = reused.map(ReusedHttpStream::consume).and_then(|(stream, _)| stream.into_any().downcast().ok());
+            let next = reused
+                .map(ReusedHttpStream::consume)
+                .and_then(|(stream, _)| stream.into_any().downcast().ok());
             match next {
                 Some(at_head) if Wire::is_at_head(&at_head) => wire = at_head,
                 Some(_) => return Closed::Refused,
@@ -171,7 +180,11 @@ impl Door {
     }
 }
 
-fn look(scan: &mut HeadScan, ahead: &[u8], may_skip_line: bool) -> Result<Option<(usize, Framing)>, HeadFault> {
+fn look(
+    scan: &mut HeadScan,
+    ahead: &[u8],
+    may_skip_line: bool,
+) -> Result<Option<(usize, Framing)>, HeadFault> {
     match ahead.first() {
         None => return Ok(None),
         Some(b'\r') if may_skip_line && ahead.len() == 1 => return Ok(None),
@@ -181,7 +194,9 @@ fn look(scan: &mut HeadScan, ahead: &[u8], may_skip_line: bool) -> Result<Option
     }
     match scan.advance(ahead)? {
         None => Ok(None),
-        Some(head) => front_door::check(ahead.get(..head).unwrap_or_default()).map(|framing| Some((head, framing))),
+        Some(head) => {
+            front_door::check(ahead.get(..head).unwrap_or_default()).map(|framing| Some((head, framing)))
+        }
     }
 }
 

@@ -18,7 +18,10 @@ pub struct Live {
 impl Live {
     /// Creates the series that are not there yet.
     pub fn new(snapshot: Snapshot, metrics: &Metrics) -> Live {
-        Live { series: Series::of(&snapshot.env, metrics), snapshot }
+        Live {
+            series: Series::of(&snapshot.env, metrics),
+            snapshot,
+        }
     }
 
     /// What requests are decided by.
@@ -42,9 +45,18 @@ impl Series {
             }
         }
         Series {
-            routes: env.routes.all().iter().map(|route| metrics.route(&route.name)).collect(),
+            routes: env
+                .routes
+                .all()
+                .iter()
+                .map(|route| metrics.route(&route.name))
+                .collect(),
             none: metrics.route(NO_ROUTE),
-            upstreams: env.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect(),
+            upstreams: env
+                .upstreams
+                .keys()
+                .map(|name| (name.clone(), metrics.upstream(name)))
+                .collect(),
         }
     }
 

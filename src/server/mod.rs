@@ -89,11 +89,21 @@ pub struct Process {
 fn start(path: &Path, log: &LogSink) -> Result<Running, ()> {
     let loaded = config::read(path).map_err(|faults| {
         for fault in &faults {
-            log.event(Level::Error, "configuration refused", json!({ "fault": fault.to_string() }));
+            log.event(
+                Level::Error,
+                "configuration refused",
+                json!({ "fault": fault.to_string() }),
+            );
         }
     })?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("GATEWAY_REVISION"), env!("GATEWAY_RUSTC"));
-    let metrics = metrics.map(Arc::new).map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
+    let metrics = Metrics::new(
+        env!("CARGO_PKG_VERSION"),
+        env!("GATEWAY_REVISION"),
+        env!("GATEWAY_RUSTC"),
+    );
+    let metrics = metrics
+        .map(Arc::new)
+        .map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
     let process = Process::new(path, loaded, metrics, log.clone());
     let mut listeners = Listeners::default();
     let server = &process.server;
@@ -129,7 +139,8 @@ impl Process {
     /// Brings the families up to date whose source counts by itself; before each scrape.
     pub fn refresh_metrics(&self) {
         let table = &self.table;
-        self.metrics.limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        self.metrics
+            .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
         self.metrics.log_lines_dropped(self.log.dropped());
         for (name, upstream) in &self.live.load().env().upstreams {
             for server in &upstream.servers {
@@ -146,7 +157,9 @@ impl Process {
 
 /// Seconds since the epoch.
 pub fn unix_now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Bound sockets by the address that the engine knows them under.
@@ -167,7 +180,10 @@ impl Listeners {
             .iter()
             .map(|listener| Ok((bind(&listener.address)?, listener.h2c)))
             .collect::<Result<_, (String, io::Error)>>()?;
-        Ok(Bound { http, admin: bind(&server.admin)? })
+        Ok(Bound {
+            http,
+            admin: bind(&server.admin)?,
+        })
     }
 
     fn bind(&mut self, address: &str) -> io::Result<SocketAddr> {
@@ -228,12 +244,26 @@ impl Running {
                 metrics: process.metrics.clone(),
             };
             serve(&requests, address, door, &fds, &stopped);
-            process.log.event(Level::Info, "listening", json!({ "listener": "http", "address": address.to_string() }));
+            process.log.event(
+                Level::Info,
+                "listening",
+                json!({ "listener": "http", "address": address.to_string() }),
+            );
         }
         // The admin listener answers while the others drain, so it never hears of the stop.
         let (never, not_stopped) = watch::channel(false);
-        serve(&admin, bound.admin, pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone())), &fds, &not_stopped);
-        process.log.event(Level::Info, "listening", json!({ "listener": "admin", "address": bound.admin.to_string() }));
+        serve(
+            &admin,
+            bound.admin,
+            pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone())),
+            &fds,
+            &not_stopped,
+        );
+        process.log.event(
+            Level::Info,
+            "listening",
+            json!({ "listener": "admin", "address": bound.admin.to_string() }),
+        );
         let sweeper = process.clone();
         admin.get_handle().spawn(async move {
             let _never = never;
@@ -247,7 +277,11 @@ impl Running {
                 }
             }
         });
-        Running { process, runtimes: vec![requests, admin], stop_accepting }
+        Running {
+            process,
+            runtimes: vec![requests, admin],
+            stop_accepting,
+        }
     }
 
     fn until_signal(self) -> ExitCode {
@@ -262,7 +296,9 @@ impl Running {
         match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
-                self.process.log.event(Level::Error, "signals", json!({ "error": e.to_string() }));
+                self.process
+                    .log
+                    .event(Level::Error, "signals", json!({ "error": e.to_string() }));
                 ExitCode::FAILURE
             }
         }
@@ -274,7 +310,11 @@ impl Running {
         let mut quit = signal(SignalKind::quit())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let log = &self.process.log;
-        log.event(Level::Info, "ready", json!({ "version": env!("CARGO_PKG_VERSION") }));
+        log.event(
+            Level::Info,
+            "ready",
+            json!({ "version": env!("CARGO_PKG_VERSION") }),
+        );
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -295,16 +335,30 @@ impl Running {
 
     /// Tells load balancers, waits for them, stops accepting, waits for the last request.
     async fn drain(&self) {
-        let Process { log, metrics, draining, server, .. } = &*self.process;
+        let Process {
+            log,
+            metrics,
+            draining,
+            server,
+            ..
+        } = &*self.process;
         draining.store(true, Ordering::Relaxed);
-        log.event(Level::Info, "draining", json!({ "delay_ms": server.drain_delay.as_millis() as u64 }));
+        log.event(
+            Level::Info,
+            "draining",
+            json!({ "delay_ms": server.drain_delay.as_millis() as u64 }),
+        );
         tokio::time::sleep(server.drain_delay).await;
         let _ = self.stop_accepting.send(true);
         let deadline = Instant::now() + server.grace_period;
         while metrics.in_flight.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
         }
-        log.event(Level::Info, "stopped", json!({ "requests_cut": metrics.in_flight.get() }));
+        log.event(
+            Level::Info,
+            "stopped",
+            json!({ "requests_cut": metrics.in_flight.get() }),
+        );
     }
 }
 
@@ -322,5 +376,7 @@ fn serve<A: ServerApp + Send + Sync + 'static>(
     let mut service = Service::new(address.to_string(), app);
     service.add_tcp(&address.to_string());
     let (fds, stopped) = (fds.clone(), stopped.clone());
-    runtime.get_handle().spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    runtime
+        .get_handle()
+        .spawn(async move { service.start_service(Some(fds), stopped, 1).await });
 }

@@ -14,8 +14,8 @@ use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -51,7 +51,11 @@ pub struct Wire {
 impl Wire {
     /// Takes over a fresh connection.
     pub fn new(inner: Stream) -> Wire {
-        Wire { inner, ahead: BytesMut::new(), expect: Expect::Head }
+        Wire {
+            inner,
+            ahead: BytesMut::new(),
+            expect: Expect::Head,
+        }
     }
 
     /// What was read and not yet given to the engine.
@@ -131,7 +135,12 @@ impl Wire {
     }
 
     /// Reads what was read ahead, else from the connection, at most `limit` bytes.
-    fn poll_some(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<()>> {
+    fn poll_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let give = self.ahead.len().min(out.remaining()).min(limit);
             out.put_slice(self.ahead.get(..give).unwrap_or_default());
@@ -148,12 +157,19 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_chunks(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, chunks: Chunks) -> Poll<io::Result<()>> {
+    fn poll_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        chunks: Chunks,
+    ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         std::task::ready!(self.poll_some(cx, out, usize::MAX))?;
         let mut chunks = chunks;
         let new = out.filled().get(before..).unwrap_or_default();
-        let own = chunks.advance(new).map_err(|broken| io::Error::new(io::ErrorKind::InvalidData, broken))?;
+        let own = chunks
+            .advance(new)
+            .map_err(|broken| io::Error::new(io::ErrorKind::InvalidData, broken))?;
         if own < new.len() {
             // The rest belongs to the next request and goes back in front of what is ahead.
             let mut ahead = BytesMut::from(new.get(own..).unwrap_or_default());
@@ -278,6 +294,8 @@ impl Peek for Wire {
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the bytes that were read ahead.
-        f.debug_struct("Wire").field("id", &self.inner.id()).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("id", &self.inner.id())
+            .finish_non_exhaustive()
     }
 }

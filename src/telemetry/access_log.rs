@@ -49,13 +49,20 @@ pub struct AccessLine<'a> {
 
 /// As `method` label and field: a token of the client's choice is not echoed.
 pub fn known_method(method: &http::Method) -> &'static str {
-    const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+    const METHODS: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+    ];
+    METHODS
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("_OTHER")
 }
 
 /// Writes the line, if its level is wanted. Refusals have the level of their reason.
 pub fn write(sink: &LogSink, line: &AccessLine<'_>) {
-    let level = line.rejection.map_or(log::Level::Info, |rejection| rejection.reason().level());
+    let level = line
+        .rejection
+        .map_or(log::Level::Info, |rejection| rejection.reason().level());
     if !sink.wants(level) {
         return;
     }
@@ -69,9 +76,21 @@ pub fn write(sink: &LogSink, line: &AccessLine<'_>) {
         method: line.method,
         outcome: line.outcome.label(),
         reason: line.rejection.map(|rejection| rejection.reason().code()),
-        would_reject: line.would_reject.iter().map(Rejection::reason).map(Reason::code).collect(),
+        would_reject: line
+            .would_reject
+            .iter()
+            .map(Rejection::reason)
+            .map(Reason::code)
+            .collect(),
         status: line.status,
-        errors: line.errors.iter().map(|fault| Fault { field: fault.field.name(), code: fault.code.label() }).collect(),
+        errors: line
+            .errors
+            .iter()
+            .map(|fault| Fault {
+                field: fault.field.name(),
+                code: fault.code.label(),
+            })
+            .collect(),
         member_id: line.member_id.as_deref(),
         domain: line.domain,
         placement: line.placement,

@@ -28,7 +28,10 @@ pub fn start() -> (LogSink, FlushGuard) {
         .buffered_lines_limit(QUEUE)
         .thread_name("log")
         .finish(std::io::stderr());
-    let sink = LogSink { dropped: writer.error_counter(), writer };
+    let sink = LogSink {
+        dropped: writer.error_counter(),
+        writer,
+    };
     // A second start in one process (tests) keeps the first facade.
     let _ = log::set_boxed_logger(Box::new(Facade(sink.clone())));
     log::set_max_level(LevelFilter::Info);
@@ -57,7 +60,13 @@ impl LogSink {
     /// Writes an event of the process itself with its details.
     pub fn event(&self, level: Level, msg: &str, details: serde_json::Value) {
         if self.wants(level) {
-            self.line(&Event { ts: timestamp(), level: word(level), msg, target: None, details });
+            self.line(&Event {
+                ts: timestamp(),
+                level: word(level),
+                msg,
+                target: None,
+                details,
+            });
         }
     }
 

@@ -20,13 +20,25 @@ pub const NO_ROUTE: &str = "none";
 
 /// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
 /// PAGE_BACKGROUND_WORKER as too slow, and beyond.
-const SECONDS: [f64; 16] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 /// This hop's own time, in seconds: tens of microseconds are usual.
-const OVERHEAD_SECONDS: [f64; 12] =
-    [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25];
+const OVERHEAD_SECONDS: [f64; 12] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
 /// Bodies, in bytes: a usual call is under 4 KiB, the largest allowed is 8 MiB.
-const BYTES: [f64; 9] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 8_388_608.0];
+const BYTES: [f64; 9] = [
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    8_388_608.0,
+];
 const CODE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why a connection ended: the label `reason` of `connections_closed_total`.
@@ -48,8 +60,14 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 6] =
-        [Closed::Client, Closed::Idle, Closed::HeaderTimeout, Closed::Limit, Closed::Refused, Closed::Drain];
+    const ALL: [Closed; 6] = [
+        Closed::Client,
+        Closed::Idle,
+        Closed::HeaderTimeout,
+        Closed::Limit,
+        Closed::Refused,
+        Closed::Drain,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -143,7 +161,10 @@ impl RouteSeries {
 }
 
 /// An enum's discriminant always fits the array made of its `ALL`.
-#[allow(clippy::indexing_slicing, reason = "the index is the discriminant of a variant listed in the array's source")]
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the index is the discriminant of a variant listed in the array's source"
+)]
 fn slot<T, const N: usize>(array: &[T; N], at: usize) -> &T {
     &array[if at < N { at } else { 0 }]
 }
@@ -226,8 +247,17 @@ impl Maker {
         self.register(Gauge::with_opts(Self::opts(name, help))?)
     }
 
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: buckets.to_vec() };
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts {
+            common_opts: Self::opts(name, help),
+            buckets: buckets.to_vec(),
+        };
         self.register(HistogramVec::new(opts, labels)?)
     }
 }
@@ -239,11 +269,26 @@ impl Metrics {
     /// Only if two families had the same name.
     pub fn new(version: &str, revision: &str, rustc: &str) -> prometheus::Result<Metrics> {
         let make = Maker(Registry::new());
-        let field_faults = make.counters("field_faults_total", "Faults of fields, by field and kind.", &["field", "code"])?;
-        let placements = make.counters("placements_total", "Validated widget calls by placement.", &["placement"])?;
-        let limiter = make.counters("ratelimit_decisions_total", "What the limiter said.", &["policy", "decision"])?;
+        let field_faults = make.counters(
+            "field_faults_total",
+            "Faults of fields, by field and kind.",
+            &["field", "code"],
+        )?;
+        let placements = make.counters(
+            "placements_total",
+            "Validated widget calls by placement.",
+            &["placement"],
+        )?;
+        let limiter = make.counters(
+            "ratelimit_decisions_total",
+            "What the limiter said.",
+            &["policy", "decision"],
+        )?;
         let policy = &[crate::policy::limit::MemberPolicy::NAME];
-        let keys = make.register(IntGaugeVec::new(Maker::opts("ratelimit_keys", "Keys with state."), &["policy"])?)?;
+        let keys = make.register(IntGaugeVec::new(
+            Maker::opts("ratelimit_keys", "Keys with state."),
+            &["policy"],
+        )?)?;
         let evictions = make.counters(
             "ratelimit_key_evictions_total",
             "Keys dropped from the table because their state had run out.",
@@ -254,17 +299,32 @@ impl Metrics {
             "Requests judged by the shared state because the table was full.",
             &["policy"],
         )?;
-        let closed = make.counters("connections_closed_total", "Connections that ended, by cause.", &["reason"])?;
-        let reloads = make.counters("config_reloads_total", "Attempts to load a configuration.", &["trigger", "result"])?;
+        let closed = make.counters(
+            "connections_closed_total",
+            "Connections that ended, by cause.",
+            &["reason"],
+        )?;
+        let reloads = make.counters(
+            "config_reloads_total",
+            "Attempts to load a configuration.",
+            &["trigger", "result"],
+        )?;
         for trigger in Trigger::ALL {
             for result in Reloaded::ALL {
                 reloads.with_label_values(&[trigger.label(), result.label()]);
             }
         }
-        let build = IntGaugeVec::new(Maker::opts("build_info", "What is running."), &["version", "revision", "rustc"])?;
-        make.register(build)?.with_label_values(&[version, revision, rustc]).set(1);
+        let build = IntGaugeVec::new(
+            Maker::opts("build_info", "What is running."),
+            &["version", "revision", "rustc"],
+        )?;
+        make.register(build)?
+            .with_label_values(&[version, revision, rustc])
+            .set(1);
         #[cfg(target_os = "linux")]
-        make.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        make.0.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         let route = &["route"];
         let route_outcome = &["route", "outcome"];
         let metrics = Metrics {
@@ -329,7 +389,10 @@ impl Metrics {
             requests: Outcome::ALL.map(|outcome| self.requests.with_label_values(&[name, outcome.label()])),
             durations: Outcome::ALL.map(|outcome| self.durations.with_label_values(&[name, outcome.label()])),
             rejections: Reason::ALL.map(|reason| {
-                Mode::ALL.map(|mode| self.rejections.with_label_values(&[name, reason.code(), mode.label()]))
+                Mode::ALL.map(|mode| {
+                    self.rejections
+                        .with_label_values(&[name, reason.code(), mode.label()])
+                })
             }),
             overhead: self.overhead.with_label_values(&[name]),
             body_bytes: self.body_bytes.with_label_values(&[name]),
@@ -345,7 +408,9 @@ impl Metrics {
         }
         for reason in Reason::ALL {
             for mode in Mode::ALL {
-                let _ = self.rejections.remove_label_values(&[name, reason.code(), mode.label()]);
+                let _ = self
+                    .rejections
+                    .remove_label_values(&[name, reason.code(), mode.label()]);
             }
         }
         let _ = self.overhead.remove_label_values(&[name]);
@@ -372,7 +437,9 @@ impl Metrics {
 
     /// `upstream_up` of one server.
     pub fn server_up(&self, upstream: &str, server: &str, up: bool) {
-        self.upstream_up.with_label_values(&[upstream, server]).set(i64::from(up));
+        self.upstream_up
+            .with_label_values(&[upstream, server])
+            .set(i64::from(up));
     }
 
     /// Takes the series of a server away.
@@ -408,7 +475,9 @@ impl Metrics {
 
     /// Tells how an attempt to load a configuration ended, at `now` (seconds since the epoch).
     pub fn reloaded(&self, trigger: Trigger, result: Reloaded, now: f64) {
-        self.reloads.with_label_values(&[trigger.label(), result.label()]).inc();
+        self.reloads
+            .with_label_values(&[trigger.label(), result.label()])
+            .inc();
         match result {
             Reloaded::Applied | Reloaded::Unchanged => {
                 self.reload_successful.set(1);
@@ -423,14 +492,17 @@ impl Metrics {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         // A double holds 53 bits exactly.
         let [a, b, c, d, e, f, ..] = *sha256;
-        self.config_hash.set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
-        self.restart_pending.set(i64::try_from(restart_pending).unwrap_or(i64::MAX));
+        self.config_hash
+            .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
+        self.restart_pending
+            .set(i64::try_from(restart_pending).unwrap_or(i64::MAX));
     }
 
     /// Brings the families up to date whose source counts by itself.
     pub fn limiter_table(&self, keys: usize, limit: usize, evicted: u64, overflowed: u64) {
         self.limiter_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-        self.limiter_keys_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.limiter_keys_limit
+            .set(i64::try_from(limit).unwrap_or(i64::MAX));
         catch_up(&self.limiter_evictions, evicted);
         catch_up(&self.limiter_overflow, overflowed);
     }

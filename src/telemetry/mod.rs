@@ -58,7 +58,9 @@ impl Outcome {
         match reason {
             Reason::RateLimited => Outcome::Limited,
             Reason::ClientClosed => Outcome::ClientClosed,
-            Reason::UpstreamUnavailable | Reason::UpstreamError | Reason::UpstreamTimeout => Outcome::UpstreamError,
+            Reason::UpstreamUnavailable | Reason::UpstreamError | Reason::UpstreamTimeout => {
+                Outcome::UpstreamError
+            }
             Reason::MalformedRequest
             | Reason::MalformedForm
             | Reason::AmbiguousField
@@ -121,7 +123,9 @@ pub struct UpstreamEnded<'a> {
 pub fn count(metrics: &Metrics, ended: &Ended<'_>) {
     let route = ended.route;
     route.requests(ended.outcome).inc();
-    route.duration(ended.outcome).observe(ended.duration.as_secs_f64());
+    route
+        .duration(ended.outcome)
+        .observe(ended.duration.as_secs_f64());
     if let Some(rejection) = ended.rejection {
         route.rejections(rejection.reason(), Mode::Enforce).inc();
     }

@@ -101,7 +101,10 @@ pub fn label(code: &str) -> &'static str {
     if let Ok(at) = PLACEMENTS.binary_search(&code) {
         return PLACEMENTS.get(at).copied().unwrap_or(OTHER);
     }
-    if code.strip_prefix("CRM_DYNAMIC_").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+    if code
+        .strip_prefix("CRM_DYNAMIC_")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    {
         DYNAMIC
     } else if code.starts_with("LANDING_BLOCK_") {
         LANDING_BLOCK

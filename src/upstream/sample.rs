@@ -42,11 +42,17 @@ fn start() -> std::io::Result<SocketAddr> {
     let mut service = Service::new("sample".to_owned(), Sample);
     service.add_tcp(&address.to_string());
     let (forever, shutdown) = tokio::sync::watch::channel(false);
-    std::thread::Builder::new().name("sample".to_owned()).spawn(move || {
-        let runtime = pingora_runtime::Runtime::new_steal(1, "sample");
-        runtime.get_handle().block_on(service.start_service(Some(Arc::new(Mutex::new(fds))), shutdown, 1));
-        drop(forever);
-    })?;
+    std::thread::Builder::new()
+        .name("sample".to_owned())
+        .spawn(move || {
+            let runtime = pingora_runtime::Runtime::new_steal(1, "sample");
+            runtime.get_handle().block_on(service.start_service(
+                Some(Arc::new(Mutex::new(fds))),
+                shutdown,
+                1,
+            ));
+            drop(forever);
+        })?;
     Ok(address)
 }
 
@@ -69,9 +75,15 @@ impl ServeHttp for Sample {
         let mut response = Response::new(page.into_bytes());
         let length = response.body().len();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("text/html; charset=utf-8"),
+        );
         headers.insert(header::CONTENT_LENGTH, length.into());
-        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            header::HeaderValue::from_static("no-store"),
+        );
         response
     }
 }
@@ -79,14 +91,25 @@ impl ServeHttp for Sample {
 /// The page for a POST: the fields of query and body, the headers that the gateway wrote.
 fn received(session: &ServerSession, body: &[u8]) -> String {
     let head = session.req_header();
-    let query = head.raw_path().splitn(2, |&b| b == b'?').nth(1).unwrap_or_default();
-    let mut page = format!("{HEAD}<h1>The widget works</h1><p>This is what a handler behind the gateway receives.</p>");
+    let query = head
+        .raw_path()
+        .splitn(2, |&b| b == b'?')
+        .nth(1)
+        .unwrap_or_default();
+    let mut page =
+        format!("{HEAD}<h1>The widget works</h1><p>This is what a handler behind the gateway receives.</p>");
     page.push_str("<h2>Headers written by the gateway</h2>");
     table(
         &mut page,
-        head.headers.iter().filter(|(name, _)| is_ours(name.as_str())).map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        }),
+        head.headers
+            .iter()
+            .filter(|(name, _)| is_ours(name.as_str()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            }),
     );
     for (title, part) in [("Query", query), ("Body", body)] {
         page.push_str(&format!("<h2>{title}</h2>"));
@@ -97,22 +120,32 @@ fn received(session: &ServerSession, body: &[u8]) -> String {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with("x-bitrix24-") || name.starts_with("x-forwarded-") || matches!(name, "x-request-id" | "traceparent")
+    name.starts_with("x-bitrix24-")
+        || name.starts_with("x-forwarded-")
+        || matches!(name, "x-request-id" | "traceparent")
 }
 
 fn pairs(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
-    part.split(|&b| b == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let mut halves = pair.splitn(2, |&b| b == b'=');
-        let name = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
-        let value = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
-        if is_secret(&name) { (name, masked(&value)) } else { (name, value) }
-    })
+    part.split(|&b| b == b'&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let mut halves = pair.splitn(2, |&b| b == b'=');
+            let name = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
+            let value = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
+            if is_secret(&name) {
+                (name, masked(&value))
+            } else {
+                (name, value)
+            }
+        })
 }
 
 /// Tokens are masked, also under names that only look like theirs.
 fn is_secret(name: &str) -> bool {
     let canonical: String = name.to_ascii_uppercase().replace([' ', '.', '['], "_");
-    [Field::AuthId, Field::RefreshId, Field::ApplicationToken].iter().any(|field| canonical.contains(field.name()))
+    [Field::AuthId, Field::RefreshId, Field::ApplicationToken]
+        .iter()
+        .any(|field| canonical.contains(field.name()))
         || canonical.contains("TOKEN")
 }
 
@@ -125,13 +158,21 @@ fn table(page: &mut String, rows: impl Iterator<Item = (String, String)>) {
     for (name, value) in rows {
         let shown: String = value.chars().take(MAX_SHOWN).collect();
         let more = if shown.len() < value.len() { " …" } else { "" };
-        page.push_str(&format!("<tr><th>{}</th><td>{}{more}</td></tr>", escaped(&name), escaped(&shown)));
+        page.push_str(&format!(
+            "<tr><th>{}</th><td>{}{more}</td></tr>",
+            escaped(&name),
+            escaped(&shown)
+        ));
     }
     page.push_str("</table>");
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -169,7 +210,8 @@ mod tests {
 
     #[test]
     fn tokens_are_masked_and_markup_is_text() {
-        let rows: Vec<_> = pairs(b"AUTH_ID=secret&auth%5Bapplication_token%5D=s&refresh.id=s&x=%3Cb%3E").collect();
+        let rows: Vec<_> =
+            pairs(b"AUTH_ID=secret&auth%5Bapplication_token%5D=s&refresh.id=s&x=%3Cb%3E").collect();
         assert_eq!(rows[0], ("AUTH_ID".to_owned(), "6 characters, masked".to_owned()));
         assert_eq!(rows[1].1, "1 characters, masked");
         assert_eq!(rows[2].1, "1 characters, masked");

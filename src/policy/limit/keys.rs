@@ -72,7 +72,11 @@ impl KeyTable {
     /// Takes a place if there is one.
     fn claim(&self) -> bool {
         let max = self.max_keys();
-        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| (keys < max).then_some(keys + 1)).is_ok()
+        self.keys
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| {
+                (keys < max).then_some(keys + 1)
+            })
+            .is_ok()
     }
 
     fn release(&self, keys: usize) {
@@ -136,7 +140,11 @@ impl Keys {
     /// Drops what has run out, shard by shard, so that no look-up waits long.
     pub(super) fn sweep(&self) -> usize {
         let now = self.0.now();
-        self.0.shards.iter().map(|shard| self.sweep_shard(&mut shard.lock(), now)).sum()
+        self.0
+            .shards
+            .iter()
+            .map(|shard| self.sweep_shard(&mut shard.lock(), now))
+            .sum()
     }
 
     fn sweep_shard(&self, shard: &mut Shard, now: Nanos) -> usize {
@@ -162,7 +170,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.table.release(self.shards.iter_mut().map(|shard| shard.get_mut().len()).sum());
+        self.table
+            .release(self.shards.iter_mut().map(|shard| shard.get_mut().len()).sum());
     }
 }
 
