@@ -64,6 +64,8 @@ async fn exchange(address: SocketAddr, request: Request<()>, mut body: Bytes) ->
 /// What became of a stream that no library would send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Raw {
+    /// 200 (indexed, too).
+    Ok,
     /// 400 (indexed in the static table of HPACK).
     BadRequest,
     /// Another status; the first bytes of the header block.
@@ -105,6 +107,7 @@ pub fn raw(address: SocketAddr, fields: &[(&[u8], &[u8])], body: Option<&[u8]>) 
             return Raw::Gone;
         }
         match (head[3], head[8]) {
+            (1, 1) if content.first() == Some(&0x88) => return Raw::Ok,
             (1, 1) if content.first() == Some(&0x8c) => return Raw::BadRequest,
             (1, 1) => return Raw::Other([content[0], content[1]]),
             (3, 1) => return Raw::Reset,
