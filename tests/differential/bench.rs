@@ -77,6 +77,10 @@ impl Worker<'_> {
             return Became::Forwarded { disagreements: self.disagreements(&forwarded) };
         }
         assert!((400..500).contains(&response.status), "{} for {}", response.status, shown(&bytes));
+        if response.body.is_empty() {
+            // The engine has its own idea of what a head may hold, and answers without a body.
+            return Became::Refused { code: "engine".to_owned(), errors: Vec::new() };
+        }
         let problem = response.json();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default().iter();

@@ -1,7 +1,8 @@
 //! Genuine calls, changed only in ways that mean nothing.
 
 use crate::common::forms::Rng;
-use crate::grammar::{Case, encoded};
+use crate::grammar::Case;
+use crate::spelling::encoded;
 
 pub fn case(seed: u64, index: u64) -> Case {
     let all: &[(String, String)] = accepted();
@@ -57,7 +58,8 @@ fn disguise(rng: &mut Rng, case: &mut Case) {
             // An equal repeat, exactly spelled, is no second opinion.
             let pairs: Vec<_> = case.query.iter().chain(&case.body).filter(|pair| pair.len() < 200).cloned().collect();
             if !pairs.is_empty() {
-                let again = encoded_pair(rng, rng.clone().pick(&pairs));
+                let at = rng.below(pairs.len());
+                let again = encoded_pair(rng, &pairs[at]);
                 if rng.one_in(2) { case.query.push(again) } else { case.body.push(again) }
             }
         }
