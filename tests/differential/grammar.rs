@@ -24,7 +24,11 @@ impl Case {
     pub fn of(query: &[u8], body: &[u8]) -> Case {
         let pieces = |part: &[u8]| part.split(|&b| b == b'&').map(<[u8]>::to_vec).collect::<Vec<_>>();
         Case {
-            query: if query.is_empty() { Vec::new() } else { pieces(query) },
+            query: if query.is_empty() {
+                Vec::new()
+            } else {
+                pieces(query)
+            },
             body: if body.is_empty() { Vec::new() } else { pieces(body) },
             cookies: Vec::new(),
             cookie_lines: false,
@@ -57,7 +61,9 @@ impl Case {
             line(header.as_bytes());
         }
         if self.cookie_lines {
-            self.cookies.iter().for_each(|crumb| line(&[b"Cookie: ", &crumb[..]].concat()));
+            self.cookies
+                .iter()
+                .for_each(|crumb| line(&[b"Cookie: ", &crumb[..]].concat()));
         } else if !self.cookies.is_empty() {
             line(&[b"Cookie: ", &self.cookies.join(&b"; "[..])[..]].concat());
         }
@@ -93,13 +99,22 @@ impl Case {
                 candidates.push(smaller);
             }
             if smallest.chunked {
-                candidates.push(Case { chunked: false, ..smallest.clone() });
+                candidates.push(Case {
+                    chunked: false,
+                    ..smallest.clone()
+                });
             }
             if !smallest.headers.is_empty() {
-                candidates.push(Case { headers: Vec::new(), ..smallest.clone() });
+                candidates.push(Case {
+                    headers: Vec::new(),
+                    ..smallest.clone()
+                });
             }
             if smallest.types != [FORM] {
-                candidates.push(Case { types: vec![FORM], ..smallest.clone() });
+                candidates.push(Case {
+                    types: vec![FORM],
+                    ..smallest.clone()
+                });
             }
             match candidates.into_iter().find(|smaller| still_wrong(smaller)) {
                 Some(smaller) => smallest = smaller,
@@ -138,7 +153,11 @@ fn base(rng: &mut Rng) -> Case {
             2 => rng.one_in(2),
             _ => usual_query,
         };
-        if in_query { case.query.push(pair) } else { case.body.push(pair) }
+        if in_query {
+            case.query.push(pair)
+        } else {
+            case.body.push(pair)
+        }
     }
     case
 }
@@ -175,7 +194,13 @@ fn quirk(rng: &mut Rng, case: &mut Case) {
         18 => case.chunked = true,
         _ => {
             if rng.one_in(3) {
-                case.headers.push(rng.pick(&["Content-Encoding: gzip", "Content_Type: text/plain", "X-Bitrix24-Member-Id: evil", "Connection: close, Content-Type", "Expect: 100-continue"]));
+                case.headers.push(rng.pick(&[
+                    "Content-Encoding: gzip",
+                    "Content_Type: text/plain",
+                    "X-Bitrix24-Member-Id: evil",
+                    "Connection: close, Content-Type",
+                    "Expect: 100-continue",
+                ]));
             } else {
                 case.types = rng.pick(&TYPES).to_vec();
             }
@@ -230,7 +255,10 @@ fn some_pair<'c>(rng: &mut Rng, case: &'c mut Case) -> Option<&'c mut Vec<u8>> {
 
 fn name_and_value(pair: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
-    (pair[..at].to_vec(), pair.get(at + 1..).unwrap_or_default().to_vec())
+    (
+        pair[..at].to_vec(),
+        pair.get(at + 1..).unwrap_or_default().to_vec(),
+    )
 }
 
 fn respell(rng: &mut Rng, case: &mut Case) {
@@ -245,7 +273,10 @@ fn revalue(rng: &mut Rng, case: &mut Case) {
     let mut own = rng.clone();
     if let Some(pair) = some_pair(rng, case) {
         let (name, _) = name_and_value(pair);
-        let known = KNOWN.into_iter().find(|known| known.as_bytes() == name).unwrap_or("AUTH_ID");
+        let known = KNOWN
+            .into_iter()
+            .find(|known| known.as_bytes() == name)
+            .unwrap_or("AUTH_ID");
         *pair = for_target(&[name, b"=".to_vec(), value(&mut own, known)].concat());
     }
 }

@@ -4,13 +4,23 @@ use crate::common::forms::{KNOWN, Rng};
 
 /// `member_id` most of all: it is the limit's key.
 pub fn known(rng: &mut Rng) -> &'static str {
-    if rng.one_in(3) { "member_id" } else { rng.pick(&KNOWN) }
+    if rng.one_in(3) {
+        "member_id"
+    } else {
+        rng.pick(&KNOWN)
+    }
 }
 
 /// Values of a name: the first is sound, the rest is not, or is another one.
 pub fn values(name: &str) -> &'static [&'static [u8]] {
     match name {
-        "DOMAIN" => &[b"Portal.bitrix24.com", b"evil.example", b"a.b:8443", b"https://a.b/", b"[::1]"],
+        "DOMAIN" => &[
+            b"Portal.bitrix24.com",
+            b"evil.example",
+            b"a.b:8443",
+            b"https://a.b/",
+            b"[::1]",
+        ],
         "PROTOCOL" => &[b"1", b"0", b"2", b"01"],
         "LANG" => &[b"en", b"de", b"zh_TW", b"1"],
         "member_id" => &[
@@ -20,17 +30,35 @@ pub fn values(name: &str) -> &'static [&'static [u8]] {
             b"decoy",
         ],
         "PLACEMENT" => &[b"DEFAULT", b"CRM_DEAL_DETAIL_TAB", b"<b>"],
-        "PLACEMENT_OPTIONS" => &[b"%7B%22ID%22%3A%22717%22%7D", b"%7B%22a%22%3A1%7D", b"[1]", b"%22x%22", b"{", b"%ff"],
+        "PLACEMENT_OPTIONS" => &[
+            b"%7B%22ID%22%3A%22717%22%7D",
+            b"%7B%22a%22%3A1%7D",
+            b"[1]",
+            b"%22x%22",
+            b"{",
+            b"%ff",
+        ],
         "APP_SID" => &[b"5d41402abc4b2a76b9719d911017c592", b"other-sid"],
         "status" => &[b"L", b"F", b"L1"],
         "AUTH_EXPIRES" => &[b"3600", b"60", b"soon"],
-        "SERVER_ENDPOINT" => &[b"https%3A%2F%2Foauth.bitrix.info%2Frest%2F", b"https://evil.example/"],
-        _ => &[b"8f21aa66007b3c110058f18a00000001", b"other+token", b"c4ca4238a0b923820dcc509a6f75849b"],
+        "SERVER_ENDPOINT" => &[
+            b"https%3A%2F%2Foauth.bitrix.info%2Frest%2F",
+            b"https://evil.example/",
+        ],
+        _ => &[
+            b"8f21aa66007b3c110058f18a00000001",
+            b"other+token",
+            b"c4ca4238a0b923820dcc509a6f75849b",
+        ],
     }
 }
 
 pub fn value(rng: &mut Rng, name: &str) -> Vec<u8> {
-    let sound = if rng.one_in(2) { values(name)[0] } else { rng.pick(values(name)) };
+    let sound = if rng.one_in(2) {
+        values(name)[0]
+    } else {
+        rng.pick(values(name))
+    };
     let mut value = sound.to_vec();
     match rng.below(24) {
         0 => value.clear(),
@@ -72,7 +100,13 @@ pub fn spelling(rng: &mut Rng, name: &str) -> Vec<u8> {
 pub fn one_spelling(rng: &mut Rng, name: Vec<u8>) -> Vec<u8> {
     let swap = |to: &[u8]| {
         let mut out = Vec::new();
-        name.iter().for_each(|&b| if b == b'_' { out.extend_from_slice(to) } else { out.push(b) });
+        name.iter().for_each(|&b| {
+            if b == b'_' {
+                out.extend_from_slice(to)
+            } else {
+                out.push(b)
+            }
+        });
         out
     };
     let before = |prefix: &[u8]| [prefix, &name].concat();
@@ -117,7 +151,10 @@ pub fn one_spelling(rng: &mut Rng, name: Vec<u8>) -> Vec<u8> {
         37 => after(b"[a][b"),
         38 => after(b"%ff"),
         39 => after(b"[]="),
-        40 => name.iter().map(|b| if rng.one_in(3) { b ^ 0x20 } else { *b }).collect(),
+        40 => name
+            .iter()
+            .map(|b| if rng.one_in(3) { b ^ 0x20 } else { *b })
+            .collect(),
         41 => [b"%25", &name[..]].concat(),
         42 => {
             let at = rng.below(name.len().max(1));
@@ -147,11 +184,40 @@ pub fn encoded(rng: &mut Rng, bytes: &[u8], often: usize) -> Vec<u8> {
 /// Names that are nobody's, or nearly somebody's.
 pub fn noise(rng: &mut Rng) -> Vec<u8> {
     const NOISE: [&[u8]; 34] = [
-        b"x=1", b"x[]=1", b"x[a][b]=1", b"a.b=c", b"", b"=x", b"[x]=1", b"%00=1", b"%20=1", b"auth[member_id]=evil",
-        b"auth%5Bdomain%5D=evil", b"member_idx=evil", b"xmember_id=evil", b"MEMBER_ID=evil", b"Member_Id=evil",
-        b"member-id=evil", b"member_id_=evil", b"member__id=evil", b"_member_id=evil", b"domain=evil", b"DOMAINS=evil",
-        b"PLACEMENT_OPTION=evil", b"PLACEMENTS[]=x", b"x=%ff", b"x=\xff", b"x;y=1", b"x=1;member_id=evil",
-        b"x=1;member.id=evil", b"x;AUTH_ID=1", b"__Host-member_id=evil", b"x%=1", b"x=%", b"x=a=b&y", b"?x=1",
+        b"x=1",
+        b"x[]=1",
+        b"x[a][b]=1",
+        b"a.b=c",
+        b"",
+        b"=x",
+        b"[x]=1",
+        b"%00=1",
+        b"%20=1",
+        b"auth[member_id]=evil",
+        b"auth%5Bdomain%5D=evil",
+        b"member_idx=evil",
+        b"xmember_id=evil",
+        b"MEMBER_ID=evil",
+        b"Member_Id=evil",
+        b"member-id=evil",
+        b"member_id_=evil",
+        b"member__id=evil",
+        b"_member_id=evil",
+        b"domain=evil",
+        b"DOMAINS=evil",
+        b"PLACEMENT_OPTION=evil",
+        b"PLACEMENTS[]=x",
+        b"x=%ff",
+        b"x=\xff",
+        b"x;y=1",
+        b"x=1;member_id=evil",
+        b"x=1;member.id=evil",
+        b"x;AUTH_ID=1",
+        b"__Host-member_id=evil",
+        b"x%=1",
+        b"x=%",
+        b"x=a=b&y",
+        b"?x=1",
     ];
     rng.pick(&NOISE).to_vec()
 }
@@ -169,6 +235,14 @@ pub fn crumb(rng: &mut Rng) -> Vec<u8> {
     if rng.one_in(6) {
         crumb.insert(0, b'\t');
     }
-    crumb.extend_from_slice(rng.pick(&[&b"=evil"[..], b"=", b"", b"=a=b", b"=%41", b" =evil", b"=evil; x=y"]));
+    crumb.extend_from_slice(rng.pick(&[
+        &b"=evil"[..],
+        b"=",
+        b"",
+        b"=a=b",
+        b"=%41",
+        b" =evil",
+        b"=evil; x=y",
+    ]));
     crumb
 }
