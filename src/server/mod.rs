@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod live;
+pub mod reload;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ use crate::telemetry::log::{self as sink, LogSink};
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use connection::{ConnectionRules, Door, Http2};
 use live::Live;
+use reload::History;
 
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -82,6 +84,10 @@ pub struct Process {
     pub draining: Arc<AtomicBool>,
     /// The file that is read and read again.
     pub path: PathBuf,
+    /// The files whose content counts: that one and those that it names.
+    pub files: Mutex<Vec<PathBuf>>,
+    /// The last reloads. Held while one is under way, which serializes them.
+    pub history: Mutex<History>,
     /// As the listeners were built.
     pub server: ServerSettings,
 }
@@ -132,6 +138,8 @@ impl Process {
             epoch,
             draining: Arc::new(AtomicBool::new(false)),
             path: path.to_owned(),
+            files: Mutex::new(loaded.files),
+            history: Mutex::default(),
             server,
         })
     }
@@ -277,6 +285,7 @@ impl Running {
                 }
             }
         });
+        admin.get_handle().spawn(process.clone().watch());
         Running {
             process,
             runtimes: vec![requests, admin],
@@ -323,7 +332,10 @@ impl Running {
                     return Ok(());
                 }
                 _ = quit.recv() => log.event(Level::Warn, "SIGQUIT ignored: no successor waits", json!({})),
-                _ = hangup.recv() => log.event(Level::Warn, "SIGHUP ignored: reload is not available yet", json!({})),
+                _ = hangup.recv() => {
+                    let process = self.process.clone();
+                    tokio::task::spawn_blocking(move || process.reload(Trigger::Sighup));
+                }
             }
         }
         tokio::select! {
