@@ -1,0 +1,119 @@
+//! The configuration that requests see: one snapshot each, swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::settings::{EnvSpec, Settings, UpstreamSpec};
+use crate::pipeline::Env;
+use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::{MemberPolicy, Now};
+use crate::policy::route::Routes;
+use crate::upstream::headers::TrustedProxies;
+use crate::upstream::pool::{Server, Upstream};
+
+/// One configuration in force, with the objects that carry its state.
+pub struct Snapshot {
+    /// What requests are decided by.
+    pub env: Env,
+    /// From 1; one more with each applied configuration.
+    pub generation: u64,
+    /// Of the content it was made from.
+    pub sha256: [u8; 32],
+    /// As the file says it, defaults filled in.
+    pub settings: Settings,
+    /// The label `route` of each route, by its index.
+    pub route_names: Vec<Arc<str>>,
+}
+
+impl Snapshot {
+    /// The snapshot that follows `before`, with the state of all that stays.
+    pub fn build(
+        settings: Settings,
+        sha256: [u8; 32],
+        before: Option<&Snapshot>,
+        table: &Arc<KeyTable>,
+        now: Now,
+    ) -> Snapshot {
+        Snapshot {
+            env: assemble(&settings.spec, before, table, now),
+            generation: before.map_or(1, |snapshot| snapshot.generation + 1),
+            sha256,
+            route_names: settings.spec.routes.iter().map(|route| route.name.clone()).collect(),
+            settings,
+        }
+    }
+}
+
+/// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
+/// taken over as the same object: limiters with their keys, servers with their health. It can not
+/// fail: whatever could was found when the file was read.
+pub fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
+    let before = before.map(|snapshot| &snapshot.env);
+    table.set_max_keys(spec.max_keys);
+    let member_limit = spec.member_limit.as_ref().map(|limit| {
+        let before = before.and_then(|env| env.member_limit.as_ref());
+        MemberPolicy::build(limit.mode, limit.quota, limit.overrides.iter().cloned(), before, table, now)
+    });
+    let upstreams: HashMap<_, _> = spec
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            let before = before.and_then(|env| env.upstreams.get(&upstream.name));
+            (upstream.name.clone(), keep_or_build(upstream, before))
+        })
+        .collect();
+    Env {
+        routes: Routes::new(spec.routes.clone()),
+        widget: spec.widget,
+        member_limit,
+        upstreams,
+        trusted: TrustedProxies::new(spec.trusted.clone()),
+    }
+}
+
+fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Upstream> {
+    let servers: Vec<_> = spec
+        .servers
+        .iter()
+        .map(|server| {
+            let same = |old: &&Arc<Server>| *old.name == *server.name && old.address == server.address;
+            match before.and_then(|upstream| upstream.servers.iter().find(same)) {
+                Some(old) => old.clone(),
+                None => Arc::new(Server::new(&server.name, server.address.clone())),
+            }
+        })
+        .collect();
+    match before {
+        // The turn goes on as well.
+        Some(old)
+            if old.servers.len() == servers.len()
+                && old.servers.iter().zip(&servers).all(|(a, b)| Arc::ptr_eq(a, b))
+                && (old.connect_timeout, old.timeout) == (spec.connect_timeout, spec.timeout) =>
+        {
+            old.clone()
+        }
+        _ => Arc::new(Upstream::new(&spec.name, servers, spec.connect_timeout, spec.timeout)),
+    }
+}
+
+/// Where the snapshot in force is found. A request takes one and keeps it to its end.
+pub struct Store(ArcSwap<Snapshot>);
+
+impl Store {
+    /// A store with its first snapshot.
+    pub fn new(first: Snapshot) -> Store {
+        Store(ArcSwap::from_pointee(first))
+    }
+
+    /// The snapshot in force.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts the next one in force; returns the one before.
+    pub fn replace(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.0.swap(next)
+    }
+}
