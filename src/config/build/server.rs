@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::fault::Faults;
-use super::super::file::{ListenerTable, ServerTable};
+use super::super::file::{CertTable, ListenerTable, ServerTable};
 use super::super::settings::{CertPaths, ListenerSettings, ServerSettings};
 use super::super::units::Span;
 use super::super::values::{At, quoted};
@@ -18,7 +18,7 @@ pub(super) fn build(
     files: &mut Vec<PathBuf>,
     faults: &mut Faults<'_>,
 ) -> ServerSettings {
-    let (listeners, admin) = addresses(table, faults);
+    let (listeners, admin) = addresses(table, base, faults);
     let admin_token_file = table.admin_token_file.as_ref().map(|path| token_file(path, base, files, faults));
     ServerSettings {
         listeners,
@@ -42,7 +42,7 @@ pub(super) fn seconds(given: &Option<At<Span>>, default: u64) -> Duration {
 }
 
 /// Every address once: two sockets can not listen on one.
-fn addresses(table: &ServerTable, faults: &mut Faults<'_>) -> (Vec<ListenerSettings>, SocketAddr) {
+fn addresses(table: &ServerTable, base: &Path, faults: &mut Faults<'_>) -> (Vec<ListenerSettings>, SocketAddr) {
     let mut taken: Vec<(SocketAddr, Range<usize>)> = Vec::new();
     let mut listeners = Vec::new();
     for address in table.listen.iter().flatten() {
@@ -51,7 +51,7 @@ fn addresses(table: &ServerTable, faults: &mut Faults<'_>) -> (Vec<ListenerSetti
     }
     for listener in &table.listeners {
         let (span, listener) = (listener.span(), listener.get_ref());
-        let tls = tls(listener, faults);
+        let tls = tls(listener, base, faults);
         let Some(address) = &listener.address else {
             if !faults.is_unread(&span, "address") {
                 faults.under(&span, "address", "is missing, allowed is an IP address and a port, such as \"0.0.0.0:8080\"");
@@ -96,14 +96,25 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 /// The certificates of a listener. TLS is not served yet: whoever asks for it must not get plain HTTP.
-fn tls(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<CertPaths> {
-    if let Some(tls) = &listener.tls {
-        faults.at(&tls.span(), "TLS listeners are not supported yet, allowed is a listener without tls");
-        if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
-            faults.at(&h2c.span, "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c");
+fn tls(listener: &ListenerTable, base: &Path, faults: &mut Faults<'_>) -> Vec<CertPaths> {
+    let Some(tls) = &listener.tls else { return Vec::new() };
+    faults.at(&tls.span(), "TLS listeners are not supported yet, allowed is a listener without tls");
+    if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
+        faults.at(&h2c.span, "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c");
+    }
+    let mut certificates = Vec::new();
+    for certificate in tls.get_ref() {
+        let (span, CertTable { cert, key }) = (certificate.span(), certificate.get_ref());
+        for (name, path) in [("cert", cert), ("key", key)] {
+            if path.is_none() && !faults.is_unread(&span, name) {
+                faults.under(&span, name, "is missing, allowed is the path of a PEM file");
+            }
+        }
+        if let (Some(cert), Some(key)) = (cert, key) {
+            certificates.push(CertPaths { cert: base.join(&cert.value), key: base.join(&key.value) });
         }
     }
-    Vec::new()
+    certificates
 }
 
 /// Whether the token can be had is part of whether the file is sound.
