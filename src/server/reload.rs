@@ -91,19 +91,14 @@ impl Process {
             return ReloadOutcome::Unchanged { generation: before.snapshot.generation, restart_pending };
         }
         log::set_max_level(loaded.settings.log.level);
-        *self.files.lock() = loaded.files;
-        let snapshot = Snapshot::build(
-            loaded.settings,
-            loaded.sha256,
-            Some(&before.snapshot),
-            &self.table,
-            self.epoch.elapsed(),
-        );
+        self.files.lock().clone_from(&loaded.files);
+        let snapshot = Snapshot::build(loaded, Some(&before.snapshot), &self.table, self.epoch.elapsed());
         let generation = snapshot.generation;
         self.metrics.in_force(generation, &snapshot.sha256, restart_pending.len());
         let live = Arc::new(Live::new(snapshot, &self.metrics));
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
+        self.metrics.certificates(&live.snapshot.not_after());
         ReloadOutcome::Applied { generation, restart_pending }
     }
 
