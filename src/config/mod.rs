@@ -11,6 +11,9 @@ mod tree;
 mod units;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
