@@ -40,7 +40,12 @@ impl Snapshot {
             env: assemble(&settings.spec, before, table, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
             sha256,
-            route_names: settings.spec.routes.iter().map(|route| route.name.clone()).collect(),
+            route_names: settings
+                .spec
+                .routes
+                .iter()
+                .map(|route| route.name.clone())
+                .collect(),
             settings,
         }
     }
@@ -54,7 +59,14 @@ pub fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>
     table.set_max_keys(spec.max_keys);
     let member_limit = spec.member_limit.as_ref().map(|limit| {
         let before = before.and_then(|env| env.member_limit.as_ref());
-        MemberPolicy::build(limit.mode, limit.quota, limit.overrides.iter().cloned(), before, table, now)
+        MemberPolicy::build(
+            limit.mode,
+            limit.quota,
+            limit.overrides.iter().cloned(),
+            before,
+            table,
+            now,
+        )
     });
     let upstreams: HashMap<_, _> = spec
         .upstreams
@@ -94,7 +106,12 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Ups
         {
             old.clone()
         }
-        _ => Arc::new(Upstream::new(&spec.name, servers, spec.connect_timeout, spec.timeout)),
+        _ => Arc::new(Upstream::new(
+            &spec.name,
+            servers,
+            spec.connect_timeout,
+            spec.timeout,
+        )),
     }
 }
 
