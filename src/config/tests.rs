@@ -318,7 +318,7 @@ fn nothing_that_is_no_configuration_panics() {
     ] {
         assert!(of(text).is_err(), "{text:?}");
     }
-    for open in ["a=[", "a={b=", "[[", "a=[[", "a.", "[a."] {
+    for open in ["a=[", "a={b=", "[[", "a=[[", "a.", "[a.", "\"a\".", "x = {b."] {
         let deep = format!("a={}", open.repeat(20_000));
         assert!(of(&deep).is_err());
         assert!(read_text(&open.repeat(20_000)).is_err());
