@@ -54,7 +54,10 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(Run { config: Config { config }, take_over }) => server::run(&config, take_over),
+        Command::Run(Run {
+            config: Config { config },
+            take_over,
+        }) => server::run(&config, take_over),
         Command::Check(Config { config: path }) => match config::check(&path, &mut std::io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) | Err(_) => ExitCode::FAILURE,

@@ -29,17 +29,26 @@ impl Certificate {
     /// # Errors
     /// What is wrong, without a byte of either.
     pub fn load(chain: &[u8], key: &[u8]) -> Result<Certificate, &'static str> {
-        let chain: Vec<_> =
-            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|_| "the certificate is no PEM file")?;
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|_| "the certificate is no PEM file")?;
         let first = chain.first().ok_or("the certificate file holds no certificate")?;
         let (_, leaf) = X509Certificate::from_der(first).map_err(|_| "the certificate can not be read")?;
         let names = names(&leaf);
         let not_after = leaf.validity().not_after.timestamp();
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key file holds no private key in PEM form")?;
-        let key = any_supported_type(&key).map_err(|_| "the private key is of no supported type (RSA, ECDSA, Ed25519)")?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| "the key file holds no private key in PEM form")?;
+        let key = any_supported_type(&key)
+            .map_err(|_| "the private key is of no supported type (RSA, ECDSA, Ed25519)")?;
         let certified = CertifiedKey::new(chain, key);
-        certified.keys_match().map_err(|_| "the private key does not match the certificate")?;
-        Ok(Certificate { names, not_after, key: Arc::new(certified) })
+        certified
+            .keys_match()
+            .map_err(|_| "the private key does not match the certificate")?;
+        Ok(Certificate {
+            names,
+            not_after,
+            key: Arc::new(certified),
+        })
     }
 
     /// The first of its names: the label `name`.
@@ -69,7 +78,12 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
         })
         .collect();
     if names.is_empty() {
-        names.extend(leaf.subject().iter_common_name().filter_map(|name| name.as_str().ok()).map(str::to_ascii_lowercase));
+        names.extend(
+            leaf.subject()
+                .iter_common_name()
+                .filter_map(|name| name.as_str().ok())
+                .map(str::to_ascii_lowercase),
+        );
     }
     names
 }

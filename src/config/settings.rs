@@ -177,14 +177,23 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
         ("server.admin", *admin != new.admin),
         ("server.threads", *threads != new.threads),
         ("server.max_connections", *max_connections != new.max_connections),
-        ("server.keepalive_timeout", *keepalive_timeout != new.keepalive_timeout),
+        (
+            "server.keepalive_timeout",
+            *keepalive_timeout != new.keepalive_timeout,
+        ),
         ("server.header_timeout", *header_timeout != new.header_timeout),
         ("server.drain_delay", *drain_delay != new.drain_delay),
         ("server.grace_period", *grace_period != new.grace_period),
         ("server.upgrade_socket", *upgrade_socket != new.upgrade_socket),
         ("server.admin_allow", *admin_allow != new.admin_allow),
-        ("server.admin_token_file", *admin_token_file != new.admin_token_file),
-        ("server.ready_requires_upstream", *ready_requires_upstream != new.ready_requires_upstream),
+        (
+            "server.admin_token_file",
+            *admin_token_file != new.admin_token_file,
+        ),
+        (
+            "server.ready_requires_upstream",
+            *ready_requires_upstream != new.ready_requires_upstream,
+        ),
         ("server.admin_hosts", *admin_hosts != new.admin_hosts),
     ]
     .into_iter()

@@ -28,14 +28,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The snapshot that follows `before`, with the state of all that stays.
-    pub fn build(
-        loaded: Loaded,
-        before: Option<&Snapshot>,
-        table: &Arc<KeyTable>,
-        now: Now,
-    ) -> Snapshot {
+    pub fn build(loaded: Loaded, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Snapshot {
         // A listener that the file no longer has is served until the restart that removes it.
-        let mut certificates = before.map(|before| before.certificates.clone()).unwrap_or_default();
+        let mut certificates = before
+            .map(|before| before.certificates.clone())
+            .unwrap_or_default();
         certificates.extend(loaded.certificates);
         Snapshot {
             env: assemble(&loaded.settings.spec, before, table, now),
@@ -52,7 +49,11 @@ impl Snapshot {
     pub fn not_after(&self) -> Vec<(&str, &str, i64)> {
         let mut all = Vec::new();
         for (listener, certificates) in &self.certificates {
-            all.extend(certificates.iter().map(|one| (listener.as_str(), one.name(), one.not_after)));
+            all.extend(
+                certificates
+                    .iter()
+                    .map(|one| (listener.as_str(), one.name(), one.not_after)),
+            );
         }
         all
     }
@@ -66,7 +67,14 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, no
     table.set_max_keys(spec.max_keys);
     let member_limit = spec.member_limit.as_ref().map(|limit| {
         let before = before.and_then(|env| env.member_limit.as_ref());
-        MemberPolicy::build(limit.mode, limit.quota, limit.overrides.iter().cloned(), before, table, now)
+        MemberPolicy::build(
+            limit.mode,
+            limit.quota,
+            limit.overrides.iter().cloned(),
+            before,
+            table,
+            now,
+        )
     });
     let upstreams: HashMap<_, _> = spec
         .upstreams
@@ -106,7 +114,11 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Ups
         {
             old.clone()
         }
-        _ => Arc::new(Upstream::new(&spec.name, servers, spec.connect_timeout, spec.timeout)),
+        _ => Arc::new(Upstream::new(
+            &spec.name,
+            servers,
+            spec.connect_timeout,
+            spec.timeout,
+        )),
     }
 }
-

@@ -61,10 +61,18 @@ impl Sockets {
             .iter()
             .map(|listener| Ok((listener.clone(), bind(&listener.address)?)))
             .collect::<Result<Vec<_>, (String, io::Error)>>()?;
-        let bound = Bound { http, admin: bind(&server.admin)? };
+        let bound = Bound {
+            http,
+            admin: bind(&server.admin)?,
+        };
         // A socket that nobody accepts from would swallow connections.
-        let claimed = bound.http.iter().map(|(_, address)| address).chain([&bound.admin]);
-        self.0.close_unclaimed(&claimed.map(ToString::to_string).collect::<HashSet<_>>());
+        let claimed = bound
+            .http
+            .iter()
+            .map(|(_, address)| address)
+            .chain([&bound.admin]);
+        self.0
+            .close_unclaimed(&claimed.map(ToString::to_string).collect::<HashSet<_>>());
         Ok(bound)
     }
 
@@ -91,5 +99,8 @@ impl Sockets {
 /// # Errors
 /// Where there is no successor.
 pub fn hand_over(fds: &ListenFds, upgrade_socket: &Path) -> io::Result<()> {
-    fds.lock().send_to_sock(&*upgrade_socket.to_string_lossy()).map(|_| ()).map_err(Into::into)
+    fds.lock()
+        .send_to_sock(&*upgrade_socket.to_string_lossy())
+        .map(|_| ())
+        .map_err(Into::into)
 }

@@ -22,8 +22,8 @@ use log::Level;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::proxy::HttpProxy;
-use pingora::server::configuration::ServerConf;
 use pingora::server::ListenFds;
+use pingora::server::configuration::ServerConf;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
@@ -122,7 +122,11 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
     let mut sockets = match (take_over, &server.upgrade_socket) {
         (false, _) => Sockets::none(),
         (true, Some(socket)) => {
-            log.event(Level::Info, "waiting for the predecessor", json!({ "upgrade_socket": socket }));
+            log.event(
+                Level::Info,
+                "waiting for the predecessor",
+                json!({ "upgrade_socket": socket }),
+            );
             Sockets::from_predecessor(socket).map_err(|e| cannot_listen((socket.display().to_string(), e)))?
         }
         (true, None) => {
@@ -329,7 +333,11 @@ impl Running {
     async fn hand_over(&self) -> bool {
         let Process { log, server, .. } = &*self.process;
         let Some(socket) = server.upgrade_socket.clone() else {
-            log.event(Level::Warn, "SIGQUIT ignored: server.upgrade_socket is not configured", json!({}));
+            log.event(
+                Level::Warn,
+                "SIGQUIT ignored: server.upgrade_socket is not configured",
+                json!({}),
+            );
             return false;
         };
         let fds = self.fds.clone();
@@ -387,5 +395,7 @@ fn serve<A: ServerApp + Send + Sync + 'static>(
     stopped: &watch::Receiver<bool>,
 ) {
     let (fds, stopped) = (fds.clone(), stopped.clone());
-    runtime.get_handle().spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    runtime
+        .get_handle()
+        .spawn(async move { service.start_service(Some(fds), stopped, 1).await });
 }

@@ -22,14 +22,20 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let live = self.live.load();
         let certificates = live.snapshot.certificates.get(&self.listener)?;
-        let named = hello.server_name().and_then(|name| certificates.iter().find(|one| one.is_for(name)));
-        named.or_else(|| certificates.first()).map(|certificate| certificate.key.clone())
+        let named = hello
+            .server_name()
+            .and_then(|name| certificates.iter().find(|one| one.is_for(name)));
+        named
+            .or_else(|| certificates.first())
+            .map(|certificate| certificate.key.clone())
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("listener", &self.listener).finish_non_exhaustive()
+        f.debug_struct("Resolver")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,7 +46,10 @@ impl fmt::Debug for Resolver {
 pub fn settings(live: &Arc<ArcSwap<Live>>, listener: &str) -> pingora::Result<TlsSettings> {
     // No files: the resolver takes their place.
     let mut settings = TlsSettings::intermediate("", "")?;
-    settings.set_cert_resolver(Arc::new(Resolver { live: live.clone(), listener: listener.to_owned() }));
+    settings.set_cert_resolver(Arc::new(Resolver {
+        live: live.clone(),
+        listener: listener.to_owned(),
+    }));
     settings.enable_h2();
     Ok(settings)
 }

@@ -507,7 +507,9 @@ impl Metrics {
     pub fn certificates(&self, all: &[(&str, &str, i64)]) {
         self.certificates_end.reset();
         for (listener, name, not_after) in all {
-            self.certificates_end.with_label_values(&[listener, name]).set(*not_after);
+            self.certificates_end
+                .with_label_values(&[listener, name])
+                .set(*not_after);
         }
     }
 

@@ -34,7 +34,11 @@ impl Others {
     fn read(&mut self, path: PathBuf, largest: u64) -> Result<&[u8], String> {
         let content = super::read_file(&path, largest)?;
         self.contents.push((path, content));
-        Ok(self.contents.last().map(|(_, content)| content.as_slice()).unwrap_or_default())
+        Ok(self
+            .contents
+            .last()
+            .map(|(_, content)| content.as_slice())
+            .unwrap_or_default())
     }
 }
 
@@ -45,17 +49,45 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let upstreams = upstreams::build(&file.upstreams, faults);
     let routes = routes::build(file, faults);
     let widget = limits::widget(&file.widget, faults);
-    let max_keys = file.limits.max_keys.as_ref().map_or(1_000_000, |keys| keys.value.0 as usize);
+    let max_keys = file
+        .limits
+        .max_keys
+        .as_ref()
+        .map_or(1_000_000, |keys| keys.value.0 as usize);
     let member_limit = limits::member(&file.limits, widget.member_id, faults);
-    let trusted = file.trusted_proxies.iter().flatten().map(|network| network.value.0).collect();
-    let spec = EnvSpec { routes, widget, max_keys, member_limit, upstreams, trusted };
-    Built { settings: Settings { server, spec, log: log(&file.log) }, others }
+    let trusted = file
+        .trusted_proxies
+        .iter()
+        .flatten()
+        .map(|network| network.value.0)
+        .collect();
+    let spec = EnvSpec {
+        routes,
+        widget,
+        max_keys,
+        member_limit,
+        upstreams,
+        trusted,
+    };
+    Built {
+        settings: Settings {
+            server,
+            spec,
+            log: log(&file.log),
+        },
+        others,
+    }
 }
 
 fn log(table: &LogTable) -> LogSettings {
     LogSettings {
         level: word(&table.level, LevelFilter::Info),
-        sample_forwarded: table.sample_forwarded.as_ref().map_or(1.0, |At { value: Share(share), .. }| *share),
+        sample_forwarded: table.sample_forwarded.as_ref().map_or(
+            1.0,
+            |At {
+                 value: Share(share), ..
+             }| *share,
+        ),
     }
 }
 

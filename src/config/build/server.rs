@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Others;
 use super::super::certificate::Certificate;
 use super::super::fault::Faults;
 use super::super::file::{CertTable, ListenerTable, ServerTable};
 use super::super::settings::{CertPaths, ListenerSettings, ServerSettings};
 use super::super::units::Span;
 use super::super::values::{At, quoted};
+use super::Others;
 use crate::request::field::Domain;
 
 pub(super) fn build(
@@ -22,42 +22,73 @@ pub(super) fn build(
     faults: &mut Faults<'_>,
 ) -> ServerSettings {
     let (listeners, admin) = addresses(table, base, others, faults);
-    let admin_token_file = table.admin_token_file.as_ref().map(|path| token_file(path, base, others, faults));
+    let admin_token_file = table
+        .admin_token_file
+        .as_ref()
+        .map(|path| token_file(path, base, others, faults));
     ServerSettings {
         listeners,
         admin: admin.to_string(),
         threads: table.threads.as_ref().map(|threads| threads.value.0 as usize),
-        max_connections: table.max_connections.as_ref().map_or(20_000, |most| most.value.0 as usize),
+        max_connections: table
+            .max_connections
+            .as_ref()
+            .map_or(20_000, |most| most.value.0 as usize),
         keepalive_timeout: seconds(&table.keepalive_timeout, 75),
         header_timeout: seconds(&table.header_timeout, 10),
         drain_delay: seconds(&table.drain_delay, 5),
         grace_period: seconds(&table.grace_period, 20),
         upgrade_socket: table.upgrade_socket.as_ref().map(|path| base.join(&path.value)),
-        admin_allow: table.admin_allow.iter().flatten().map(|network| network.value.0).collect(),
+        admin_allow: table
+            .admin_allow
+            .iter()
+            .flatten()
+            .map(|network| network.value.0)
+            .collect(),
         admin_token_file,
         ready_requires_upstream: table.ready_requires_upstream.as_ref().is_some_and(|is| is.value),
-        admin_hosts: table.admin_hosts.iter().flatten().filter_map(|host| admin_host(host, faults)).collect(),
+        admin_hosts: table
+            .admin_hosts
+            .iter()
+            .flatten()
+            .filter_map(|host| admin_host(host, faults))
+            .collect(),
     }
 }
 
 pub(super) fn seconds(given: &Option<At<Span>>, default: u64) -> Duration {
-    given.as_ref().map_or(Duration::from_secs(default), |span| span.value.0)
+    given
+        .as_ref()
+        .map_or(Duration::from_secs(default), |span| span.value.0)
 }
 
 /// Every address once: two sockets can not listen on one.
-fn addresses(table: &ServerTable, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> (Vec<ListenerSettings>, SocketAddr) {
+fn addresses(
+    table: &ServerTable,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> (Vec<ListenerSettings>, SocketAddr) {
     let mut taken: Vec<(SocketAddr, Range<usize>)> = Vec::new();
     let mut listeners = Vec::new();
     for address in table.listen.iter().flatten() {
         take(&mut taken, address.value.0, &address.span, faults);
-        listeners.push(ListenerSettings { address: address.value.0.to_string(), h2c: false, tls: Vec::new() });
+        listeners.push(ListenerSettings {
+            address: address.value.0.to_string(),
+            h2c: false,
+            tls: Vec::new(),
+        });
     }
     for listener in &table.listeners {
         let (span, listener) = (listener.span(), listener.get_ref());
         let (tls, certificates) = tls(listener, base, others, faults);
         let Some(address) = &listener.address else {
             if !faults.is_unread(&span, "address") {
-                faults.under(&span, "address", "is missing, allowed is an IP address and a port, such as \"0.0.0.0:8080\"");
+                faults.under(
+                    &span,
+                    "address",
+                    "is missing, allowed is an IP address and a port, such as \"0.0.0.0:8080\"",
+                );
             }
             continue;
         };
@@ -71,25 +102,43 @@ fn addresses(table: &ServerTable, base: &Path, others: &mut Others, faults: &mut
     }
     let unread = faults.is_unread_below("server.listen") || faults.is_unread_below("server.listeners");
     if listeners.is_empty() && table.listeners.is_empty() && !unread && !faults.is_unread_below("server") {
-        faults.absent("server", "listen", "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]");
+        faults.absent(
+            "server",
+            "listen",
+            "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]",
+        );
     }
-    let admin = table.admin.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 9901)), |admin| admin.value.0);
+    let admin = table
+        .admin
+        .as_ref()
+        .map_or(SocketAddr::from(([127, 0, 0, 1], 9901)), |admin| admin.value.0);
     match &table.admin {
         Some(given) => take(&mut taken, admin, &given.span, faults),
         None => {
             if let Some((address, span)) = taken.iter().find(|(address, _)| clash(*address, admin)).cloned() {
-                faults.at(&span, format!("{address} is the default of server.admin, allowed is an address of its own"));
+                faults.at(
+                    &span,
+                    format!("{address} is the default of server.admin, allowed is an address of its own"),
+                );
             }
         }
     }
     (listeners, admin)
 }
 
-fn take(taken: &mut Vec<(SocketAddr, Range<usize>)>, address: SocketAddr, span: &Range<usize>, faults: &mut Faults<'_>) {
+fn take(
+    taken: &mut Vec<(SocketAddr, Range<usize>)>,
+    address: SocketAddr,
+    span: &Range<usize>,
+    faults: &mut Faults<'_>,
+) {
     match taken.iter().find(|(other, _)| clash(*other, address)) {
         Some((other, at)) => {
             let line = faults.line(at);
-            faults.at(span, format!("{address} clashes with {other} in line {line}, allowed is an address of its own"));
+            faults.at(
+                span,
+                format!("{address} clashes with {other} in line {line}, allowed is an address of its own"),
+            );
         }
         None => taken.push((address, span.clone())),
     }
@@ -113,12 +162,20 @@ fn tls(
     faults: &mut Faults<'_>,
 ) -> (Vec<CertPaths>, Vec<Arc<Certificate>>) {
     let (mut paths, mut certificates) = (Vec::new(), Vec::new());
-    let Some(tls) = &listener.tls else { return (paths, certificates) };
+    let Some(tls) = &listener.tls else {
+        return (paths, certificates);
+    };
     if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
-        faults.at(&h2c.span, "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c");
+        faults.at(
+            &h2c.span,
+            "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c",
+        );
     }
     if tls.get_ref().is_empty() {
-        faults.at(&tls.span(), "is empty, allowed is at least one { cert = \"FILE\", key = \"FILE\" }");
+        faults.at(
+            &tls.span(),
+            "is empty, allowed is at least one { cert = \"FILE\", key = \"FILE\" }",
+        );
     }
     for certificate in tls.get_ref() {
         let (span, CertTable { cert, key }) = (certificate.span(), certificate.get_ref());
@@ -130,8 +187,13 @@ fn tls(
         if let (Some(cert), Some(key)) = (cert, key) {
             let chain = pem(cert, base, others, faults);
             let secret = pem(key, base, others, faults);
-            paths.push(CertPaths { cert: base.join(&cert.value), key: base.join(&key.value) });
-            let loaded = chain.zip(secret).map(|(chain, secret)| Certificate::load(&chain, &secret));
+            paths.push(CertPaths {
+                cert: base.join(&cert.value),
+                key: base.join(&key.value),
+            });
+            let loaded = chain
+                .zip(secret)
+                .map(|(chain, secret)| Certificate::load(&chain, &secret));
             match loaded {
                 Some(Ok(loaded)) => {
                     if loaded.not_after <= now() {
@@ -139,7 +201,10 @@ fn tls(
                     }
                     certificates.push(Arc::new(loaded));
                 }
-                Some(Err(wrong)) => faults.at(&cert.span, format!("{wrong}, allowed is a PEM chain with its key")),
+                Some(Err(wrong)) => faults.at(
+                    &cert.span,
+                    format!("{wrong}, allowed is a PEM chain with its key"),
+                ),
                 None => {}
             }
         }
@@ -151,7 +216,10 @@ fn pem(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<
     match others.read(base.join(&path.value), LARGEST_PEM) {
         Ok(content) => Some(content.to_vec()),
         Err(wrong) => {
-            faults.at(&path.span, format!("{} {wrong}, allowed is a readable PEM file", quoted(&path.value)));
+            faults.at(
+                &path.span,
+                format!("{} {wrong}, allowed is a readable PEM file", quoted(&path.value)),
+            );
             None
         }
     }
@@ -186,7 +254,10 @@ fn admin_host(host: &At<String>, faults: &mut Faults<'_>) -> Option<String> {
         Ok(domain) if !domain.as_str().contains(':') => Some(domain.as_str().to_owned()),
         _ => {
             let given = quoted(&host.value);
-            faults.at(&host.span, format!("{given} is no host name, allowed is a name without a port"));
+            faults.at(
+                &host.span,
+                format!("{given} is no host name, allowed is a name without a port"),
+            );
             None
         }
     }

@@ -28,10 +28,11 @@ pub(super) fn build(
             None if !faults.is_unread(&span, "servers") => {
                 faults.under(&span, "servers", format!("is missing, {NEEDED}"));
             }
-            Some(list) if list.get_ref().is_empty() => {
-                if !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-                    faults.at(&list.span(), format!("is empty, {NEEDED}"));
-                }
+            Some(list)
+                if list.get_ref().is_empty()
+                    && !faults.is_unread_below(&faults.index().of_value(&list.span())) =>
+            {
+                faults.at(&list.span(), format!("is empty, {NEEDED}"));
             }
             _ => {}
         }
@@ -52,7 +53,10 @@ fn distinct(servers: &[At<ServerText>], faults: &mut Faults<'_>) -> Vec<ServerSp
     for server in servers {
         let ServerText { text, address } = &server.value;
         if specs.iter().any(|other| other.name == *text) {
-            faults.at(&server.span, format!("{text:?} stands in the list twice, allowed is once"));
+            faults.at(
+                &server.span,
+                format!("{text:?} stands in the list twice, allowed is once"),
+            );
             continue;
         }
         let address = match address {
@@ -61,12 +65,18 @@ fn distinct(servers: &[At<ServerText>], faults: &mut Faults<'_>) -> Vec<ServerSp
             ServerAddress::Host(host, port) => match resolve(host, *port) {
                 Some(address) => Address::Inet(address),
                 None => {
-                    faults.at(&server.span, format!("{host:?} does not resolve, allowed is an address or a name that does"));
+                    faults.at(
+                        &server.span,
+                        format!("{host:?} does not resolve, allowed is an address or a name that does"),
+                    );
                     continue;
                 }
             },
         };
-        specs.push(ServerSpec { name: text.clone(), address });
+        specs.push(ServerSpec {
+            name: text.clone(),
+            address,
+        });
     }
     specs
 }
