@@ -35,7 +35,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 2000;
     let cut = &bytes[..bytes.len().min(MOST)];
-    let more = if bytes.len() > MOST { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    let more = if bytes.len() > MOST {
+        format!("... ({} bytes)", bytes.len())
+    } else {
+        String::new()
+    };
     format!("{}{more}", cut.escape_ascii())
 }
 
