@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::certificate::Certificate;
-use super::super::fault::Faults;
-use super::super::file::{CertTable, ListenerTable, ServerTable};
-use super::super::settings::{CertPaths, ListenerSettings, ServerSettings};
-use super::super::units::Span;
-use super::super::values::{At, quoted};
 use super::Others;
+use crate::config::certificate::Certificate;
+use crate::config::fault::Faults;
+use crate::config::file::{CertTable, ListenerTable, ServerTable};
+use crate::config::settings::{CertPaths, ListenerSettings, ServerSettings};
+use crate::config::units::Span;
+use crate::config::values::{At, quoted};
 use crate::request::field::Domain;
 
 pub(super) fn build(
