@@ -16,7 +16,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    config: Config,
+    run: Run,
 }
 
 #[derive(Args, Clone)]
@@ -32,10 +32,19 @@ struct Config {
     config: PathBuf,
 }
 
+#[derive(Args, Clone)]
+struct Run {
+    #[command(flatten)]
+    config: Config,
+    /// Take the listeners over from the running gateway, once it gets SIGQUIT.
+    #[arg(long)]
+    take_over: bool,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Serve (the default).
-    Run(Config),
+    Run(Run),
     /// Build everything that the configuration names, print every fault, open no socket.
     Check(Config),
     /// Print the JSON Schema of the configuration file.
@@ -44,8 +53,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Run(cli.config)) {
-        Command::Run(Config { config }) => server::run(&config),
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(Run {
+            config: Config { config },
+            take_over,
+        }) => server::run(&config, take_over),
         Command::Check(Config { config: path }) => match config::check(&path, &mut std::io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) | Err(_) => ExitCode::FAILURE,

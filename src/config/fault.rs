@@ -93,10 +93,16 @@ impl<'t> Faults<'t> {
         self.push(table.start, key, message.into(), false);
     }
 
-    /// A fault of a key that is not there, told at the table of this name or at the file's beginning.
+    /// A fault of a key that is empty or not there: told where it is, or at its table, or at the
+    /// beginning of the file.
     pub(super) fn absent(&mut self, table: &str, key: &str, message: impl Into<String>) {
-        let at = self.index.position(table).unwrap_or(0);
-        self.push(at, format!("{table}.{key}"), message.into(), false);
+        let key = format!("{table}.{key}");
+        let at = self
+            .index
+            .position(&key)
+            .or_else(|| self.index.position(table))
+            .unwrap_or(0);
+        self.push(at, key, message.into(), false);
     }
 
     pub(super) fn push(&mut self, offset: usize, key: String, message: String, warning: bool) {
@@ -199,7 +205,10 @@ impl<'t> Lines<'t> {
 
 /// The word that was probably meant: at most two edits away, and fewer than half of its letters.
 pub(super) fn nearest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let near = words.into_iter().map(|word| (distance(given, word), word));
+    let given = given.to_ascii_lowercase();
+    let near = words
+        .into_iter()
+        .map(|word| (distance(&given, &word.to_ascii_lowercase()), word));
     let (edits, word) = near.min()?;
     (edits <= 2 && edits * 2 < word.chars().count().max(2)).then_some(word)
 }

@@ -1,6 +1,7 @@
 //! What may change while running: the file as types, the settings it comes to, the snapshot in force.
 
 mod build;
+mod certificate;
 mod fault;
 mod file;
 mod parse;
@@ -11,18 +12,22 @@ mod tree;
 mod units;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+pub use certificate::{Certificate, Certificates};
 pub use fault::Fault;
 pub use schema::schema;
 pub use settings::{
     CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
     Settings, UpstreamSpec, restart_only_changes,
 };
-pub use store::{Snapshot, Store, assemble};
+pub use store::Snapshot;
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -65,7 +70,8 @@ pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     }
     let (settings, warnings, others) = settings(text, path, &name)?;
     let mut sha256 = Sha256::new_with_prefix(&content);
-    for other in &others {
+    let mut files = vec![path.to_owned()];
+    for (other, content) in others.contents {
         sha256.update(b"\0");
         sha256.update(other.as_os_str().as_encoded_bytes());
         sha256.update(b"\0");
@@ -83,7 +89,11 @@ pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     })
 }
 
-fn settings(text: &str, path: &Path, name: &str) -> Result<(Settings, Vec<Fault>, Vec<PathBuf>), Vec<Fault>> {
+fn settings(
+    text: &str,
+    path: &Path,
+    name: &str,
+) -> Result<(Settings, Vec<Fault>, build::Others), Vec<Fault>> {
     let (root, errors) = parse::tree(text);
     let mut faults = fault::Faults::new(name, text, tree::Index::of(&root));
     let broken = parse::tell_syntax(text, &errors, &mut faults);
@@ -97,7 +107,7 @@ fn settings(text: &str, path: &Path, name: &str) -> Result<(Settings, Vec<Fault>
         _ => None,
     };
     match built {
-        Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.files)),
+        Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.others)),
         _ => Err(faults.into_sorted()),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use log::LevelFilter;
 
+use super::certificate::Certificates;
 use super::fault::Fault;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
@@ -16,10 +17,12 @@ use crate::request::field::MemberId;
 use crate::upstream::pool::Address;
 
 /// A file that was read and found sound.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub struct Loaded {
     /// What it says.
     pub settings: Settings,
+    /// For the TLS listeners.
+    pub certificates: Certificates,
     /// What is suspicious, but no reason to refuse it.
     pub warnings: Vec<Fault>,
     /// Of the file's content; where it names other files, of theirs too.
@@ -170,7 +173,7 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
         admin_hosts,
     } = old;
     [
-        ("server.listen", *listeners != new.listeners),
+        ("server.listen", !same_sockets(listeners, &new.listeners)),
         ("server.admin", *admin != new.admin),
         ("server.threads", *threads != new.threads),
         ("server.max_connections", *max_connections != new.max_connections),
@@ -196,4 +199,10 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
     .collect()
+}
+
+/// Certificates are exchanged while running; whether there is TLS at all is not.
+fn same_sockets(old: &[ListenerSettings], new: &[ListenerSettings]) -> bool {
+    let socket = |one: &ListenerSettings| (one.address.clone(), one.h2c, one.tls.is_empty());
+    old.iter().map(socket).eq(new.iter().map(socket))
 }

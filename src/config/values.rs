@@ -282,7 +282,7 @@ impl<T: Words> Value for Word<T> {
             return Err(format!("{text:?} is not supported yet"));
         }
         Err(match nearest(text, Word::<T>::words()) {
-            Some(near) => format!("{} is not known, did you mean {near:?}?", quoted(text)),
+            Some(near) => format!("{} is not known (did you mean {near:?}?)", quoted(text)),
             None => format!("{} is not known", quoted(text)),
         })
     }

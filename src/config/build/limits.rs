@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use super::super::fault::Faults;
-use super::super::file::{LimitsTable, WidgetTable};
-use super::super::settings::MemberLimitSpec;
-use super::super::units::Rate;
-use super::super::values::{At, Count, quoted};
 use super::server::seconds;
 use super::word;
+use crate::config::fault::Faults;
+use crate::config::file::{LimitsTable, WidgetTable};
+use crate::config::settings::MemberLimitSpec;
+use crate::config::units::Rate;
+use crate::config::values::{At, Count, quoted};
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;

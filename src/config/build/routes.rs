@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::super::fault::{Faults, nearest, one_of};
-use super::super::file::{File, KindWord, RouteTable};
-use super::super::values::quoted;
 use super::word;
+use crate::config::fault::{Faults, nearest, one_of};
+use crate::config::file::{File, KindWord, RouteTable};
+use crate::config::values::quoted;
 use crate::policy::Mode;
 use crate::policy::route::{Kind, PathRule, Route};
 

@@ -3,19 +3,22 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::fault::Faults;
-use super::super::file::{ListenerTable, ServerTable};
-use super::super::settings::{CertPaths, ListenerSettings, ServerSettings};
-use super::super::units::Span;
-use super::super::values::{At, quoted};
+use super::Others;
+use crate::config::certificate::Certificate;
+use crate::config::fault::Faults;
+use crate::config::file::{CertTable, ListenerTable, ServerTable};
+use crate::config::settings::{CertPaths, ListenerSettings, ServerSettings};
+use crate::config::units::Span;
+use crate::config::values::{At, quoted};
 use crate::request::field::Domain;
 
 pub(super) fn build(
     table: &ServerTable,
     base: &Path,
-    files: &mut Vec<PathBuf>,
+    others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> ServerSettings {
     let (listeners, admin) = addresses(table, faults);
@@ -60,7 +63,12 @@ pub(super) fn seconds(given: &Option<At<Span>>, default: u64) -> Duration {
 }
 
 /// Every address once: two sockets can not listen on one.
-fn addresses(table: &ServerTable, faults: &mut Faults<'_>) -> (Vec<ListenerSettings>, SocketAddr) {
+fn addresses(
+    table: &ServerTable,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> (Vec<ListenerSettings>, SocketAddr) {
     let mut taken: Vec<(SocketAddr, Range<usize>)> = Vec::new();
     let mut listeners = Vec::new();
     for address in table.listen.iter().flatten() {
@@ -73,7 +81,7 @@ fn addresses(table: &ServerTable, faults: &mut Faults<'_>) -> (Vec<ListenerSetti
     }
     for listener in &table.listeners {
         let (span, listener) = (listener.span(), listener.get_ref());
-        let tls = tls(listener, faults);
+        let (tls, certificates) = tls(listener, base, others, faults);
         let Some(address) = &listener.address else {
             if !faults.is_unread(&span, "address") {
                 faults.under(
@@ -157,14 +165,33 @@ fn tls(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<CertPaths> {
             );
         }
     }
-    Vec::new()
+    (paths, certificates)
+}
+
+fn pem(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Option<Vec<u8>> {
+    match others.read(base.join(&path.value), LARGEST_PEM) {
+        Ok(content) => Some(content.to_vec()),
+        Err(wrong) => {
+            faults.at(
+                &path.span,
+                format!("{} {wrong}, allowed is a readable PEM file", quoted(&path.value)),
+            );
+            None
+        }
+    }
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Whether the token can be had is part of whether the file is sound.
-fn token_file(path: &At<String>, base: &Path, files: &mut Vec<PathBuf>, faults: &mut Faults<'_>) -> PathBuf {
+fn token_file(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> PathBuf {
     const ALLOWED: &str = "allowed is a readable file with a token of 16 to 4096 visible ASCII characters";
     let full = base.join(&path.value);
-    let wrong = match super::super::read_file(&full, 4200) {
+    let wrong = match others.read(full.clone(), 4200) {
         Ok(content) => {
             let token = content.trim_ascii();
             let sound = (16..=4096).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
@@ -172,9 +199,8 @@ fn token_file(path: &At<String>, base: &Path, files: &mut Vec<PathBuf>, faults: 
         }
         Err(wrong) => Some(format!("{} {wrong}, {ALLOWED}", quoted(&path.value))),
     };
-    match wrong {
-        Some(message) => faults.at(&path.span, message),
-        None => files.push(full.clone()),
+    if let Some(message) = wrong {
+        faults.at(&path.span, message);
     }
     full
 }
