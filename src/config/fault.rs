@@ -271,6 +271,7 @@ mod tests {
             ("lisetn", Some("listen")),
             ("listenn", Some("listen")),
             ("admn", Some("admin")),
+            ("ADMIN", Some("admin")),
             ("xyz", None),
             ("", None),
         ] {

@@ -75,15 +75,15 @@ pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
         sha256.update(b"\0");
         sha256.update(other.as_os_str().as_encoded_bytes());
         sha256.update(b"\0");
-        sha256.update(
-            read_file(other, LARGEST).map_err(|wrong| of_file(format!("{}: {wrong}", other.display())))?,
-        );
+        sha256.update(content);
+        files.push(other);
     }
-    let files = [path.to_owned()].into_iter().chain(others).collect();
+    let sha256 = sha256.finalize().into();
     Ok(Loaded {
         settings,
+        certificates: others.certificates,
         warnings,
-        sha256: sha256.finalize().into(),
+        sha256,
         file: path.to_owned(),
         files,
     })

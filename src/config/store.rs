@@ -37,14 +37,9 @@ impl Snapshot {
         Snapshot {
             env: assemble(&loaded.settings.spec, before, table, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
-            sha256,
-            route_names: settings
-                .spec
-                .routes
-                .iter()
-                .map(|route| route.name.clone())
-                .collect(),
-            settings,
+            sha256: loaded.sha256,
+            certificates,
+            settings: loaded.settings,
         }
     }
 }
@@ -125,25 +120,5 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Ups
             spec.connect_timeout,
             spec.timeout,
         )),
-    }
-}
-
-/// Where the snapshot in force is found. A request takes one and keeps it to its end.
-pub struct Store(ArcSwap<Snapshot>);
-
-impl Store {
-    /// A store with its first snapshot.
-    pub fn new(first: Snapshot) -> Store {
-        Store(ArcSwap::from_pointee(first))
-    }
-
-    /// The snapshot in force.
-    pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
-    }
-
-    /// Puts the next one in force; returns the one before.
-    pub fn replace(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.0.swap(next)
     }
 }

@@ -180,13 +180,22 @@ pub(super) fn remove(node: &mut DeValue<'_>, span: &Range<usize>, place: Place) 
 pub(super) fn too_deep(text: &str) -> Option<usize> {
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let key = line.trim_start();
-        let end = key.find(['=', ']', '#', '"', '\'']).unwrap_or(key.len());
-        if key
-            .get(..end)
-            .is_some_and(|key| key.bytes().filter(|&b| b == b'.').count() > 16)
-        {
-            return Some(offset);
+        let (mut dots, mut quote, mut escaped) = (0, None, false);
+        for b in line.bytes() {
+            match (b, quote) {
+                _ if escaped => escaped = false,
+                (b'\\', Some(b'"')) => escaped = true,
+                (b, Some(open)) if b == open => quote = None,
+                (_, Some(_)) => {}
+                (b'"' | b'\'', None) => quote = Some(b),
+                (b'#', None) => break,
+                (b'=' | b',' | b'[' | b'{', None) => dots = 0,
+                (b'.', None) => dots += 1,
+                _ => {}
+            }
+            if dots > 16 {
+                return Some(offset);
+            }
         }
         offset += line.len();
     }

@@ -85,13 +85,13 @@ pub(super) fn member(
         seen.insert(member_id.clone(), faults.line(&at.span));
         overrides.extend(quota.map(|quota| (member_id, quota)));
     }
-    if let (Some(first), None) = (table.overrides.first(), &table.member) {
-        if !faults.is_unread_below("limits.member") {
-            faults.at(
-                &first.span(),
-                "there is no limit that it could override, [limits.member] is needed",
-            );
-        }
+    if let (Some(first), None) = (table.overrides.first(), &table.member)
+        && !faults.is_unread_below("limits.member")
+    {
+        faults.at(
+            &first.span(),
+            "there is no limit that it could override, [limits.member] is needed",
+        );
     }
     limit.map(|(mode, quota)| MemberLimitSpec {
         mode,

@@ -75,7 +75,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
             spec,
             log: log(&file.log),
         },
-        files,
+        others,
     }
 }
 

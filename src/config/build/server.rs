@@ -21,11 +21,11 @@ pub(super) fn build(
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> ServerSettings {
-    let (listeners, admin) = addresses(table, faults);
+    let (listeners, admin) = addresses(table, base, others, faults);
     let admin_token_file = table
         .admin_token_file
         .as_ref()
-        .map(|path| token_file(path, base, files, faults));
+        .map(|path| token_file(path, base, others, faults));
     ServerSettings {
         listeners,
         admin: admin.to_string(),
@@ -94,11 +94,11 @@ fn addresses(
         };
         take(&mut taken, address.value.0, &address.span, faults);
         let h2c = listener.h2c.as_ref().is_some_and(|h2c| h2c.value);
-        listeners.push(ListenerSettings {
-            address: address.value.0.to_string(),
-            h2c,
-            tls,
-        });
+        let address = address.value.0.to_string();
+        if !certificates.is_empty() {
+            others.certificates.insert(address.clone(), certificates);
+        }
+        listeners.push(ListenerSettings { address, h2c, tls });
     }
     let unread = faults.is_unread_below("server.listen") || faults.is_unread_below("server.listeners");
     if listeners.is_empty() && table.listeners.is_empty() && !unread && !faults.is_unread_below("server") {
@@ -151,18 +151,62 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && includes
 }
 
-/// The certificates of a listener. TLS is not served yet: whoever asks for it must not get plain HTTP.
-fn tls(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<CertPaths> {
-    if let Some(tls) = &listener.tls {
+/// The largest certificate or key file, in bytes.
+const LARGEST_PEM: u64 = 1 << 20;
+
+/// The certificates of a listener, loaded: each has its key and both can be served.
+fn tls(
+    listener: &ListenerTable,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> (Vec<CertPaths>, Vec<Arc<Certificate>>) {
+    let (mut paths, mut certificates) = (Vec::new(), Vec::new());
+    let Some(tls) = &listener.tls else {
+        return (paths, certificates);
+    };
+    if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
+        faults.at(
+            &h2c.span,
+            "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c",
+        );
+    }
+    if tls.get_ref().is_empty() {
         faults.at(
             &tls.span(),
-            "TLS listeners are not supported yet, allowed is a listener without tls",
+            "is empty, allowed is at least one { cert = \"FILE\", key = \"FILE\" }",
         );
-        if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
-            faults.at(
-                &h2c.span,
-                "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c",
-            );
+    }
+    for certificate in tls.get_ref() {
+        let (span, CertTable { cert, key }) = (certificate.span(), certificate.get_ref());
+        for (name, path) in [("cert", cert), ("key", key)] {
+            if path.is_none() && !faults.is_unread(&span, name) {
+                faults.under(&span, name, "is missing, allowed is the path of a PEM file");
+            }
+        }
+        if let (Some(cert), Some(key)) = (cert, key) {
+            let chain = pem(cert, base, others, faults);
+            let secret = pem(key, base, others, faults);
+            paths.push(CertPaths {
+                cert: base.join(&cert.value),
+                key: base.join(&key.value),
+            });
+            let loaded = chain
+                .zip(secret)
+                .map(|(chain, secret)| Certificate::load(&chain, &secret));
+            match loaded {
+                Some(Ok(loaded)) => {
+                    if loaded.not_after <= now() {
+                        faults.warn(&cert.span, "the certificate has expired");
+                    }
+                    certificates.push(Arc::new(loaded));
+                }
+                Some(Err(wrong)) => faults.at(
+                    &cert.span,
+                    format!("{wrong}, allowed is a PEM chain with its key"),
+                ),
+                None => {}
+            }
         }
     }
     (paths, certificates)
