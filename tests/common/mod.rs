@@ -4,7 +4,11 @@
 //! Nothing here sleeps to wait for something, and no port is chosen here: everything binds port 0 and
 //! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
 
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part of the harness"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

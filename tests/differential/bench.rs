@@ -102,6 +102,13 @@ impl Worker<'_> {
             response.status,
             shown(&bytes)
         );
+        if response.body.is_empty() {
+            // The engine has its own idea of what a head may hold, and answers without a body.
+            return Became::Refused {
+                code: "engine".to_owned(),
+                errors: Vec::new(),
+            };
+        }
         let problem = response.json();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let errors = problem["errors"]

@@ -1,7 +1,8 @@
 //! Genuine calls, changed only in ways that mean nothing.
 
 use crate::common::forms::Rng;
-use crate::grammar::{Case, encoded};
+use crate::grammar::Case;
+use crate::spelling::encoded;
 
 pub fn case(seed: u64, index: u64) -> Case {
     let all: &[(String, String)] = accepted();
@@ -71,7 +72,8 @@ fn disguise(rng: &mut Rng, case: &mut Case) {
                 .cloned()
                 .collect();
             if !pairs.is_empty() {
-                let again = encoded_pair(rng, rng.clone().pick(&pairs));
+                let at = rng.below(pairs.len());
+                let again = encoded_pair(rng, &pairs[at]);
                 if rng.one_in(2) {
                     case.query.push(again)
                 } else {

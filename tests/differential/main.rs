@@ -20,6 +20,7 @@ mod grammar;
 mod judge;
 mod peers;
 mod quirks;
+mod spelling;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -58,7 +58,8 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"", b"member_id%00junk=evil", EVIL, "member_id truncated"),
     (b"", b"member_id\0junk=evil", EVIL, "member_id truncated"),
     (b"", b"member.id%00=evil", EVIL, "member_id truncated"),
-    (b"", b"member_id[%00]=evil", Any, "member_id truncated"),
+    // Cut at the NUL, this is `member_id[`, and so `member_id_`.
+    (b"", b"member_id[%00]=evil", Same, FORWARDED),
     // Arrays.
     (b"", b"member_id[]=evil", Array, "member_id array"),
     (b"", b"member_id[k]=evil", Array, "member_id array"),
