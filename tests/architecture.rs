@@ -35,7 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     // The build script.
     ("build", &[]),
 ];
-const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "main", "commands"];
+const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "main", "explain"];
 
 /// Files outside the process that may name Pingora.
 const EDGES: [&str; 6] = [

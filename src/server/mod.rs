@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
-use crate::config::{self, Loaded, ServerSettings, Snapshot};
+use crate::config::{self, Loaded, ServerSettings, Snapshot, Watched};
 use crate::gateway::Gateway;
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
@@ -87,8 +87,8 @@ pub struct Process {
     pub draining: Arc<AtomicBool>,
     /// The file that is read and read again.
     pub path: PathBuf,
-    /// The files whose content counts: that one and those that it names.
-    pub files: Mutex<Vec<PathBuf>>,
+    /// The files whose content counts, that one and those that it names, as they were last read.
+    pub files: Mutex<Vec<Watched>>,
     /// The last reloads. Held while one is under way, which serializes them.
     pub history: Mutex<History>,
     /// As the listeners were built.

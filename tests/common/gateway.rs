@@ -56,7 +56,8 @@ pub struct Gateway {
     child: Child,
     log: Arc<Log>,
     addresses: HashMap<Listener, SocketAddr>,
-    _folder: tempfile::TempDir,
+    setup: Setup,
+    folder: tempfile::TempDir,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -104,7 +105,8 @@ impl Gateway {
             child,
             log,
             addresses: HashMap::new(),
-            _folder: folder,
+            setup,
+            folder,
         };
         gateway.learn_addresses();
         gateway
@@ -131,6 +133,51 @@ impl Gateway {
             self.addresses.insert(listener, address);
         }
         assert_eq!(self.addresses.len(), 3, "{:?}", self.addresses);
+    }
+
+    /// The folder of the configuration, for files that it names.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder().join("gateway.toml")
+    }
+
+    /// The text of the configuration with everything but the listeners exchanged.
+    pub fn text(&self, rest: &str) -> String {
+        Setup {
+            rest: rest.to_owned(),
+            ..self.setup.clone()
+        }
+        .text()
+    }
+
+    /// Puts another configuration in the file's place at once, as a careful editor does.
+    pub fn rewrite(&self, rest: &str) {
+        self.replace_file(self.text(rest));
+    }
+
+    /// Puts these bytes in the file's place at once.
+    pub fn replace_file(&self, content: impl AsRef<[u8]>) {
+        let new = self.folder().join("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(&new, self.file()).unwrap();
+    }
+
+    /// The lines of reloads, once there are so many.
+    pub fn reload_lines(&self, count: usize) -> Vec<Value> {
+        self.log.wait(&format!("{count} reloads"), |lines| {
+            let reloads = || lines.iter().filter(|line| line["msg"] == "reload");
+            (reloads().count() >= count).then(|| reloads().cloned().collect())
+        })
+    }
+
+    /// The exit code of a gateway that ends by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.log.wait_for_end();
+        self.child.wait().unwrap()
     }
 
     pub fn http(&self) -> SocketAddr {
