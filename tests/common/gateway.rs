@@ -64,6 +64,7 @@ pub struct Gateway {
 enum Listener {
     Http,
     H2c,
+    Tls,
     Admin,
 }
 
@@ -89,10 +90,22 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, setup.text()).unwrap();
+        let mut gateway = Gateway::spawn(&file, &[], setup, folder);
+        gateway.learn_addresses();
+        gateway
+    }
+
+    /// On a file of the test's own, whose addresses the test knows.
+    pub fn on(file: &std::path::Path, options: &[&str]) -> Gateway {
+        Gateway::spawn(file, options, Setup::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn spawn(file: &std::path::Path, options: &[&str], setup: Setup, folder: tempfile::TempDir) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
             .arg("run")
             .arg("-c")
-            .arg(&file)
+            .arg(file)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())
@@ -101,23 +114,16 @@ impl Gateway {
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || sink.read(stderr));
-        let mut gateway = Gateway {
-            child,
-            log,
-            addresses: HashMap::new(),
-            setup,
-            folder,
-        };
-        gateway.learn_addresses();
-        gateway
+        Gateway { child, log, addresses: HashMap::new(), setup, folder }
     }
 
     /// One line per listener tells where it is; the plain ones come in the order of the file.
     fn learn_addresses(&mut self) {
         let listening = |line: &Value| line["msg"] == "listening";
-        let lines = self.log.wait("three listeners", |lines| {
+        // The operator's listener is the last one told.
+        let lines = self.log.wait("the admin listener", |lines| {
             let found: Vec<Value> = lines.iter().filter(|line| listening(line)).cloned().collect();
-            (found.len() >= 3).then_some(found)
+            found.iter().any(|line| line["listener"] == "admin").then_some(found)
         });
         for line in lines {
             let address = line["address"]
@@ -127,12 +133,13 @@ impl Gateway {
             let listener = match line["listener"].as_str() {
                 Some("admin") => Listener::Admin,
                 Some("h2c") => Listener::H2c,
+                _ if self.addresses.contains_key(&Listener::H2c) => Listener::Tls,
                 _ if self.addresses.contains_key(&Listener::Http) => Listener::H2c,
                 _ => Listener::Http,
             };
             self.addresses.insert(listener, address);
         }
-        assert_eq!(self.addresses.len(), 3, "{:?}", self.addresses);
+        assert!(self.addresses.len() >= 3, "{:?}", self.addresses);
     }
 
     /// The folder of the configuration, for files that it names.
@@ -188,6 +195,11 @@ impl Gateway {
         self.addresses[&Listener::H2c]
     }
 
+    /// The listener that the test adds to the two of the harness.
+    pub fn tls(&self) -> SocketAddr {
+        self.addresses[&Listener::Tls]
+    }
+
     pub fn admin(&self) -> SocketAddr {
         self.addresses[&Listener::Admin]
     }
@@ -209,6 +221,20 @@ impl Gateway {
         );
         conn.send(head);
         conn.response_to(method)
+    }
+
+    /// Scrapes a gateway whose admin address the test knows until the metrics are as they should be.
+    pub fn metrics_at(&self, admin: SocketAddr, wanted: impl Fn(&Metrics) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut conn = Conn::open(admin);
+            conn.send(format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"));
+            let metrics = Metrics::parse(conn.response().text());
+            if wanted(&metrics) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the metrics never came to it:\n{}", metrics.text);
+        }
     }
 
     pub fn metrics(&self) -> Metrics {
