@@ -1,6 +1,11 @@
 //! Stopping, draining, and handing the listeners to a successor.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -19,7 +24,10 @@ fn sigterm_lets_the_last_request_end_and_then_exits_at_once() {
     let server = "drain_delay = \"500ms\"\ngrace_period = \"15s\"";
     let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server(server));
     let mut idle = gateway.connect();
-    assert_eq!(idle.roundtrip(post(TARGET, &[], BODY)).header("Connection"), Some("keep-alive"));
+    assert_eq!(
+        idle.roundtrip(post(TARGET, &[], BODY)).header("Connection"),
+        Some("keep-alive")
+    );
     assert_eq!(gateway.ask_admin("GET", "/-/ready").status, 200);
     let gate = upstream.hold();
     let mut last = gateway.connect();
@@ -32,7 +40,10 @@ fn sigterm_lets_the_last_request_end_and_then_exits_at_once() {
     assert_eq!(gateway.ask_admin("GET", "/-/ready").status, 503);
     assert_eq!(gateway.ask_admin("GET", "/-/healthy").status, 200);
     let refused = gateway.ask(post("/?DOMAIN=x", &[], BODY));
-    assert_eq!((refused.status, refused.header("Connection")), (422, Some("close")));
+    assert_eq!(
+        (refused.status, refused.header("Connection")),
+        (422, Some("close"))
+    );
     // Then nobody is accepted any more, and idle connections end.
     idle.expect_closed();
     gate.open();
@@ -40,7 +51,10 @@ fn sigterm_lets_the_last_request_end_and_then_exits_at_once() {
     assert_eq!(last.response().status, 200);
     let status = gateway.wait();
     assert_eq!(status.code(), Some(0));
-    assert!(released.elapsed() < Duration::from_secs(5), "it does not sleep its grace period");
+    assert!(
+        released.elapsed() < Duration::from_secs(5),
+        "it does not sleep its grace period"
+    );
 }
 
 #[test]
@@ -77,7 +91,9 @@ fn sigquit_without_a_successor_changes_nothing() {
         let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server(server));
         gateway.wait_log("readiness", |line| line["msg"] == "ready");
         gateway.signal(Signal::SIGQUIT);
-        gateway.wait_log(why, |line| line["msg"].as_str().is_some_and(|msg| msg.contains(why)));
+        gateway.wait_log(why, |line| {
+            line["msg"].as_str().is_some_and(|msg| msg.contains(why))
+        });
         assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
     }
 }
@@ -87,10 +103,22 @@ fn an_address_that_can_not_be_bound_is_exit_1_within_a_second() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
-    let listen = format!("[server]\nlisten = [\"{}\"]\nadmin = \"127.0.0.1:0\"\n", taken.local_addr().unwrap());
-    std::fs::write(&file, format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]))).unwrap();
+    let listen = format!(
+        "[server]\nlisten = [\"{}\"]\nadmin = \"127.0.0.1:0\"\n",
+        taken.local_addr().unwrap()
+    );
+    std::fs::write(
+        &file,
+        format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()])),
+    )
+    .unwrap();
     let started = Instant::now();
-    let output = gateway_command().arg("run").arg("-c").arg(&file).output().unwrap();
+    let output = gateway_command()
+        .arg("run")
+        .arg("-c")
+        .arg(&file)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(started.elapsed() < Duration::from_secs(1));
     let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
@@ -173,7 +201,8 @@ fn load(http: SocketAddr, keep: bool, stop: &AtomicBool, answered: &AtomicUsize,
 #[test]
 fn nobody_listens_after_the_end() {
     let upstream = Upstream::start();
-    let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server("drain_delay = \"1ms\""));
+    let gateway =
+        Gateway::with(Setup::of(forms::routes(&[upstream.address])).server("drain_delay = \"1ms\""));
     let http = gateway.http();
     assert_eq!(gateway.stop().code(), Some(0));
     assert!(TcpStream::connect(http).is_err());

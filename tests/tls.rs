@@ -1,6 +1,11 @@
 //! TLS on a listener: certificates by server name, exchanged while running, never half.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -18,7 +23,11 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 fn issue(folder: &Path, name: &str, hosts: &[&str]) -> CertificateDer<'static> {
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     let issued = rcgen::generate_simple_self_signed(hosts).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), issued.signing_key.serialize_pem()).unwrap();
+    std::fs::write(
+        folder.join(format!("{name}.key")),
+        issued.signing_key.serialize_pem(),
+    )
+    .unwrap();
     std::fs::write(folder.join(format!("{name}.pem")), issued.cert.pem()).unwrap();
     issued.cert.der().clone()
 }
@@ -38,7 +47,10 @@ fn served() -> Served {
     let other = issue(folder, "other", &["*.other.example"]);
     let upstream = Upstream::start();
     let pair = |name: &str| {
-        format!("{{ cert = \"{0}/{name}.pem\", key = \"{0}/{name}.key\" }}", folder.display())
+        format!(
+            "{{ cert = \"{0}/{name}.pem\", key = \"{0}/{name}.key\" }}",
+            folder.display()
+        )
     };
     let listener = format!(
         "[[server.listeners]]\naddress = \"127.0.0.1:0\"\ntls = [{}, {}]\n{}",
@@ -47,7 +59,13 @@ fn served() -> Served {
         forms::routes(&[upstream.address])
     );
     let gateway = Gateway::with(Setup::of(listener));
-    Served { gateway, upstream, portal, other, certificates }
+    Served {
+        gateway,
+        upstream,
+        portal,
+        other,
+        certificates,
+    }
 }
 
 /// What a handshake ended with: the certificate that was served, the protocol, and one answer.
@@ -86,7 +104,11 @@ fn shake(
         stream.write_all(&post(TARGET, &["Connection: close"], BODY))?;
         let _ = stream.read_to_string(&mut answer);
     }
-    Ok(Shaken { certificate, alpn: protocol, answer })
+    Ok(Shaken {
+        certificate,
+        alpn: protocol,
+        answer,
+    })
 }
 
 const ALL: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
@@ -94,7 +116,10 @@ const ALL: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
 #[test]
 fn the_certificate_is_chosen_by_server_name() {
     let served = served();
-    for (name, certificate) in [("widgets.example", &served.portal), ("a.other.example", &served.other)] {
+    for (name, certificate) in [
+        ("widgets.example", &served.portal),
+        ("a.other.example", &served.other),
+    ] {
         for versions in [&ALL[..], &[&version::TLS12], &[&version::TLS13]] {
             let shaken = shake(&served, name, certificate, versions, &[]).unwrap();
             assert_eq!(&shaken.certificate, certificate);
@@ -111,7 +136,14 @@ fn the_certificate_is_chosen_by_server_name() {
 #[test]
 fn http2_is_agreed_on_by_alpn() {
     let served = served();
-    let shaken = shake(&served, "widgets.example", &served.portal, &ALL, &[b"h2", b"http/1.1"]).unwrap();
+    let shaken = shake(
+        &served,
+        "widgets.example",
+        &served.portal,
+        &ALL,
+        &[b"h2", b"http/1.1"],
+    )
+    .unwrap();
     assert_eq!(shaken.alpn.as_deref(), Some(&b"h2"[..]));
     let shaken = shake(&served, "widgets.example", &served.portal, &ALL, &[b"http/1.1"]).unwrap();
     assert_eq!(shaken.alpn.as_deref(), Some(&b"http/1.1"[..]));
@@ -123,7 +155,10 @@ fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
     let served = served();
     let folder = served.certificates.path();
     let ends = |metrics: &common::Metrics| {
-        metrics.find("widget_gateway_certificate_not_after_timestamp_seconds", &[("name", "widgets.example")])
+        metrics.find(
+            "widget_gateway_certificate_not_after_timestamp_seconds",
+            &[("name", "widgets.example")],
+        )
     };
     assert!(ends(&served.gateway.metrics()).unwrap() > 1e9);
 
@@ -132,13 +167,20 @@ fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
     let renewed = issue(folder, "portal", &["widgets.example"]);
     let new_key = std::fs::read(folder.join("portal.key")).unwrap();
     std::fs::write(folder.join("portal.key"), key).unwrap();
-    let refused = served.gateway.wait_log("a refusal", |l| l["msg"] == "reload" && l["result"] == "refused");
-    assert!(refused["faults"][0].as_str().unwrap().contains("does not match"), "{refused}");
+    let refused = served
+        .gateway
+        .wait_log("a refusal", |l| l["msg"] == "reload" && l["result"] == "refused");
+    assert!(
+        refused["faults"][0].as_str().unwrap().contains("does not match"),
+        "{refused}"
+    );
     let shaken = shake(&served, "widgets.example", &served.portal, &ALL, &[]).unwrap();
     assert_eq!(shaken.certificate, served.portal);
 
     std::fs::write(folder.join("portal.key"), new_key).unwrap();
-    served.gateway.wait_log("the exchange", |l| l["msg"] == "reload" && l["result"] == "applied");
+    served.gateway.wait_log("the exchange", |l| {
+        l["msg"] == "reload" && l["result"] == "applied"
+    });
     let shaken = shake(&served, "widgets.example", &renewed, &ALL, &[]).unwrap();
     assert_eq!(shaken.certificate, renewed);
     assert!(shake(&served, "widgets.example", &served.portal, &ALL, &[]).is_err());
@@ -148,7 +190,10 @@ fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
 fn plain_and_tls_listeners_stand_side_by_side() {
     let served = served();
     assert_eq!(served.gateway.ask(post(TARGET, &[], BODY)).status, 200);
-    assert_eq!(served.upstream.take_one().header("X-Forwarded-Proto").as_deref(), Some("http"));
+    assert_eq!(
+        served.upstream.take_one().header("X-Forwarded-Proto").as_deref(),
+        Some("http")
+    );
     // Plain HTTP on the TLS port, and TLS on the plain one, get no answer of the gateway.
     let mut socket = TcpStream::connect(served.gateway.tls()).unwrap();
     socket.write_all(&post(TARGET, &[], BODY)).unwrap();

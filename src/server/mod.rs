@@ -53,7 +53,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 ///
 /// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
 pub fn run(path: &Path, take_over: bool) -> ExitCode {
-    let (log, flush) = sink::start();
+    let Ok((log, flush)) = sink::start() else {
+        return ExitCode::FAILURE;
+    };
     let code = match start(path, take_over, &log) {
         Ok(running) => running.until_signal(),
         Err(()) => ExitCode::FAILURE,

@@ -114,7 +114,13 @@ impl Gateway {
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || sink.read(stderr));
-        Gateway { child, log, addresses: HashMap::new(), setup, folder }
+        Gateway {
+            child,
+            log,
+            addresses: HashMap::new(),
+            setup,
+            folder,
+        }
     }
 
     /// One line per listener tells where it is; the plain ones come in the order of the file.
@@ -123,7 +129,10 @@ impl Gateway {
         // The operator's listener is the last one told.
         let lines = self.log.wait("the admin listener", |lines| {
             let found: Vec<Value> = lines.iter().filter(|line| listening(line)).cloned().collect();
-            found.iter().any(|line| line["listener"] == "admin").then_some(found)
+            found
+                .iter()
+                .any(|line| line["listener"] == "admin")
+                .then_some(found)
         });
         for line in lines {
             let address = line["address"]
@@ -228,12 +237,18 @@ impl Gateway {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut conn = Conn::open(admin);
-            conn.send(format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"));
+            conn.send(format!(
+                "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+            ));
             let metrics = Metrics::parse(conn.response().text());
             if wanted(&metrics) {
                 return;
             }
-            assert!(Instant::now() < deadline, "the metrics never came to it:\n{}", metrics.text);
+            assert!(
+                Instant::now() < deadline,
+                "the metrics never came to it:\n{}",
+                metrics.text
+            );
         }
     }
 
