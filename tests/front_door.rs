@@ -358,7 +358,7 @@ fn routes_match_the_path_decoded_once() {
 fn broken_chunk_framing() {
     let (upstream, gateway) = setting("");
     let head = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked";
-    for body in [
+    let bodies = [
         "\r\n",
         "\r\n0\r\n\r\n",
         "0x3\r\nabc\r\n0\r\n\r\n",
@@ -380,10 +380,37 @@ fn broken_chunk_framing() {
         "g\r\nabc\r\n0\r\n\r\n",
         "FFFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n",
         "10000000000000000\r\nabc\r\n0\r\n\r\n",
-    ] {
-        let bytes = format!("POST {TARGET} HTTP/1.1\r\nHost: widgets.example\r\n{head}\r\n\r\n{body}");
-        refused(&gateway, &upstream, bytes.as_bytes(), 400, "malformed_form");
+    ];
+    // All at once: each connection is drained for up to two seconds before it closes.
+    let mut conns: Vec<_> = bodies
+        .iter()
+        .map(|body| {
+            let mut conn = gateway.connect();
+            conn.send(format!(
+                "POST {TARGET} HTTP/1.1\r\nHost: widgets.example\r\n{head}\r\n\r\n{body}"
+            ));
+            conn
+        })
+        .collect();
+    for (conn, body) in conns.iter_mut().zip(bodies) {
+        let response = conn.response();
+        let code = &response.json()["code"];
+        assert_eq!(
+            (response.status, code),
+            (400, &"malformed_form".into()),
+            "{body:?}"
+        );
     }
+    for (conn, body) in conns.iter_mut().zip(bodies) {
+        println!("{body:?}");
+        conn.expect_closed();
+    }
+    let labels = [
+        ("route", "widget"),
+        ("reason", "malformed_form"),
+        ("mode", "enforce"),
+    ];
+    gateway.metric_reaches(REJECTIONS, &labels, bodies.len() as f64);
     assert_eq!(upstream.connections(), 0);
     // What the grammar allows still works: extensions, upper-case digits, leading zeros, trailers.
     let sound = format!(
