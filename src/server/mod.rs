@@ -32,13 +32,15 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::{self, Loaded, ServerSettings, Snapshot};
 use crate::gateway::Gateway;
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::{self as sink, LogSink};
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::recent::Recent;
+use crate::telemetry::top::Top;
 use connection::{ConnectionRules, Door, Http2};
 use live::Live;
 use reload::History;
@@ -74,6 +76,10 @@ pub struct Process {
     pub live: Arc<ArcSwap<Live>>,
     /// Every family.
     pub metrics: Arc<Metrics>,
+    /// Who is busy.
+    pub top: Arc<Top>,
+    /// The last two minutes.
+    pub recent: Mutex<Recent>,
     /// Where lines go.
     pub log: LogSink,
     /// The bound of all limiters.
@@ -133,6 +139,8 @@ impl Process {
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
+            top: Arc::default(),
+            recent: Mutex::default(),
             log,
             table,
             epoch,
@@ -228,6 +236,7 @@ impl Running {
         let gateway = Gateway {
             live: process.live.clone(),
             metrics: process.metrics.clone(),
+            top: process.top.clone(),
             log: process.log.clone(),
             held: Arc::new(HeldBodies::default()),
             epoch: process.epoch,
@@ -263,7 +272,7 @@ impl Running {
         serve(
             &admin,
             bound.admin,
-            pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone())),
+            Admin::new(process.clone()),
             &fds,
             &not_stopped,
         );
@@ -285,6 +294,7 @@ impl Running {
                 }
             }
         });
+        admin.get_handle().spawn(admin::status::sample(process.clone()));
         admin.get_handle().spawn(process.clone().watch());
         Running {
             process,
