@@ -2,6 +2,7 @@
 //! the status page. Nothing here is on the way of a request.
 
 mod answer;
+pub mod client;
 mod config;
 mod guard;
 mod health;
