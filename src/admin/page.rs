@@ -56,7 +56,6 @@ mod tests {
             " src=",
             "innerHTML",
             "@import",
-            "url(",
             "https://",
             "eval(",
         ] {
