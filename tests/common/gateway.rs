@@ -14,14 +14,23 @@ use serde_json::Value;
 use super::{Conn, Metrics, PATIENCE, Response};
 
 /// The parts of a configuration file that the harness completes with its listeners.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub struct Setup {
+    /// Where the admin listener is.
+    pub admin: String,
     /// Keys before the first table.
     pub top: String,
     /// More keys of `[server]`.
     pub server: String,
     /// Everything else.
     pub rest: String,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let (top, server, rest) = Default::default();
+        Setup { admin: "127.0.0.1:0".to_owned(), top, server, rest }
+    }
 }
 
 impl Setup {
@@ -42,11 +51,16 @@ impl Setup {
         self
     }
 
+    pub fn admin(mut self, address: &str) -> Setup {
+        self.admin = address.to_owned();
+        self
+    }
+
     /// Two workers: enough to show races, few enough for a small machine.
     fn text(&self) -> String {
-        let Setup { top, server, rest } = self;
+        let Setup { admin, top, server, rest } = self;
         format!(
-            "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{server}\n\
+            "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"{admin}\"\nthreads = 2\n{server}\n\
              [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{rest}\n"
         )
     }
