@@ -41,18 +41,16 @@ fn rack2(name: &[u8]) -> &[u8] {
     &text[..text.iter().position(|b| b"[]".contains(b)).unwrap_or(text.len())]
 }
 
-/// The text before the first `[...]`; where there is none, that inside.
+/// The text before the first `[`; where there is none, the text inside `[...]`.
 fn qs_root(name: &[u8]) -> &[u8] {
-    for (open, _) in name.iter().enumerate().filter(|(_, b)| **b == b'[') {
-        let inside = &name[open + 1..];
-        match inside.iter().position(|b| b"[]".contains(b)) {
-            Some(end) if inside[end] == b']' => {
-                return if open == 0 { &inside[..end] } else { &name[..open] };
-            }
-            _ => {}
-        }
+    match name.iter().position(|&b| b == b'[') {
+        None => name,
+        Some(0) => match name[1..].iter().position(|b| b"[]".contains(b)) {
+            Some(end) if name[end + 1] == b']' => &name[1..=end],
+            _ => name,
+        },
+        Some(open) => &name[..open],
     }
-    name
 }
 
 /// `indexOf(']=')`, where an encoded bracket counts, else the first `=`.
