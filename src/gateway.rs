@@ -361,6 +361,15 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// Whether the line of a forwarded request is left out: never one of a refusal or of a 5xx.
+    fn is_sampled_out(&self, ctx: &Context, outcome: Outcome, session: &Session) -> bool {
+        let share = ctx.live.snapshot.settings.log.sample_forwarded;
+        let is_error = session
+            .response_written()
+            .is_some_and(|answer| answer.status.is_server_error());
+        outcome == Outcome::Forwarded && !is_error && share < 1.0 && rand::random::<f64>() >= share
+    }
+
     /// The one place where a request is told of.
     fn tell(&self, session: &Session, ctx: &Context) {
         let findings = &ctx.findings;
@@ -407,6 +416,9 @@ impl Gateway {
                     }),
             },
         );
+        if self.is_sampled_out(ctx, outcome, session) {
+            return;
+        }
         let (request_id, trace_id) = ctx
             .origin
             .as_ref()

@@ -1,7 +1,12 @@
 //! The import table of the design, read from the sources: arrows point one way, and the engine is
 //! named only at the edges.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +20,17 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("response", &["request", "policy", "upstream", "pipeline"]),
     ("pipeline", &["request", "policy", "upstream", "response"]),
     ("telemetry", &["request", "policy", "response"]),
-    ("config", &["request", "policy", "upstream", "response", "pipeline", "telemetry"]),
+    (
+        "config",
+        &[
+            "request",
+            "policy",
+            "upstream",
+            "response",
+            "pipeline",
+            "telemetry",
+        ],
+    ),
     ("lib", &[]),
     // The build script.
     ("build", &[]),
@@ -56,7 +71,9 @@ fn sources() -> BTreeMap<String, String> {
 /// Without comments, and without the unit tests at the end of a file.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -66,18 +83,28 @@ fn module(file: &str) -> &str {
 
 /// The longest run of `super::`.
 fn supers(code: &str) -> usize {
-    (1..).take_while(|&count| code.contains(&"super::".repeat(count))).count()
+    (1..)
+        .take_while(|&count| code.contains(&"super::".repeat(count)))
+        .count()
 }
 
 /// How many `super::` stay within the file's own top module.
 fn depth(file: &str) -> usize {
     let folders = file.matches('/').count();
-    if file.ends_with("/mod.rs") { folders - 1 } else { folders }
+    if file.ends_with("/mod.rs") {
+        folders - 1
+    } else {
+        folders
+    }
 }
 
 /// The modules that follow `crate::`, `use crate::{...}` lists included.
 fn imports(code: &str) -> BTreeSet<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     let mut found = BTreeSet::new();
     for after in code.split("crate::").skip(1) {
         match after.strip_prefix('{') {
@@ -107,11 +134,23 @@ fn imports(code: &str) -> BTreeSet<String> {
 #[test]
 fn the_reader_of_imports_reads() {
     let text = "use crate::a::b;\nuse crate::{c::{d, e}, f};\nfn x() -> crate::g::H {}\n// crate::not\n";
-    assert_eq!(imports(&code(text)).into_iter().collect::<Vec<_>>(), ["a", "c", "f", "g"]);
+    assert_eq!(
+        imports(&code(text)).into_iter().collect::<Vec<_>>(),
+        ["a", "c", "f", "g"]
+    );
     assert_eq!(module("request/form.rs"), "request");
     assert_eq!(module("pipeline.rs"), "pipeline");
     assert_eq!(supers("use super::super::x; super::y"), 2);
-    assert_eq!(["config/build/limits.rs", "config/mod.rs", "config/file.rs", "pipeline.rs"].map(depth), [2, 0, 1, 0]);
+    assert_eq!(
+        [
+            "config/build/limits.rs",
+            "config/mod.rs",
+            "config/file.rs",
+            "pipeline.rs"
+        ]
+        .map(depth),
+        [2, 0, 1, 0]
+    );
 }
 
 #[test]
@@ -129,7 +168,9 @@ fn modules_import_only_what_the_table_allows() {
         };
         for import in imports(code) {
             if import != own && !allowed.contains(&import.as_str()) {
-                faults.push(format!("src/{file}: {own} imports {import}; it may import {allowed:?}"));
+                faults.push(format!(
+                    "src/{file}: {own} imports {import}; it may import {allowed:?}"
+                ));
             }
         }
         if supers(code) > depth(file) {
@@ -138,7 +179,10 @@ fn modules_import_only_what_the_table_allows() {
     }
     assert_eq!(faults, [""; 0]);
     for (name, _) in MAY_IMPORT {
-        assert!(sources.keys().any(|file| module(file) == name), "the table names {name}, which is gone");
+        assert!(
+            sources.keys().any(|file| module(file) == name),
+            "the table names {name}, which is gone"
+        );
     }
 }
 

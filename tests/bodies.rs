@@ -1,7 +1,12 @@
 //! Bodies of every size around the borders of the engine's replay buffer arrive whole, however they
 //! are sent. All fields stand in the query here, so that the body may be any bytes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -21,7 +26,10 @@ fn target() -> String {
 /// One unknown parameter of so many bytes, any bytes but `&`: nothing may be lost, doubled or changed.
 fn body(size: usize) -> Vec<u8> {
     let mut rng = Rng::new(size as u64);
-    let mut body: Vec<u8> = (0..size).map(|_| (rng.next() >> 40) as u8).map(|b| if b == b'&' { b'x' } else { b }).collect();
+    let mut body: Vec<u8> = (0..size)
+        .map(|_| (rng.next() >> 40) as u8)
+        .map(|b| if b == b'&' { b'x' } else { b })
+        .collect();
     // A name of its own: random bytes must not spell a known one.
     if let Some(first) = body.first_mut() {
         *first = b'x';
@@ -33,7 +41,10 @@ fn body(size: usize) -> Vec<u8> {
 }
 
 fn gateway(servers: &[std::net::SocketAddr]) -> Gateway {
-    Gateway::start(format!("{}[widget]\nbody_limit = \"2MiB\"\n", forms::routes(servers)))
+    Gateway::start(format!(
+        "{}[widget]\nbody_limit = \"2MiB\"\n",
+        forms::routes(servers)
+    ))
 }
 
 /// A million bytes are not for reading: the first difference is.
@@ -41,16 +52,37 @@ fn assert_arrived(upstream: &Upstream, response: &Response, body: &[u8], what: &
     assert_eq!(response.status, 200, "{what}: {}", shown(&response.body));
     let received = upstream.take_one();
     let differs = received.body.iter().zip(body).position(|(a, b)| a != b);
-    assert_eq!((received.body.len(), differs), (body.len(), None), "{what}: the body at the upstream");
-    assert_eq!(received.header("Content-Length"), Some(body.len().to_string()), "{what}");
-    assert_eq!(received.values("Transfer-Encoding"), Vec::<Vec<u8>>::new(), "{what}");
+    assert_eq!(
+        (received.body.len(), differs),
+        (body.len(), None),
+        "{what}: the body at the upstream"
+    );
+    assert_eq!(
+        received.header("Content-Length"),
+        Some(body.len().to_string()),
+        "{what}"
+    );
+    assert_eq!(
+        received.values("Transfer-Encoding"),
+        Vec::<Vec<u8>>::new(),
+        "{what}"
+    );
     assert_eq!(received.values("Expect"), Vec::<Vec<u8>>::new(), "{what}");
     let content_type = received.header("Content-Type");
-    assert_eq!(content_type.as_deref(), Some("application/x-www-form-urlencoded"), "{what}");
+    assert_eq!(
+        content_type.as_deref(),
+        Some("application/x-www-form-urlencoded"),
+        "{what}"
+    );
 }
 
 fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
-    request("POST", &target(), &[FORM, "Transfer-Encoding: chunked"], chunked(body, size))
+    request(
+        "POST",
+        &target(),
+        &[FORM, "Transfer-Encoding: chunked"],
+        chunked(body, size),
+    )
 }
 
 #[test]
@@ -75,7 +107,11 @@ fn in_a_burst_and_in_two_halves() {
         let bytes = post(&target(), &[], &body);
         let head = bytes.len() - size;
         // The head alone, then each half: the engine must not see the body with the head.
-        for part in [&bytes[..head], &bytes[head..head + size / 2], &bytes[head + size / 2..]] {
+        for part in [
+            &bytes[..head],
+            &bytes[head..head + size / 2],
+            &bytes[head + size / 2..],
+        ] {
             conn.send(part);
         }
         let response = conn.response();
@@ -92,7 +128,12 @@ fn chunked_up_to_what_can_be_replayed() {
         for piece in [REPLAY, 1000, 7] {
             let body = body(size);
             let response = conn.roundtrip(in_chunks(&body, piece));
-            assert_arrived(&upstream, &response, &body, &format!("{size} bytes in chunks of {piece}"));
+            assert_arrived(
+                &upstream,
+                &response,
+                &body,
+                &format!("{size} bytes in chunks of {piece}"),
+            );
         }
     }
 }
@@ -107,7 +148,11 @@ fn chunked_beyond_that_is_411() {
             conn.send_as_far_as_taken(in_chunks(&body(size), piece));
             let response = conn.response();
             let code = &response.json()["code"];
-            assert_eq!((response.status, code), (411, &json!("length_required")), "{size} bytes in chunks of {piece}");
+            assert_eq!(
+                (response.status, code),
+                (411, &json!("length_required")),
+                "{size} bytes in chunks of {piece}"
+            );
         }
     }
     upstream.expect_untouched();
@@ -158,7 +203,11 @@ fn on_the_way_to_the_second_server() {
     let (dead, upstream) = (DeadServer::new(), Upstream::start());
     let gateway = gateway(&[dead.address(), upstream.address]);
     let mut conn = gateway.connect();
-    let retries = || gateway.metrics().value("widget_gateway_upstream_retries_total", &[]);
+    let retries = || {
+        gateway
+            .metrics()
+            .value("widget_gateway_upstream_retries_total", &[])
+    };
     for size in SIZES {
         let body = body(size);
         // Whoever's turn it is: among two requests, at least one begins with the dead server.
@@ -167,11 +216,18 @@ fn on_the_way_to_the_second_server() {
             let response = conn.roundtrip(post(&target(), &["Connection: keep-alive"], &body));
             assert_arrived(&upstream, &response, &body, &format!("{size} bytes, {turn}"));
         }
-        gateway.metrics_when("a retry", |now| now.value("widget_gateway_upstream_retries_total", &[]) > before);
+        gateway.metrics_when("a retry", |now| {
+            now.value("widget_gateway_upstream_retries_total", &[]) > before
+        });
         if size <= REPLAY {
             for turn in ["first", "second"] {
                 let response = conn.roundtrip(in_chunks(&body, 1000));
-                assert_arrived(&upstream, &response, &body, &format!("{size} bytes in chunks, {turn}"));
+                assert_arrived(
+                    &upstream,
+                    &response,
+                    &body,
+                    &format!("{size} bytes in chunks, {turn}"),
+                );
             }
         }
     }
@@ -187,7 +243,11 @@ fn two_requests_in_one_write_are_both_answered_in_order() {
         let mut bytes = post(&format!("{}&n=1", target()), &[], &body);
         bytes.extend(post(&format!("{}&n=2", target()), &[], &body));
         conn.send(bytes);
-        assert_eq!((conn.response().status, conn.response().status), (200, 200), "{size} bytes");
+        assert_eq!(
+            (conn.response().status, conn.response().status),
+            (200, 200),
+            "{size} bytes"
+        );
         let received = upstream.take();
         let ends: Vec<_> = received.iter().map(|r| r.target().last().copied()).collect();
         assert_eq!(ends, [Some(b'1'), Some(b'2')], "{size} bytes");
@@ -203,7 +263,12 @@ fn a_body_over_the_limit_is_413_at_the_border() {
     let at_limit = body(limit);
     let response = gateway.ask(post(&target(), &[], &at_limit));
     assert_arrived(&upstream, &response, &at_limit, "exactly the limit");
-    let head = request("POST", &target(), &[FORM, &format!("Content-Length: {}", limit + 1)], "");
+    let head = request(
+        "POST",
+        &target(),
+        &[FORM, &format!("Content-Length: {}", limit + 1)],
+        "",
+    );
     assert_eq!(gateway.ask(head).status, 413);
     upstream.expect_untouched();
 }
@@ -230,7 +295,12 @@ fn over_http2() {
         assert_arrived(&upstream, &response, &body, &format!("h2, {size} bytes"));
         let response = h2::ask(gateway.h2c(), h2_request(None), &body).unwrap();
         if size <= REPLAY {
-            assert_arrived(&upstream, &response, &body, &format!("h2, {size} bytes, no length"));
+            assert_arrived(
+                &upstream,
+                &response,
+                &body,
+                &format!("h2, {size} bytes, no length"),
+            );
         } else {
             assert_eq!(response.status, 411, "h2, {size} bytes, no length");
             upstream.expect_untouched();
@@ -262,6 +332,9 @@ fn http2_refusals_are_answers_too() {
     }
     let large = body(3 << 20);
     let response = h2::ask(gateway.h2c(), h2_request(Some(large.len())), &large).unwrap();
-    assert_eq!((response.status, &response.json()["code"]), (413, &json!("body_too_large")));
+    assert_eq!(
+        (response.status, &response.json()["code"]),
+        (413, &json!("body_too_large"))
+    );
     upstream.expect_untouched();
 }

@@ -1,6 +1,11 @@
 //! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -26,7 +31,12 @@ fn cases() -> Vec<Case> {
             name: text(&case["name"]),
             method: text(&case["method"]),
             target: text(&case["path"]),
-            headers: case["headers"].as_object().unwrap().iter().map(|(k, v)| format!("{k}: {}", text(v))).collect(),
+            headers: case["headers"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(k, v)| format!("{k}: {}", text(v)))
+                .collect(),
             body: text(&case["body"]),
             expect: case["expect"].clone(),
         })
@@ -51,12 +61,22 @@ impl Case {
 
     /// How often the name stands, undecoded, in the query and in the body.
     fn count(&self, name: &str) -> (usize, usize) {
-        let begins = |part: &str| part.split('&').filter(|pair| pair.split('=').next() == Some(name)).count();
-        (self.target.split_once('?').map_or(0, |(_, query)| begins(query)), begins(&self.body))
+        let begins = |part: &str| {
+            part.split('&')
+                .filter(|pair| pair.split('=').next() == Some(name))
+                .count()
+        };
+        (
+            self.target.split_once('?').map_or(0, |(_, query)| begins(query)),
+            begins(&self.body),
+        )
     }
 
     fn names(&self, key: &str) -> Vec<&str> {
-        self.expect[key].as_array().map(|a| a.iter().map(|v| v.as_str().unwrap()).collect()).unwrap_or_default()
+        self.expect[key]
+            .as_array()
+            .map(|a| a.iter().map(|v| v.as_str().unwrap()).collect())
+            .unwrap_or_default()
     }
 
     /// What the problem document has to list, exactly, in the order of the contract.
@@ -65,13 +85,19 @@ impl Case {
         for name in KNOWN {
             let (query, body) = self.count(name);
             if self.names(missing).contains(&name) {
-                errors.push(json!({"field": name, "code": if query + body == 0 { "missing" } else { "blank" }}));
+                errors.push(
+                    json!({"field": name, "code": if query + body == 0 { "missing" } else { "blank" }}),
+                );
             }
             if self.names("invalid").contains(&name) {
                 errors.push(json!({"field": name, "code": "invalid"}));
             }
             if self.names("conflict").contains(&name) {
-                let code = if query > 1 || body > 1 { "duplicate" } else { "conflict" };
+                let code = if query > 1 || body > 1 {
+                    "duplicate"
+                } else {
+                    "conflict"
+                };
                 errors.push(json!({"field": name, "code": code}));
             }
         }
@@ -97,9 +123,24 @@ fn accepted_cases_arrive_byte_for_byte_with_canonical_headers() {
         assert_eq!(response.text(), "handled\n", "{}", case.name);
         let received = upstream.take_one();
         assert_eq!(received.method(), "POST", "{}", case.name);
-        assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{}", case.name);
-        assert_eq!(shown(&received.body), shown(case.body.as_bytes()), "{}", case.name);
-        assert_eq!(received.header("Host").as_deref(), Some("widgets.example"), "{}", case.name);
+        assert_eq!(
+            shown(&received.target()),
+            shown(case.target.as_bytes()),
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            shown(&received.body),
+            shown(case.body.as_bytes()),
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            received.header("Host").as_deref(),
+            Some("widgets.example"),
+            "{}",
+            case.name
+        );
         assert_canonical(&case, &received);
     }
 }
@@ -111,13 +152,21 @@ fn assert_canonical(case: &Case, received: &Received) {
     let name = &case.name;
     assert_eq!(header("Domain"), text("domain"), "{name}");
     assert_eq!(header("Protocol"), text("scheme"), "{name}");
-    let portal = format!("{}://{}", canonical["scheme"].as_str().unwrap(), canonical["domain"].as_str().unwrap());
+    let portal = format!(
+        "{}://{}",
+        canonical["scheme"].as_str().unwrap(),
+        canonical["domain"].as_str().unwrap()
+    );
     assert_eq!(header("Portal"), Some(portal), "{name}");
     assert_eq!(header("Lang"), text("lang"), "{name}");
     assert!(header("Locale").is_some(), "{name}");
     assert_eq!(header("Member-Id"), text("member_id"), "{name}");
     assert_eq!(header("Placement"), text("placement"), "{name}");
-    assert_eq!(header("App-Sid"), text("app_sid").filter(|sid| !sid.is_empty()), "{name}");
+    assert_eq!(
+        header("App-Sid"),
+        text("app_sid").filter(|sid| !sid.is_empty()),
+        "{name}"
+    );
     assert_eq!(header("Status"), text("status"), "{name}");
     let options = &canonical["placement_options"];
     let state = match (case.expect["placement_options_state"].as_str(), options) {
@@ -126,7 +175,11 @@ fn assert_canonical(case: &Case, received: &Received) {
         (None, Value::Array(_)) => "array",
         (None, _) => "absent",
     };
-    assert_eq!(header("Placement-Options-State").as_deref(), Some(state), "{name}");
+    assert_eq!(
+        header("Placement-Options-State").as_deref(),
+        Some(state),
+        "{name}"
+    );
     match header("Placement-Options") {
         Some(json) => {
             assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {json}");
@@ -150,19 +203,32 @@ fn rejected_cases_name_exactly_their_faults_and_reach_nobody() {
             "missing" | "blank" => (422, "missing_field"),
             _ => (422, "invalid_field"),
         };
-        assert_eq!(response.status, status, "{}: {}", case.name, shown(&response.body));
+        assert_eq!(
+            response.status,
+            status,
+            "{}: {}",
+            case.name,
+            shown(&response.body)
+        );
         let problem = response.json();
         assert_eq!(problem["code"], code, "{}", case.name);
         assert_eq!(problem["errors"], Value::from(errors), "{}", case.name);
     }
-    assert_eq!(upstream.connections(), 0, "a refused call costs no upstream connection");
+    assert_eq!(
+        upstream.connections(),
+        0,
+        "a refused call costs no upstream connection"
+    );
     upstream.expect_untouched();
 }
 
 #[test]
 fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
     let (upstream, gateway) = setting();
-    let others: Vec<_> = cases().into_iter().filter(|case| case.is("not_a_placement_call")).collect();
+    let others: Vec<_> = cases()
+        .into_iter()
+        .filter(|case| case.is("not_a_placement_call"))
+        .collect();
     assert_eq!(others.len(), 9);
     for case in others {
         // Some of them say `Connection: close`.
@@ -170,8 +236,16 @@ fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
         if case.method == "GET" {
             assert_eq!(response.status, 200, "{}", case.name);
             let received = upstream.take_one();
-            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{}", case.name);
-            let ours = received.headers().into_iter().filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
+            assert_eq!(
+                shown(&received.target()),
+                shown(case.target.as_bytes()),
+                "{}",
+                case.name
+            );
+            let ours = received
+                .headers()
+                .into_iter()
+                .filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
             assert_eq!(ours.count(), 0, "{}: a pass route establishes nothing", case.name);
             continue;
         }
@@ -179,7 +253,11 @@ fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
         let problem = response.json();
         assert_eq!(problem["code"], "missing_field", "{}", case.name);
         for error in case.errors("missing_if_judged_as_placement") {
-            assert!(problem["errors"].as_array().unwrap().contains(&error), "{}: {error} in {problem}", case.name);
+            assert!(
+                problem["errors"].as_array().unwrap().contains(&error),
+                "{}: {error} in {problem}",
+                case.name
+            );
         }
         upstream.expect_untouched();
     }
@@ -188,9 +266,15 @@ fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
 #[test]
 fn a_multipart_form_is_415() {
     let (upstream, gateway) = setting();
-    let case = cases().into_iter().find(|case| case.is("accept_if_supported_else_415")).unwrap();
+    let case = cases()
+        .into_iter()
+        .find(|case| case.is("accept_if_supported_else_415"))
+        .unwrap();
     let response = gateway.ask(case.bytes());
-    assert_eq!((response.status, &response.json()["code"]), (415, &json!("unsupported_media_type")));
+    assert_eq!(
+        (response.status, &response.json()["code"]),
+        (415, &json!("unsupported_media_type"))
+    );
     upstream.expect_untouched();
 }
 
@@ -229,6 +313,9 @@ fn no_token_shows_in_log_metric_or_answer() {
     told.push(metrics.text);
     told.extend(gateway.raw_logs());
     for secret in &secrets {
-        assert!(!told.iter().any(|text| text.contains(secret.as_str())), "a token is told");
+        assert!(
+            !told.iter().any(|text| text.contains(secret.as_str())),
+            "a token is told"
+        );
     }
 }

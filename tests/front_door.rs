@@ -1,7 +1,12 @@
 //! Section 6 of the contract, byte by byte: what is not sound HTTP, or has two meanings, is answered
 //! with its status, counted under its reason, closed, and reaches nobody.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -27,14 +32,23 @@ fn refused(gateway: &Gateway, upstream: &Upstream, bytes: &[u8], status: u16, re
     let before = gateway.metrics();
     let mut conn = gateway.connect();
     conn.send(bytes);
-    let response = conn.try_response("GET").unwrap_or_else(|| panic!("no answer to {}", shown(bytes)));
+    let response = conn
+        .try_response("GET")
+        .unwrap_or_else(|| panic!("no answer to {}", shown(bytes)));
     assert_eq!(response.status, status, "{}", shown(bytes));
     conn.expect_closed();
     upstream.expect_untouched();
     let total = before.value(REJECTIONS, &[]) + 1.0;
     let after = gateway.metrics_when(&shown(bytes), |now| now.value(REJECTIONS, &[]) >= total);
-    let rose = after.value(REJECTIONS, &[("reason", reason)]) - before.value(REJECTIONS, &[("reason", reason)]);
-    assert_eq!(rose, 1.0, "{} is not counted as {reason}:\n{}", shown(bytes), after.lines(REJECTIONS));
+    let rose =
+        after.value(REJECTIONS, &[("reason", reason)]) - before.value(REJECTIONS, &[("reason", reason)]);
+    assert_eq!(
+        rose,
+        1.0,
+        "{} is not counted as {reason}:\n{}",
+        shown(bytes),
+        after.lines(REJECTIONS)
+    );
     assert_eq!(after.value(REJECTIONS, &[]), total);
 }
 
@@ -88,7 +102,11 @@ fn framing_that_two_readers_could_take_differently() {
 #[test]
 fn transfer_codings_that_are_not_served() {
     refused_on_every_route(
-        &["Transfer-Encoding: gzip, chunked", "Transfer-Encoding: gzip", "Transfer-Encoding: identity"],
+        &[
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: gzip",
+            "Transfer-Encoding: identity",
+        ],
         501,
         "not_implemented",
     );
@@ -191,18 +209,57 @@ fn heads_that_are_none() {
 }
 
 const BAD_PATHS: [&str; 24] = [
-    "/a/../b", "/..", "/../x", "/a/..", "/a/.", "/./a", "/a/./b", "/a/%2e%2e/b", "/a/%2E./b", "/a/.%2e", "/%2e",
-    "/a/%2e/b", "/a\\b", "/a/..\\b", "/a%5cb", "/a%5Cb", "/a%2fb", "/a%2Fb", "/a%00b", "/x.php%00.png", "/%2f/a",
-    "/a/..%2fb", "/%2e%2e%2fadmin", "/%2Fadmin",
+    "/a/../b",
+    "/..",
+    "/../x",
+    "/a/..",
+    "/a/.",
+    "/./a",
+    "/a/./b",
+    "/a/%2e%2e/b",
+    "/a/%2E./b",
+    "/a/.%2e",
+    "/%2e",
+    "/a/%2e/b",
+    "/a\\b",
+    "/a/..\\b",
+    "/a%5cb",
+    "/a%5Cb",
+    "/a%2fb",
+    "/a%2Fb",
+    "/a%00b",
+    "/x.php%00.png",
+    "/%2f/a",
+    "/a/..%2fb",
+    "/%2e%2e%2fadmin",
+    "/%2Fadmin",
 ];
 
 #[test]
 fn paths_that_could_mean_another_script() {
     let (upstream, gateway) = setting("");
     for path in BAD_PATHS {
-        refused(&gateway, &upstream, &request("GET", path, &[], ""), 400, "malformed_request");
-        refused(&gateway, &upstream, &request("GET", &format!("{path}?x=y"), &[], ""), 400, "malformed_request");
-        refused(&gateway, &upstream, &post(path, &[], ""), 400, "malformed_request");
+        refused(
+            &gateway,
+            &upstream,
+            &request("GET", path, &[], ""),
+            400,
+            "malformed_request",
+        );
+        refused(
+            &gateway,
+            &upstream,
+            &request("GET", &format!("{path}?x=y"), &[], ""),
+            400,
+            "malformed_request",
+        );
+        refused(
+            &gateway,
+            &upstream,
+            &post(path, &[], ""),
+            400,
+            "malformed_request",
+        );
     }
     assert_eq!(upstream.connections(), 0);
 }
@@ -215,10 +272,18 @@ fn slashes_that_hide_a_route() {
     for path in ["//admin", "///admin/x", "//%61dmin"] {
         for bytes in [request("GET", path, &[], ""), post(path, &[], BODY)] {
             let response = conn.roundtrip(bytes);
-            assert_eq!((response.status, &response.json()["code"]), (400, &"malformed_request".into()), "{path}");
+            assert_eq!(
+                (response.status, &response.json()["code"]),
+                (400, &"malformed_request".into()),
+                "{path}"
+            );
         }
     }
-    gateway.metric_reaches(REJECTIONS, &[("route", "none"), ("reason", "malformed_request")], 6.0);
+    gateway.metric_reaches(
+        REJECTIONS,
+        &[("route", "none"), ("reason", "malformed_request")],
+        6.0,
+    );
     upstream.expect_untouched();
 }
 
@@ -226,17 +291,45 @@ fn slashes_that_hide_a_route() {
 fn what_only_looks_dangerous_is_forwarded_byte_for_byte() {
     let (upstream, gateway) = setting("");
     for target in [
-        "/a//b", "/a///b?x", "/a%252fb", "/a%252e%252e/b", "/a%25005c", "/...", "/a/..b/c", "/a/b..", "/.well-known/x", "/a%20b",
-        "/%41", "/a;b=c", "/a?x=/../y", "/a?x=%2e%2e%2f", "/a?x=\\", "/a?x=%00", "/a?b?c", "/a%zz", "/a%", "/index.php/x.php/y",
-        "/%E4%BD%A0", "/a?x=y//z", "/a:b@c", "/app/",
+        "/a//b",
+        "/a///b?x",
+        "/a%252fb",
+        "/a%252e%252e/b",
+        "/a%25005c",
+        "/...",
+        "/a/..b/c",
+        "/a/b..",
+        "/.well-known/x",
+        "/a%20b",
+        "/%41",
+        "/a;b=c",
+        "/a?x=/../y",
+        "/a?x=%2e%2e%2f",
+        "/a?x=\\",
+        "/a?x=%00",
+        "/a?b?c",
+        "/a%zz",
+        "/a%",
+        "/index.php/x.php/y",
+        "/%E4%BD%A0",
+        "/a?x=y//z",
+        "/a:b@c",
+        "/app/",
     ] {
         let response = gateway.ask(request("GET", target, &[], ""));
         assert_eq!(response.status, 200, "{target}: {}", shown(&response.body));
         assert_eq!(shown(&upstream.take_one().target()), shown(target.as_bytes()));
     }
     // An absolute-form target is our own Host's; behind, it is origin-form.
-    for (target, want) in [("http://widgets.example/a?b", "/a?b"), ("http://WIDGETS.example?b", "/?b")] {
-        assert_eq!(gateway.ask(request("GET", target, &[], "")).status, 200, "{target}");
+    for (target, want) in [
+        ("http://widgets.example/a?b", "/a?b"),
+        ("http://WIDGETS.example?b", "/?b"),
+    ] {
+        assert_eq!(
+            gateway.ask(request("GET", target, &[], "")).status,
+            200,
+            "{target}"
+        );
         assert_eq!(shown(&upstream.take_one().target()), want);
     }
 }
@@ -245,7 +338,10 @@ fn what_only_looks_dangerous_is_forwarded_byte_for_byte() {
 fn routes_match_the_path_decoded_once() {
     let (upstream, gateway) = setting("");
     let requests = "widget_gateway_requests_total";
-    for (count, path) in ["/admin", "/%61dmin", "/admin/x", "/adm%69n/%78"].into_iter().enumerate() {
+    for (count, path) in ["/admin", "/%61dmin", "/admin/x", "/adm%69n/%78"]
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(gateway.ask(request("GET", path, &[], "")).status, 200, "{path}");
         gateway.metric_reaches(requests, &[("route", "admin")], count as f64 + 1.0);
         assert_eq!(shown(&upstream.take_one().target()), path);
@@ -290,12 +386,18 @@ fn broken_chunk_framing() {
     }
     assert_eq!(upstream.connections(), 0);
     // What the grammar allows still works: extensions, upper-case digits, leading zeros, trailers.
-    let sound = format!("{:X};ext=\"a\"\r\n{BODY}\r\n000;x\r\nX-Bitrix24-Domain: evil\r\n\r\n", BODY.len());
+    let sound = format!(
+        "{:X};ext=\"a\"\r\n{BODY}\r\n000;x\r\nX-Bitrix24-Domain: evil\r\n\r\n",
+        BODY.len()
+    );
     let bytes = format!("POST {TARGET} HTTP/1.1\r\nHost: widgets.example\r\n{head}\r\n\r\n{sound}");
     assert_eq!(gateway.ask(bytes).status, 200);
     let received = upstream.take_one();
     assert_eq!(shown(&received.body), BODY);
-    assert_eq!(received.header("X-Bitrix24-Domain").as_deref(), Some("portal.bitrix24.com"));
+    assert_eq!(
+        received.header("X-Bitrix24-Domain").as_deref(),
+        Some("portal.bitrix24.com")
+    );
 }
 
 #[test]
@@ -307,7 +409,11 @@ fn broken_chunks_do_not_reach_a_pass_route_as_a_whole_request_either() {
     let bytes = request("POST", "/x", &["Transfer-Encoding: chunked"], "3\r\nabc\r\n\r\n");
     let response = gateway.ask(bytes);
     assert_eq!(response.status, 400, "{}", shown(&response.body));
-    gateway.metric_reaches(REJECTIONS, &[("route", "pass"), ("reason", "malformed_form")], 1.0);
+    gateway.metric_reaches(
+        REJECTIONS,
+        &[("route", "pass"), ("reason", "malformed_form")],
+        1.0,
+    );
     // The body streams here, so the upstream may have seen its begin, but never a whole request.
     assert!(upstream.connections() <= 1);
 }
@@ -320,12 +426,20 @@ fn limits_of_the_head() {
         request("GET", &format!("/?{}", "x".repeat(size - fixed)), &[], "")
     };
     assert_eq!(gateway.ask(line(8192)).status, 200);
-    refused_after(&upstream, || refused(&gateway, &upstream, &line(8193), 414, "uri_too_long"));
+    refused_after(&upstream, || {
+        refused(&gateway, &upstream, &line(8193), 414, "uri_too_long")
+    });
     refused(&gateway, &upstream, &vec![b'x'; 20_000], 414, "uri_too_long");
     // Host and 99 more are a hundred lines.
     assert_eq!(gateway.ask(request("GET", "/", &["X: y"; 99], "")).status, 200);
     refused_after(&upstream, || {
-        refused(&gateway, &upstream, &request("GET", "/", &["X: y"; 100], ""), 431, "header_too_large");
+        refused(
+            &gateway,
+            &upstream,
+            &request("GET", "/", &["X: y"; 100], ""),
+            431,
+            "header_too_large",
+        );
     });
     let section = |size: usize| {
         let fixed = "Host: widgets.example\r\nX: \r\n\r\n".len();
@@ -333,12 +447,24 @@ fn limits_of_the_head() {
     };
     assert_eq!(gateway.ask(section(32 * 1024)).status, 200);
     refused_after(&upstream, || {
-        refused(&gateway, &upstream, &section(32 * 1024 + 1), 431, "header_too_large");
+        refused(
+            &gateway,
+            &upstream,
+            &section(32 * 1024 + 1),
+            431,
+            "header_too_large",
+        );
     });
     // Refused while it arrives, not once it is complete.
     let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(40 * 1024));
     refused(&gateway, &upstream, endless.as_bytes(), 431, "header_too_large");
-    refused(&gateway, &upstream, &request("CONNECT", "a:443", &[], ""), 501, "not_implemented");
+    refused(
+        &gateway,
+        &upstream,
+        &request("CONNECT", "a:443", &[], ""),
+        501,
+        "not_implemented",
+    );
 }
 
 /// The sound request before left its trace at the upstream.
@@ -380,7 +506,11 @@ fn an_idle_connection_is_closed_but_not_before_its_time() {
     let mut used = gateway.connect();
     assert_eq!(used.roundtrip(request("GET", "/", &[], "")).status, 200);
     assert!(used.time_until_closed() >= limit - Duration::from_millis(50));
-    gateway.metric_reaches("widget_gateway_connections_closed_total", &[("reason", "idle")], 2.0);
+    gateway.metric_reaches(
+        "widget_gateway_connections_closed_total",
+        &[("reason", "idle")],
+        2.0,
+    );
 }
 
 #[test]
@@ -391,11 +521,19 @@ fn connections_are_capped() {
     assert_eq!(first.roundtrip(request("GET", "/", &[], "")).status, 200);
     assert_eq!(second.roundtrip(request("GET", "/", &[], "")).status, 200);
     gateway.connect().expect_closed();
-    gateway.metric_reaches("widget_gateway_connections_closed_total", &[("reason", "limit")], 1.0);
+    gateway.metric_reaches(
+        "widget_gateway_connections_closed_total",
+        &[("reason", "limit")],
+        1.0,
+    );
     // Those that are in go on, and one that leaves makes room.
     assert_eq!(first.roundtrip(request("GET", "/", &[], "")).status, 200);
     drop(first);
-    gateway.metric_reaches("widget_gateway_connections_closed_total", &[("reason", "client")], 1.0);
+    gateway.metric_reaches(
+        "widget_gateway_connections_closed_total",
+        &[("reason", "client")],
+        1.0,
+    );
     assert_eq!(gateway.ask(request("GET", "/", &[], "")).status, 200);
     assert_eq!(second.roundtrip(request("GET", "/", &[], "")).status, 200);
 }
@@ -403,7 +541,11 @@ fn connections_are_capped() {
 #[test]
 fn the_bytes_after_an_upgrade_stay_http() {
     let (upstream, gateway) = setting("");
-    let upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
+    let upgrade = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+    ];
     let mut conn = gateway.connect();
     let mut bytes = request("GET", "/a", &upgrade, "");
     bytes.extend(request("GET", "/admin/../x", &[], ""));
@@ -411,7 +553,11 @@ fn the_bytes_after_an_upgrade_stay_http() {
     assert_eq!(conn.response().status, 200);
     let received = upstream.take_one();
     assert_eq!(received.values("Upgrade"), Vec::<Vec<u8>>::new());
-    assert_eq!(conn.response().status, 400, "the second head is judged like any other");
+    assert_eq!(
+        conn.response().status,
+        400,
+        "the second head is judged like any other"
+    );
     conn.expect_closed();
     upstream.expect_untouched();
 }
@@ -449,8 +595,15 @@ fn a_half_close_after_a_whole_request_is_answered_or_counted() {
 }
 
 fn h2_get(path_and_query: &str) -> http::Request<()> {
-    let uri = http::Uri::builder().scheme("http").authority("widgets.example").path_and_query(path_and_query);
-    http::Request::builder().version(http::Version::HTTP_2).uri(uri.build().unwrap()).body(()).unwrap()
+    let uri = http::Uri::builder()
+        .scheme("http")
+        .authority("widgets.example")
+        .path_and_query(path_and_query);
+    http::Request::builder()
+        .version(http::Version::HTTP_2)
+        .uri(uri.build().unwrap())
+        .body(())
+        .unwrap()
 }
 
 #[test]
@@ -458,7 +611,11 @@ fn http2_paths_are_judged_alike() {
     let (upstream, gateway) = setting("");
     for path in BAD_PATHS.into_iter().filter(|path| !path.contains('\\')) {
         let response = h2::ask(gateway.h2c(), h2_get(path), &[]).unwrap();
-        assert_eq!((response.status, &response.json()["code"]), (400, &"malformed_request".into()), "{path}");
+        assert_eq!(
+            (response.status, &response.json()["code"]),
+            (400, &"malformed_request".into()),
+            "{path}"
+        );
     }
     let count = BAD_PATHS.iter().filter(|path| !path.contains('\\')).count();
     gateway.metric_reaches(REJECTIONS, &[("reason", "malformed_request")], count as f64);
@@ -476,11 +633,18 @@ fn http2_paths_are_judged_alike() {
 #[test]
 fn an_http2_fragment_does_not_reach_the_upstream() {
     let (upstream, gateway) = setting("");
-    let fields: [(&[u8], &[u8]); 4] =
-        [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/a?b#c")];
+    let fields: [(&[u8], &[u8]); 4] = [
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/a?b#c"),
+    ];
     match h2::raw(gateway.h2c(), &fields, None) {
         Raw::Ok => assert_eq!(shown(&upstream.take_one().target()), "/a?b"),
-        became => assert!(matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone), "{became:?}"),
+        became => assert!(
+            matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone),
+            "{became:?}"
+        ),
     }
 }
 
@@ -526,19 +690,43 @@ fn malformed_http2_never_reaches_the_upstream() {
         with(b"a", &[]),
         with(b"/ HTTP/1.1\r\nHost: b", &[]),
         vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")],
-        vec![(b":method", b"G T"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a")],
-        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"u@a")],
-        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a b")],
+        vec![
+            (b":method", b"G T"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"a"),
+        ],
+        vec![
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"u@a"),
+        ],
+        vec![
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"a b"),
+        ],
         vec![(b":method", b"GET"), (b":path", b"/"), (b":authority", b"a")],
         vec![(b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a")],
     ] {
         let became = h2::raw(gateway.h2c(), &fields, None);
-        let readable: Vec<_> = fields.iter().map(|(name, value)| format!("{}: {}", shown(name), shown(value))).collect();
-        assert!(matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone), "{became:?} for {readable:?}");
+        let readable: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{}: {}", shown(name), shown(value)))
+            .collect();
+        assert!(
+            matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone),
+            "{became:?} for {readable:?}"
+        );
         upstream.expect_untouched();
     }
     let short = with(b"/", &[(b"content-length", b"9")]);
     let became = h2::raw(gateway.h2c(), &short, Some(b"abc"));
-    assert!(matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone), "{became:?}");
+    assert!(
+        matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone),
+        "{became:?}"
+    );
     upstream.expect_untouched();
 }

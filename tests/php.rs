@@ -1,7 +1,12 @@
 //! Real PHP behind the gateway: what a handler sees in `$_GET`, `$_POST`, `$_REQUEST`, `$_COOKIE`,
 //! `$_SERVER` and `php://input` is what the gateway promised.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -36,12 +41,21 @@ fn setting(profile: &[&str]) -> (PhpServer, Gateway) {
 
 fn seen(gateway: &Gateway, bytes: &[u8]) -> Seen {
     let response = gateway.ask(bytes);
-    assert_eq!(response.status, 200, "{}: {}", shown(bytes), shown(&response.body));
+    assert_eq!(
+        response.status,
+        200,
+        "{}: {}",
+        shown(bytes),
+        shown(&response.body)
+    );
     Seen::of_body(&response.body)
 }
 
 fn bitrix_names(seen: &Seen) -> Vec<String> {
-    seen.names("server").into_iter().filter(|name| name.contains("BITRIX24")).collect()
+    seen.names("server")
+        .into_iter()
+        .filter(|name| name.contains("BITRIX24"))
+        .collect()
 }
 
 #[test]
@@ -63,15 +77,38 @@ fn every_accepted_case_reads_the_same_in_php() {
                 ("APP_SID", "APP_SID", "app_sid"),
                 ("status", "STATUS", "status"),
             ] {
-                let want = canonical[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-                assert_eq!(seen.text("request", field).filter(|v| !v.is_empty()), want, "{name}: $_REQUEST[{field}]");
+                let want = canonical[key]
+                    .as_str()
+                    .filter(|text| !text.is_empty())
+                    .map(str::to_owned);
+                assert_eq!(
+                    seen.text("request", field).filter(|v| !v.is_empty()),
+                    want,
+                    "{name}: $_REQUEST[{field}]"
+                );
                 let header = format!("HTTP_X_BITRIX24_{header}");
                 assert_eq!(seen.text("server", &header), want, "{name}: {header}");
             }
-            assert_eq!(seen.text("request", "PROTOCOL").as_deref(), canonical["protocol"].as_str(), "{name}");
-            assert_eq!(seen.text("server", "REQUEST_URI").as_deref(), Some(target), "{name}");
-            assert_eq!(seen.text("server", "REQUEST_METHOD").as_deref(), Some("POST"), "{name}");
-            assert_eq!(seen.text("server", "HTTP_HOST").as_deref(), Some("widgets.example"), "{name}");
+            assert_eq!(
+                seen.text("request", "PROTOCOL").as_deref(),
+                canonical["protocol"].as_str(),
+                "{name}"
+            );
+            assert_eq!(
+                seen.text("server", "REQUEST_URI").as_deref(),
+                Some(target),
+                "{name}"
+            );
+            assert_eq!(
+                seen.text("server", "REQUEST_METHOD").as_deref(),
+                Some("POST"),
+                "{name}"
+            );
+            assert_eq!(
+                seen.text("server", "HTTP_HOST").as_deref(),
+                Some("widgets.example"),
+                "{name}"
+            );
             assert_eq!(shown(&seen.raw_body()), shown(body.as_bytes()), "{name}");
             count += 1;
         }
@@ -82,9 +119,18 @@ fn every_accepted_case_reads_the_same_in_php() {
 /// Every spelling that some server between here and PHP turns into `HTTP_X_BITRIX24_…`.
 fn look_alikes() -> Vec<String> {
     let mut lines = Vec::new();
-    for name in
-        ["Member-Id", "Domain", "Protocol", "Portal", "Lang", "Locale", "Placement", "App-Sid", "Status", "Anything"]
-    {
+    for name in [
+        "Member-Id",
+        "Domain",
+        "Protocol",
+        "Portal",
+        "Lang",
+        "Locale",
+        "Placement",
+        "App-Sid",
+        "Status",
+        "Anything",
+    ] {
         for separator in ["-", "_", ".", "~", "!", "+"] {
             let spelled = format!("X-Bitrix24-{name}").replace('-', separator);
             lines.push(format!("{spelled}: evil"));
@@ -106,12 +152,19 @@ fn look_alikes_never_become_our_headers() {
             let group: Vec<&str> = group.iter().map(String::as_str).collect();
             let call = seen(&gateway, &post(TARGET, &group, BODY));
             assert_eq!(bitrix_names(&call), OURS, "{group:?}");
-            assert_eq!(call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(), Some(MEMBER));
+            assert_eq!(
+                call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(),
+                Some(MEMBER)
+            );
             for name in OURS {
                 assert!(!call.text("server", name).unwrap().contains("evil"), "{name}");
             }
             let probe = seen(&gateway, &request("GET", "/", &group, ""));
-            assert_eq!(bitrix_names(&probe), [""; 0], "a pass route establishes nothing: {group:?}");
+            assert_eq!(
+                bitrix_names(&probe),
+                [""; 0],
+                "a pass route establishes nothing: {group:?}"
+            );
         }
     }
 }
@@ -119,9 +172,16 @@ fn look_alikes_never_become_our_headers() {
 #[test]
 fn a_header_of_ours_that_comes_twice_is_still_ours() {
     let (_php, gateway) = setting(PROFILES[0]);
-    let lines = ["X-Bitrix24-Member-Id: evil", "X-Bitrix24-Member-Id: worse", "X_BITRIX24_MEMBER_ID: worst"];
+    let lines = [
+        "X-Bitrix24-Member-Id: evil",
+        "X-Bitrix24-Member-Id: worse",
+        "X_BITRIX24_MEMBER_ID: worst",
+    ];
     let call = seen(&gateway, &post(TARGET, &lines, BODY));
-    assert_eq!(call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(), Some(MEMBER));
+    assert_eq!(
+        call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(),
+        Some(MEMBER)
+    );
 }
 
 #[test]
@@ -146,8 +206,16 @@ fn connection_can_not_name_ours_away() {
         assert_eq!(response.status, 200, "{named}");
         let call = Seen::of_body(&response.body);
         assert_eq!(bitrix_names(&call), OURS, "{named}");
-        assert_eq!(call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(), Some(MEMBER), "{named}");
-        assert_eq!(call.text("post", "member_id").as_deref(), Some(MEMBER), "{named}: PHP did not read the body");
+        assert_eq!(
+            call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(),
+            Some(MEMBER),
+            "{named}"
+        );
+        assert_eq!(
+            call.text("post", "member_id").as_deref(),
+            Some(MEMBER),
+            "{named}: PHP did not read the body"
+        );
         assert!(call.text("server", "HTTP_X_REQUEST_ID").is_some(), "{named}");
         assert_eq!(shown(&call.raw_body()), BODY, "{named}");
     }
@@ -189,13 +257,25 @@ fn headers_of_other_gateways_are_not_believed() {
         ] {
             assert_eq!(call.text("server", name), None, "{name}");
         }
-        assert_eq!(call.text("server", "HTTP_X_FORWARDED_FOR").as_deref(), Some("127.0.0.1"));
-        assert_eq!(call.text("server", "HTTP_X_FORWARDED_HOST").as_deref(), Some("widgets.example"));
-        assert_eq!(call.text("server", "HTTP_X_FORWARDED_PROTO").as_deref(), Some("http"));
+        assert_eq!(
+            call.text("server", "HTTP_X_FORWARDED_FOR").as_deref(),
+            Some("127.0.0.1")
+        );
+        assert_eq!(
+            call.text("server", "HTTP_X_FORWARDED_HOST").as_deref(),
+            Some("widgets.example")
+        );
+        assert_eq!(
+            call.text("server", "HTTP_X_FORWARDED_PROTO").as_deref(),
+            Some("http")
+        );
         assert_ne!(call.text("server", "HTTP_X_REQUEST_ID").as_deref(), Some("mine"));
         for name in call.names("server") {
             let value = call.text("server", &name).unwrap();
-            assert!(!value.contains("evil") && !value.contains("6.6.6.6"), "{name}: {value}");
+            assert!(
+                !value.contains("evil") && !value.contains("6.6.6.6"),
+                "{name}: {value}"
+            );
         }
     }
 }
@@ -211,7 +291,10 @@ fn cookies_that_outrank_the_form_do_not_arrive() {
         let call = seen(&gateway, &post(TARGET, &cookies, BODY));
         assert_eq!(call.names("cookie"), ["session", "theme"], "{}", call.known());
         assert_eq!(call.text("request", "member_id").as_deref(), Some(MEMBER));
-        assert_eq!(call.text("request", "DOMAIN").as_deref(), Some("portal.bitrix24.com"));
+        assert_eq!(
+            call.text("request", "DOMAIN").as_deref(),
+            Some("portal.bitrix24.com")
+        );
     }
 }
 
@@ -219,7 +302,12 @@ fn cookies_that_outrank_the_form_do_not_arrive() {
 fn framing_and_type_are_written_anew() {
     let (_php, gateway) = setting(PROFILES[0]);
     let typed = |line: &str| {
-        request("POST", TARGET, &[line, "Transfer-Encoding: chunked", "TE: trailers"], chunked(BODY.as_bytes(), 100))
+        request(
+            "POST",
+            TARGET,
+            &[line, "Transfer-Encoding: chunked", "TE: trailers"],
+            chunked(BODY.as_bytes(), 100),
+        )
     };
     for line in [
         "Content-Type: application/x-www-form-urlencoded",
@@ -228,7 +316,11 @@ fn framing_and_type_are_written_anew() {
     ] {
         let call = seen(&gateway, &typed(line));
         let length = BODY.len().to_string();
-        assert_eq!(call.text("server", "CONTENT_TYPE").as_deref(), Some("application/x-www-form-urlencoded"), "{line}");
+        assert_eq!(
+            call.text("server", "CONTENT_TYPE").as_deref(),
+            Some("application/x-www-form-urlencoded"),
+            "{line}"
+        );
         assert_eq!(call.text("server", "CONTENT_LENGTH"), Some(length), "{line}");
         assert_eq!(call.text("server", "HTTP_TRANSFER_ENCODING"), None, "{line}");
         assert_eq!(call.text("post", "member_id").as_deref(), Some(MEMBER), "{line}");
@@ -243,6 +335,13 @@ fn the_query_alone_is_a_call_too() {
     let call = seen(&gateway, &post(&target, &[], ""));
     assert_eq!(call.names("post"), [""; 0]);
     assert_eq!(call.text("request", "member_id").as_deref(), Some(MEMBER));
-    assert_eq!(call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(), Some(MEMBER));
-    assert_eq!(call.text("server", "HTTP_X_BITRIX24_PLACEMENT_OPTIONS_STATE").as_deref(), Some("absent"));
+    assert_eq!(
+        call.text("server", "HTTP_X_BITRIX24_MEMBER_ID").as_deref(),
+        Some(MEMBER)
+    );
+    assert_eq!(
+        call.text("server", "HTTP_X_BITRIX24_PLACEMENT_OPTIONS_STATE")
+            .as_deref(),
+        Some("absent")
+    );
 }

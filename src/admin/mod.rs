@@ -1,5 +1,7 @@
 //! The operator's listener: health, readiness, metrics.
 
+pub mod client;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

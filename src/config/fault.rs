@@ -27,13 +27,27 @@ pub struct Fault {
 impl Fault {
     /// A fault of the file as a whole.
     pub fn of_file(file: &str, message: impl Into<String>) -> Fault {
-        Fault { file: file.into(), line: 1, column: 1, key: "file".into(), message: message.into(), warning: false }
+        Fault {
+            file: file.into(),
+            line: 1,
+            column: 1,
+            key: "file".into(),
+            message: message.into(),
+            warning: false,
+        }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { file, line, column, key, message, warning } = self;
+        let Fault {
+            file,
+            line,
+            column,
+            key,
+            message,
+            warning,
+        } = self;
         let warning = if *warning { "warning: " } else { "" };
         write!(f, "{file}:{line}:{column}: {warning}{key}: {message}")
     }
@@ -52,7 +66,13 @@ pub(super) struct Faults<'t> {
 
 impl<'t> Faults<'t> {
     pub(super) fn new(file: &'t str, text: &'t str, index: Index<'t>) -> Faults<'t> {
-        Faults { file, lines: Lines::new(text), index, found: Vec::new(), unread: HashSet::new() }
+        Faults {
+            file,
+            lines: Lines::new(text),
+            index,
+            found: Vec::new(),
+            unread: HashSet::new(),
+        }
     }
 
     /// A fault of the value, or the key, that stands exactly here.
@@ -73,15 +93,31 @@ impl<'t> Faults<'t> {
         self.push(table.start, key, message.into(), false);
     }
 
-    /// A fault of a key that is not there, told at the table of this name or at the file's beginning.
+    /// A fault of a key that is empty or not there: told where it is, or at its table, or at the
+    /// beginning of the file.
     pub(super) fn absent(&mut self, table: &str, key: &str, message: impl Into<String>) {
-        let at = self.index.position(table).unwrap_or(0);
-        self.push(at, format!("{table}.{key}"), message.into(), false);
+        let key = format!("{table}.{key}");
+        let at = self
+            .index
+            .position(&key)
+            .or_else(|| self.index.position(table))
+            .unwrap_or(0);
+        self.push(at, key, message.into(), false);
     }
 
     pub(super) fn push(&mut self, offset: usize, key: String, message: String, warning: bool) {
         let (line, column) = self.lines.position(offset);
-        self.found.push((offset, Fault { file: self.file.into(), line, column, key, message, warning }));
+        self.found.push((
+            offset,
+            Fault {
+                file: self.file.into(),
+                line,
+                column,
+                key,
+                message,
+                warning,
+            },
+        ));
     }
 
     /// The place of a value in the words of an operator.
@@ -105,7 +141,8 @@ impl<'t> Faults<'t> {
     /// Whether anything at or below this path could not be read.
     pub(super) fn is_unread_below(&self, path: &str) -> bool {
         self.unread.iter().any(|key| {
-            key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            key.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
     }
 
@@ -122,7 +159,8 @@ impl<'t> Faults<'t> {
 
     /// All of them, in the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<Fault> {
-        self.found.sort_by(|(a, x), (b, y)| (a, &x.key, &x.message).cmp(&(b, &y.key, &y.message)));
+        self.found
+            .sort_by(|(a, x), (b, y)| (a, &x.key, &x.message).cmp(&(b, &y.key, &y.message)));
         self.found.into_iter().map(|(_, fault)| fault).collect()
     }
 }
@@ -135,15 +173,26 @@ pub(super) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn new(text: &'t str) -> Lines<'t> {
-        let after_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-        Lines { text, starts: [0].into_iter().chain(after_breaks).collect() }
+        let after_breaks = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, b)| *b == b'\n')
+            .map(|(at, _)| at + 1);
+        Lines {
+            text,
+            starts: [0].into_iter().chain(after_breaks).collect(),
+        }
     }
 
     /// Line and column, both from 1; the column counts characters, as editors do.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let offset = offset.min(self.text.len());
         let line = self.starts.partition_point(|&start| start <= offset);
-        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let start = self
+            .starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
         let before = self.text.get(start..offset).unwrap_or_default();
         (line, before.chars().count() + 1)
     }
@@ -156,7 +205,10 @@ impl<'t> Lines<'t> {
 
 /// The word that was probably meant: at most two edits away, and fewer than half of its letters.
 pub(super) fn nearest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let near = words.into_iter().map(|word| (distance(given, word), word));
+    let given = given.to_ascii_lowercase();
+    let near = words
+        .into_iter()
+        .map(|word| (distance(&given, &word.to_ascii_lowercase()), word));
     let (edits, word) = near.min()?;
     (edits <= 2 && edits * 2 < word.chars().count().max(2)).then_some(word)
 }
@@ -215,11 +267,23 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_near() {
-        for (given, want) in
-            [("lisetn", Some("listen")), ("listenn", Some("listen")), ("admn", Some("admin")), ("xyz", None), ("", None)]
-        {
+        for (given, want) in [
+            ("lisetn", Some("listen")),
+            ("listenn", Some("listen")),
+            ("admn", Some("admin")),
+            ("ADMIN", Some("admin")),
+            ("xyz", None),
+            ("", None),
+        ] {
             assert_eq!(nearest(given, ["listen", "admin", "threads"]), want, "{given}");
         }
-        assert_eq!((distance("", "abc"), distance("ab", "ba"), distance("kitten", "sitting")), (3, 1, 3));
+        assert_eq!(
+            (
+                distance("", "abc"),
+                distance("ab", "ba"),
+                distance("kitten", "sitting")
+            ),
+            (3, 1, 3)
+        );
     }
 }

@@ -254,7 +254,8 @@ impl KindWord {
 }
 
 impl Words for KindWord {
-    const WORDS: &'static [(&'static str, KindWord)] = &[("widget", KindWord::Widget), ("pass", KindWord::Pass)];
+    const WORDS: &'static [(&'static str, KindWord)] =
+        &[("widget", KindWord::Widget), ("pass", KindWord::Pass)];
     const LATER: &'static [&'static str] = &["event", "check"];
 }
 
@@ -284,8 +285,11 @@ impl Words for MemberIdShape {
 }
 
 impl Words for CookieRule {
-    const WORDS: &'static [(&'static str, CookieRule)] =
-        &[("strip", CookieRule::Strip), ("refuse", CookieRule::Refuse), ("keep", CookieRule::Keep)];
+    const WORDS: &'static [(&'static str, CookieRule)] = &[
+        ("strip", CookieRule::Strip),
+        ("refuse", CookieRule::Refuse),
+        ("keep", CookieRule::Keep),
+    ];
 }
 
 impl Words for LevelFilter {

@@ -1,6 +1,7 @@
 //! What may change while running: the file as types, the settings it comes to, the snapshot in force.
 
 mod build;
+mod certificate;
 mod fault;
 mod file;
 mod parse;
@@ -11,18 +12,22 @@ mod tree;
 mod units;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+pub use certificate::{Certificate, Certificates};
 pub use fault::Fault;
 pub use schema::schema;
 pub use settings::{
-    CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings,
-    UpstreamSpec, restart_only_changes,
+    CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
+    Settings, UpstreamSpec, restart_only_changes,
 };
-pub use store::{Snapshot, Store, assemble};
+pub use store::Snapshot;
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -34,35 +39,61 @@ const LARGEST: u64 = 4 << 20;
 pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let name = path.display().to_string();
     let of_file = |message: String| vec![Fault::of_file(&name, message)];
-    let content = read_file(path, LARGEST)
-        .map_err(|wrong| of_file(format!("{wrong}, allowed is a readable TOML file of at most 4MiB")))?;
+    let content = read_file(path, LARGEST).map_err(|wrong| {
+        of_file(format!(
+            "{wrong}, allowed is a readable TOML file of at most 4MiB"
+        ))
+    })?;
     let text = match std::str::from_utf8(&content) {
         Ok(text) => text,
         Err(e) => {
-            let before = content.get(..e.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok());
+            let before = content
+                .get(..e.valid_up_to())
+                .and_then(|valid| std::str::from_utf8(valid).ok());
             let (line, column) = fault::Lines::new(before.unwrap_or_default()).position(e.valid_up_to());
             let message = "a byte here is not UTF-8, allowed is UTF-8 text".to_owned();
-            return Err(vec![Fault { line, column, ..Fault::of_file(&name, message) }]);
+            return Err(vec![Fault {
+                line,
+                column,
+                ..Fault::of_file(&name, message)
+            }]);
         }
     };
     if let Some(offset) = tree::too_deep(text) {
         let (line, column) = fault::Lines::new(text).position(offset);
         let message = "a key here has too many dots, allowed are at most 16".to_owned();
-        return Err(vec![Fault { line, column, ..Fault::of_file(&name, message) }]);
+        return Err(vec![Fault {
+            line,
+            column,
+            ..Fault::of_file(&name, message)
+        }]);
     }
     let (settings, warnings, others) = settings(text, path, &name)?;
     let mut sha256 = Sha256::new_with_prefix(&content);
-    for other in &others {
+    let mut files = vec![path.to_owned()];
+    for (other, content) in others.contents {
         sha256.update(b"\0");
         sha256.update(other.as_os_str().as_encoded_bytes());
         sha256.update(b"\0");
-        sha256.update(read_file(other, LARGEST).map_err(|wrong| of_file(format!("{}: {wrong}", other.display())))?);
+        sha256.update(content);
+        files.push(other);
     }
-    let files = [path.to_owned()].into_iter().chain(others).collect();
-    Ok(Loaded { settings, warnings, sha256: sha256.finalize().into(), file: path.to_owned(), files })
+    let sha256 = sha256.finalize().into();
+    Ok(Loaded {
+        settings,
+        certificates: others.certificates,
+        warnings,
+        sha256,
+        file: path.to_owned(),
+        files,
+    })
 }
 
-fn settings(text: &str, path: &Path, name: &str) -> Result<(Settings, Vec<Fault>, Vec<PathBuf>), Vec<Fault>> {
+fn settings(
+    text: &str,
+    path: &Path,
+    name: &str,
+) -> Result<(Settings, Vec<Fault>, build::Others), Vec<Fault>> {
     let (root, errors) = parse::tree(text);
     let mut faults = fault::Faults::new(name, text, tree::Index::of(&root));
     let broken = parse::tell_syntax(text, &errors, &mut faults);
@@ -76,7 +107,7 @@ fn settings(text: &str, path: &Path, name: &str) -> Result<(Settings, Vec<Fault>
         _ => None,
     };
     match built {
-        Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.files)),
+        Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.others)),
         _ => Err(faults.into_sorted()),
     }
 }
@@ -94,7 +125,9 @@ fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
     }
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(largest + 1).read_to_end(&mut content).map_err(unreadable)?;
+    file.take(largest + 1)
+        .read_to_end(&mut content)
+        .map_err(unreadable)?;
     if content.len() as u64 > largest {
         return Err(format!("is over {largest} bytes"));
     }
@@ -116,7 +149,11 @@ pub fn check(path: &Path, out: &mut impl Write) -> std::io::Result<bool> {
             let routes = counted(spec.routes.len(), "route");
             let upstreams = counted(spec.upstreams.len(), "upstream");
             let listeners = counted(server.listeners.len(), "listener");
-            writeln!(out, "{}: sound: {routes}, {upstreams}, {listeners}", path.display())?;
+            writeln!(
+                out,
+                "{}: sound: {routes}, {upstreams}, {listeners}",
+                path.display()
+            )?;
             Ok(true)
         }
         Err(faults) => {

@@ -15,7 +15,10 @@ const MOST: usize = 200;
 /// The tree of a text, as far as it can be had, and what is wrong with its syntax.
 pub(super) fn tree(text: &str) -> (Spanned<DeValue<'_>>, Vec<Error>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    (Spanned::new(table.span(), DeValue::Table(table.into_inner())), errors)
+    (
+        Spanned::new(table.span(), DeValue::Table(table.into_inner())),
+        errors,
+    )
 }
 
 /// Tells the faults of syntax. Returns the lines they stand in.
@@ -33,7 +36,12 @@ pub(super) fn tell_syntax(text: &str, errors: &[Error], faults: &mut Faults<'_>)
         let message = error.message();
         match text.get(span.clone()) {
             Some(key) if message == "duplicate key" => {
-                faults.push(span.start, key.trim().to_owned(), "stands here again, a key may stand once".into(), false);
+                faults.push(
+                    span.start,
+                    key.trim().to_owned(),
+                    "stands here again, a key may stand once".into(),
+                    false,
+                );
             }
             _ => {
                 let message = message.replacen(", expected ", ", allowed is ", 1);
@@ -49,10 +57,18 @@ pub(super) fn tell_syntax(text: &str, errors: &[Error], faults: &mut Faults<'_>)
 
 /// Reads the tree into the types. `broken` are the lines whose syntax is at fault: what a recovered
 /// tree says of them means nothing.
-pub(super) fn read(root: &Spanned<DeValue<'_>>, text: &str, broken: &[usize], faults: &mut Faults<'_>) -> Option<File> {
+pub(super) fn read(
+    root: &Spanned<DeValue<'_>>,
+    text: &str,
+    broken: &[usize],
+    faults: &mut Faults<'_>,
+) -> Option<File> {
     let lines = Lines::new(text);
     // Behind a broken header, keys stand in a table where nobody wrote them.
-    let trusted_until = broken.iter().filter(|&&line| lines.text_of(line).trim_start().starts_with('[')).min();
+    let trusted_until = broken
+        .iter()
+        .filter(|&&line| lines.text_of(line).trim_start().starts_with('['))
+        .min();
     let mut tree = root.clone();
     for _ in 0..MOST {
         let error = match File::deserialize(ValueDeserializer::from(tree.clone())) {
@@ -65,13 +81,20 @@ pub(super) fn read(root: &Spanned<DeValue<'_>>, text: &str, broken: &[usize], fa
             Place::Key => faults.index().of_key(&span),
             Place::Value | Place::List => faults.index().of_value(&span),
         };
-        let key = if said.place == Place::List { key.strip_suffix("[0]").unwrap_or(&key).to_owned() } else { key };
+        let key = if said.place == Place::List {
+            key.strip_suffix("[0]").unwrap_or(&key).to_owned()
+        } else {
+            key
+        };
         let line = faults.line(&span);
         if !broken.contains(&line) && trusted_until.is_none_or(|&until| line < until) {
             faults.push(span.start, key.clone(), said.message, false);
         }
         if let Some(meant) = said.meant {
-            let parent = key.rsplit_once('.').map(|(parent, _)| format!("{parent}.")).unwrap_or_default();
+            let parent = key
+                .rsplit_once('.')
+                .map(|(parent, _)| format!("{parent}."))
+                .unwrap_or_default();
             faults.set_unread(format!("{parent}{meant}"));
         }
         faults.set_unread(key);
@@ -79,7 +102,12 @@ pub(super) fn read(root: &Spanned<DeValue<'_>>, text: &str, broken: &[usize], fa
             return None;
         }
     }
-    faults.push(text.len(), "file".into(), format!("has more than {MOST} faults, the rest is not shown"), false);
+    faults.push(
+        text.len(),
+        "file".into(),
+        format!("has more than {MOST} faults, the rest is not shown"),
+        false,
+    );
     None
 }
 
@@ -93,12 +121,21 @@ struct Said {
 
 impl Said {
     fn of(message: &str) -> Said {
-        if let Some((_, expected)) = message.strip_prefix("unknown field ").and_then(|rest| rest.split_once("`, ")) {
+        if let Some((_, expected)) = message
+            .strip_prefix("unknown field ")
+            .and_then(|rest| rest.split_once("`, "))
+        {
             return Said::unknown(message, expected);
         }
-        let Some((given, expected)) = message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+        let Some((given, expected)) = message
+            .strip_prefix("invalid type: ")
+            .and_then(|rest| rest.split_once(", expected "))
         else {
-            return Said { message: message.to_owned(), place: Place::Value, meant: None };
+            return Said {
+                message: message.to_owned(),
+                place: Place::Value,
+                meant: None,
+            };
         };
         let (given, place) = match given {
             "sequence" => ("a list".to_owned(), Place::List),
@@ -110,7 +147,11 @@ impl Said {
             "a map" => "a table",
             other => other,
         };
-        Said { message: format!("{given} does not fit here, allowed is {expected}"), place, meant: None }
+        Said {
+            message: format!("{given} does not fit here, allowed is {expected}"),
+            place,
+            meant: None,
+        }
     }
 
     fn unknown(message: &str, expected: &str) -> Said {
@@ -121,7 +162,11 @@ impl Said {
             Some(near) => format!("is not a known key, did you mean {near:?}?"),
             None => format!("is not a known key, allowed is {}", one_of(known)),
         };
-        Said { message, place: Place::Key, meant: near.map(str::to_owned) }
+        Said {
+            message,
+            place: Place::Key,
+            meant: near.map(str::to_owned),
+        }
     }
 }
 

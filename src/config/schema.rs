@@ -31,10 +31,10 @@ fn drop_null(schema: &mut Value) {
             }
             if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
                 choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
-                if choices.len() == 1 {
-                    if let Some(choices) = object.remove("anyOf") {
-                        object.insert("allOf".into(), choices);
-                    }
+                if choices.len() == 1
+                    && let Some(choices) = object.remove("anyOf")
+                {
+                    object.insert("allOf".into(), choices);
                 }
             }
             object.values_mut().for_each(drop_null);

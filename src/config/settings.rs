@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use log::LevelFilter;
 
+use super::certificate::Certificates;
 use super::fault::Fault;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
@@ -16,10 +17,12 @@ use crate::request::field::MemberId;
 use crate::upstream::pool::Address;
 
 /// A file that was read and found sound.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub struct Loaded {
     /// What it says.
     pub settings: Settings,
+    /// For the TLS listeners.
+    pub certificates: Certificates,
     /// What is suspicious, but no reason to refuse it.
     pub warnings: Vec<Fault>,
     /// Of the file's content; where it names other files, of theirs too.
@@ -170,21 +173,36 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
         admin_hosts,
     } = old;
     [
-        ("server.listen", *listeners != new.listeners),
+        ("server.listen", !same_sockets(listeners, &new.listeners)),
         ("server.admin", *admin != new.admin),
         ("server.threads", *threads != new.threads),
         ("server.max_connections", *max_connections != new.max_connections),
-        ("server.keepalive_timeout", *keepalive_timeout != new.keepalive_timeout),
+        (
+            "server.keepalive_timeout",
+            *keepalive_timeout != new.keepalive_timeout,
+        ),
         ("server.header_timeout", *header_timeout != new.header_timeout),
         ("server.drain_delay", *drain_delay != new.drain_delay),
         ("server.grace_period", *grace_period != new.grace_period),
         ("server.upgrade_socket", *upgrade_socket != new.upgrade_socket),
         ("server.admin_allow", *admin_allow != new.admin_allow),
-        ("server.admin_token_file", *admin_token_file != new.admin_token_file),
-        ("server.ready_requires_upstream", *ready_requires_upstream != new.ready_requires_upstream),
+        (
+            "server.admin_token_file",
+            *admin_token_file != new.admin_token_file,
+        ),
+        (
+            "server.ready_requires_upstream",
+            *ready_requires_upstream != new.ready_requires_upstream,
+        ),
         ("server.admin_hosts", *admin_hosts != new.admin_hosts),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
     .collect()
+}
+
+/// Certificates are exchanged while running; whether there is TLS at all is not.
+fn same_sockets(old: &[ListenerSettings], new: &[ListenerSettings]) -> bool {
+    let socket = |one: &ListenerSettings| (one.address.clone(), one.h2c, one.tls.is_empty());
+    old.iter().map(socket).eq(new.iter().map(socket))
 }

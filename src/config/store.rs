@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
-use super::settings::{EnvSpec, Settings, UpstreamSpec};
+use super::certificate::Certificates;
+use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
 use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{MemberPolicy, Now};
@@ -23,38 +22,59 @@ pub struct Snapshot {
     pub sha256: [u8; 32],
     /// As the file says it, defaults filled in.
     pub settings: Settings,
-    /// The label `route` of each route, by its index.
-    pub route_names: Vec<Arc<str>>,
+    /// For the TLS listeners.
+    pub certificates: Certificates,
 }
 
 impl Snapshot {
     /// The snapshot that follows `before`, with the state of all that stays.
-    pub fn build(
-        settings: Settings,
-        sha256: [u8; 32],
-        before: Option<&Snapshot>,
-        table: &Arc<KeyTable>,
-        now: Now,
-    ) -> Snapshot {
+    pub fn build(loaded: Loaded, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Snapshot {
+        // A listener that the file no longer has is served until the restart that removes it.
+        let mut certificates = before
+            .map(|before| before.certificates.clone())
+            .unwrap_or_default();
+        certificates.extend(loaded.certificates);
         Snapshot {
-            env: assemble(&settings.spec, before, table, now),
+            env: assemble(&loaded.settings.spec, before, table, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
-            sha256,
-            route_names: settings.spec.routes.iter().map(|route| route.name.clone()).collect(),
-            settings,
+            sha256: loaded.sha256,
+            certificates,
+            settings: loaded.settings,
         }
+    }
+}
+
+impl Snapshot {
+    /// Listener, name and end (seconds since the epoch) of every certificate.
+    pub fn not_after(&self) -> Vec<(&str, &str, i64)> {
+        let mut all = Vec::new();
+        for (listener, certificates) in &self.certificates {
+            all.extend(
+                certificates
+                    .iter()
+                    .map(|one| (listener.as_str(), one.name(), one.not_after)),
+            );
+        }
+        all
     }
 }
 
 /// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
 /// taken over as the same object: limiters with their keys, servers with their health. It can not
 /// fail: whatever could was found when the file was read.
-pub fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
+fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
     let before = before.map(|snapshot| &snapshot.env);
     table.set_max_keys(spec.max_keys);
     let member_limit = spec.member_limit.as_ref().map(|limit| {
         let before = before.and_then(|env| env.member_limit.as_ref());
-        MemberPolicy::build(limit.mode, limit.quota, limit.overrides.iter().cloned(), before, table, now)
+        MemberPolicy::build(
+            limit.mode,
+            limit.quota,
+            limit.overrides.iter().cloned(),
+            before,
+            table,
+            now,
+        )
     });
     let upstreams: HashMap<_, _> = spec
         .upstreams
@@ -94,26 +114,11 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Ups
         {
             old.clone()
         }
-        _ => Arc::new(Upstream::new(&spec.name, servers, spec.connect_timeout, spec.timeout)),
-    }
-}
-
-/// Where the snapshot in force is found. A request takes one and keeps it to its end.
-pub struct Store(ArcSwap<Snapshot>);
-
-impl Store {
-    /// A store with its first snapshot.
-    pub fn new(first: Snapshot) -> Store {
-        Store(ArcSwap::from_pointee(first))
-    }
-
-    /// The snapshot in force.
-    pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
-    }
-
-    /// Puts the next one in force; returns the one before.
-    pub fn replace(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.0.swap(next)
+        _ => Arc::new(Upstream::new(
+            &spec.name,
+            servers,
+            spec.connect_timeout,
+            spec.timeout,
+        )),
     }
 }

@@ -29,7 +29,11 @@ enum Step<'t> {
 
 impl<'t> Index<'t> {
     pub(super) fn of(root: &'t Spanned<DeValue<'t>>) -> Index<'t> {
-        let mut index = Index { nodes: Vec::new(), by_value: HashMap::new(), by_key: HashMap::new() };
+        let mut index = Index {
+            nodes: Vec::new(),
+            by_value: HashMap::new(),
+            by_key: HashMap::new(),
+        };
         index.add(root, None, Step::Root);
         index
     }
@@ -37,7 +41,11 @@ impl<'t> Index<'t> {
     fn add(&mut self, node: &'t Spanned<DeValue<'t>>, parent: Option<usize>, step: Step<'t>) -> usize {
         let this = self.nodes.len();
         let span = node.span();
-        self.nodes.push(Node { parent, step, start: span.start });
+        self.nodes.push(Node {
+            parent,
+            step,
+            start: span.start,
+        });
         // Children come after their parents: of `[[routes]]`, which is the place of the list and of its
         // first item, the item stays.
         self.by_value.insert((span.start, span.end), this);
@@ -61,18 +69,30 @@ impl<'t> Index<'t> {
     /// The path of the value that stands here, or else of the key.
     pub(super) fn of_value(&self, span: &Range<usize>) -> String {
         let at = (span.start, span.end);
-        self.by_value.get(&at).or_else(|| self.by_key.get(&at)).map(|&node| self.path(node)).unwrap_or_default()
+        self.by_value
+            .get(&at)
+            .or_else(|| self.by_key.get(&at))
+            .map(|&node| self.path(node))
+            .unwrap_or_default()
     }
 
     /// The path of the key that stands here, or else of the value.
     pub(super) fn of_key(&self, span: &Range<usize>) -> String {
         let at = (span.start, span.end);
-        self.by_key.get(&at).or_else(|| self.by_value.get(&at)).map(|&node| self.path(node)).unwrap_or_default()
+        self.by_key
+            .get(&at)
+            .or_else(|| self.by_value.get(&at))
+            .map(|&node| self.path(node))
+            .unwrap_or_default()
     }
 
     /// Where the value of this path stands.
     pub(super) fn position(&self, path: &str) -> Option<usize> {
-        self.nodes.iter().enumerate().find(|(at, _)| self.path(*at) == path).map(|(_, node)| node.start)
+        self.nodes
+            .iter()
+            .enumerate()
+            .find(|(at, _)| self.path(*at) == path)
+            .map(|(_, node)| node.start)
     }
 
     fn path(&self, node: usize) -> String {
@@ -101,7 +121,10 @@ impl<'t> Index<'t> {
 }
 
 fn is_bare(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 /// What is to be taken out of the tree.
@@ -157,10 +180,22 @@ pub(super) fn remove(node: &mut DeValue<'_>, span: &Range<usize>, place: Place) 
 pub(super) fn too_deep(text: &str) -> Option<usize> {
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let key = line.trim_start();
-        let end = key.find(['=', ']', '#', '"', '\'']).unwrap_or(key.len());
-        if key.get(..end).is_some_and(|key| key.bytes().filter(|&b| b == b'.').count() > 16) {
-            return Some(offset);
+        let (mut dots, mut quote, mut escaped) = (0, None, false);
+        for b in line.bytes() {
+            match (b, quote) {
+                _ if escaped => escaped = false,
+                (b'\\', Some(b'"')) => escaped = true,
+                (b, Some(open)) if b == open => quote = None,
+                (_, Some(_)) => {}
+                (b'"' | b'\'', None) => quote = Some(b),
+                (b'#', None) => break,
+                (b'=' | b',' | b'[' | b'{', None) => dots = 0,
+                (b'.', None) => dots += 1,
+                _ => {}
+            }
+            if dots > 16 {
+                return Some(offset);
+            }
         }
         offset += line.len();
     }

@@ -79,7 +79,9 @@ impl Value for Size {
             None => Err(format!("{} is no size", quoted(text))),
             Some(0) => Err(format!("{text:?} {ZERO}")),
             Some(bytes) if bytes > 1 << 40 => Err(format!("{} is too large", quoted(text))),
-            Some(bytes) => usize::try_from(bytes).map(Size).map_err(|_| format!("{} is too large", quoted(text))),
+            Some(bytes) => usize::try_from(bytes)
+                .map(Size)
+                .map_err(|_| format!("{} is too large", quoted(text))),
         }
     }
 
@@ -137,7 +139,9 @@ impl Value for Network {
     fn read(raw: Raw<'_>) -> Result<Network, String> {
         let text = raw.text()?;
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(|network: IpNet| Network(network.trunc())).map_err(|_| format!("{} is no network", quoted(text)))
+        network
+            .map(|network: IpNet| Network(network.trunc()))
+            .map_err(|_| format!("{} is no network", quoted(text)))
     }
 
     fn schema() -> Schema {
@@ -156,7 +160,9 @@ impl Value for ListenAddress {
 
     fn read(raw: Raw<'_>) -> Result<ListenAddress, String> {
         let text = raw.text()?;
-        text.parse().map(ListenAddress).map_err(|_| format!("{} is no address to listen on", quoted(text)))
+        text.parse()
+            .map(ListenAddress)
+            .map_err(|_| format!("{} is no address to listen on", quoted(text)))
     }
 
     fn schema() -> Schema {
@@ -195,13 +201,19 @@ impl ServerText {
             return sound.then(|| ServerAddress::Unix(path.into()));
         }
         let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse::<u16>().ok().filter(|&p| p > 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|&p| p > 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
         if let Some(inner) = host.strip_prefix('[') {
             let address = inner.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok()?;
             return Some(ServerAddress::Host(address.to_string(), port));
         }
         let sound = |label: &str| {
-            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         };
         let is_name = host.len() <= 253 && host.split('.').all(sound);
         is_name.then(|| ServerAddress::Host(host.to_owned(), port))
@@ -216,7 +228,10 @@ impl Value for ServerText {
     fn read(raw: Raw<'_>) -> Result<ServerText, String> {
         let text = raw.text()?;
         match ServerText::parse(text) {
-            Some(address) => Ok(ServerText { text: text.to_owned(), address }),
+            Some(address) => Ok(ServerText {
+                text: text.to_owned(),
+                address,
+            }),
             None => Err(format!("{} is no server", quoted(text))),
         }
     }
@@ -236,28 +251,61 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit_and_are_not_zero() {
-        for (text, millis) in [("5s", 5000), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000), ("24h", 86_400_000)] {
-            assert_eq!(Span::read(Raw::Text(text)).unwrap().0, Duration::from_millis(millis));
+        for (text, millis) in [
+            ("5s", 5000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(
+                Span::read(Raw::Text(text)).unwrap().0,
+                Duration::from_millis(millis)
+            );
         }
-        for bad in ["5", "s", "", "5 s", "-5s", "1.5s", "5S", "+5s", "99999999999999999999s"] {
+        for bad in [
+            "5",
+            "s",
+            "",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5S",
+            "+5s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(wrong::<Span>(bad), format!("{bad:?} is no duration"));
         }
-        assert_eq!(wrong::<Span>("0s"), "\"0s\" is zero, which does not mean \"unlimited\"");
+        assert_eq!(
+            wrong::<Span>("0s"),
+            "\"0s\" is zero, which does not mean \"unlimited\""
+        );
         assert_eq!(wrong::<Span>("25h"), "\"25h\" is too long");
-        assert_eq!(wrong::<Span>("18446744073709551615h"), "\"18446744073709551615h\" is too long");
+        assert_eq!(
+            wrong::<Span>("18446744073709551615h"),
+            "\"18446744073709551615h\" is too long"
+        );
         assert_eq!(Span::read(Raw::Integer(5)), Err("5 is not in quotes".to_owned()));
     }
 
     #[test]
     fn sizes_have_a_binary_unit() {
-        for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("1MiB", 1 << 20), ("2GiB", 2 << 30)] {
+        for (text, bytes) in [
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("2GiB", 2 << 30),
+        ] {
             assert_eq!(Size::read(Raw::Text(text)).unwrap().0, bytes);
         }
         for bad in ["64KB", "64K", "64", "KiB", "1 MiB"] {
             assert_eq!(wrong::<Size>(bad), format!("{bad:?} is no size"));
         }
         assert_eq!(wrong::<Size>("1025GiB"), "\"1025GiB\" is too large");
-        assert_eq!(wrong::<Size>("0KiB"), "\"0KiB\" is zero, which does not mean \"unlimited\"");
+        assert_eq!(
+            wrong::<Size>("0KiB"),
+            "\"0KiB\" is zero, which does not mean \"unlimited\""
+        );
     }
 
     #[test]
@@ -267,18 +315,42 @@ mod tests {
         for bad in ["30", "30/d", "/s", "30 /s"] {
             assert_eq!(wrong::<Rate>(bad), format!("{bad:?} is no rate"));
         }
-        assert_eq!(wrong::<Rate>("1000001/s"), "\"1000001/s\" is too fast to be counted");
-        assert_eq!(wrong::<Rate>("0/s"), "\"0/s\" is zero, which does not mean \"unlimited\"");
+        assert_eq!(
+            wrong::<Rate>("1000001/s"),
+            "\"1000001/s\" is too fast to be counted"
+        );
+        assert_eq!(
+            wrong::<Rate>("0/s"),
+            "\"0/s\" is zero, which does not mean \"unlimited\""
+        );
     }
 
     #[test]
     fn servers_are_addresses_names_sockets_or_the_sample() {
         let read = |text: &str| ServerText::read(Raw::Text(text)).unwrap().address;
         assert_eq!(read("sample"), ServerAddress::Sample);
-        assert_eq!(read("unix:/run/php.sock"), ServerAddress::Unix("/run/php.sock".into()));
+        assert_eq!(
+            read("unix:/run/php.sock"),
+            ServerAddress::Unix("/run/php.sock".into())
+        );
         assert_eq!(read("[::1]:9000"), ServerAddress::Host("::1".into(), 9000));
-        assert_eq!(read("php_app.local:9000"), ServerAddress::Host("php_app.local".into(), 9000));
-        for bad in ["", "h", "h:0", "h:65536", "h:+1", ":80", "unix:x", "http://h:1", "::1:80", "[::1]", "a..b:1"] {
+        assert_eq!(
+            read("php_app.local:9000"),
+            ServerAddress::Host("php_app.local".into(), 9000)
+        );
+        for bad in [
+            "",
+            "h",
+            "h:0",
+            "h:65536",
+            "h:+1",
+            ":80",
+            "unix:x",
+            "http://h:1",
+            "::1:80",
+            "[::1]",
+            "a..b:1",
+        ] {
             assert_eq!(wrong::<ServerText>(bad), format!("{bad:?} is no server"));
         }
     }
@@ -286,7 +358,10 @@ mod tests {
     #[test]
     fn networks_may_be_one_address() {
         let read = |text: &str| Network::read(Raw::Text(text)).unwrap().0.to_string();
-        assert_eq!((read("10.1.2.3/8"), read("::1")), ("10.0.0.0/8".into(), "::1/128".into()));
+        assert_eq!(
+            (read("10.1.2.3/8"), read("::1")),
+            ("10.0.0.0/8".into(), "::1/128".into())
+        );
         assert_eq!(wrong::<Network>("10.0.0.0/33"), "\"10.0.0.0/33\" is no network");
     }
 }

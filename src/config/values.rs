@@ -105,7 +105,10 @@ impl<T: Ord> Ord for At<T> {
 impl<'de, T: Value> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<At<T>, D::Error> {
         let spanned = Spanned::<Reader<T>>::deserialize(deserializer)?;
-        Ok(At { span: spanned.span(), value: spanned.into_inner().0 })
+        Ok(At {
+            span: spanned.span(),
+            value: spanned.into_inner().0,
+        })
     }
 }
 
@@ -131,7 +134,9 @@ impl<'de, T: Value> Deserialize<'de> for Reader<T> {
 
         impl<T: Value> Scalar<T> {
             fn read<E: Error>(raw: Raw<'_>) -> Result<Reader<T>, E> {
-                T::read(raw).map(Reader).map_err(|wrong| E::custom(format!("{wrong}, allowed is {}", T::allowed())))
+                T::read(raw)
+                    .map(Reader)
+                    .map_err(|wrong| E::custom(format!("{wrong}, allowed is {}", T::allowed())))
             }
         }
 
@@ -277,7 +282,7 @@ impl<T: Words> Value for Word<T> {
             return Err(format!("{text:?} is not supported yet"));
         }
         Err(match nearest(text, Word::<T>::words()) {
-            Some(near) => format!("{} is not known, did you mean {near:?}?", quoted(text)),
+            Some(near) => format!("{} is not known (did you mean {near:?}?)", quoted(text)),
             None => format!("{} is not known", quoted(text)),
         })
     }

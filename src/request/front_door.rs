@@ -378,7 +378,8 @@ pub fn is_authority(value: &[u8]) -> bool {
 fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), Malformed> {
     let target = Target::parse(target)?;
     match (target.authority, host) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => Err(Malformed::Authority),
+        // Byte for byte, as the engine compares them.
+        (Some(authority), Some(host)) if authority != host => Err(Malformed::Authority),
         (Some(authority), None) if !is_authority(authority) => Err(Malformed::Authority),
         _ => Ok(()),
     }
@@ -401,7 +402,9 @@ impl<'a> Target<'a> {
     /// Takes origin-form, absolute-form (http and https) and `*`.
     pub fn parse(raw: &'a [u8]) -> Result<Target<'a>, Malformed> {
         let forbidden = |&b: &u8| b <= b' ' || b == 0x7f || b == b'#';
-        if raw.is_empty() || raw.iter().any(forbidden) || std::str::from_utf8(raw).is_err() {
+        // What the engine can not parse either (raw `<`, say) it would refuse without a trace.
+        if raw.iter().any(forbidden) || std::str::from_utf8(raw).is_err() || http::Uri::try_from(raw).is_err()
+        {
             return Err(Malformed::Target);
         }
         let (authority, rest) = match raw.first() {
@@ -586,7 +589,7 @@ mod tests {
             );
         }
         for line in [
-            "GET http://H.example/w?x HTTP/1.1",
+            "GET http://h.example/w?x HTTP/1.1",
             "GET /a%252fb/...%zz/c.php HTTP/1.1",
             "OPTIONS * HTTP/1.1",
             "pOsT /?a=/../ HTTP/1.1",

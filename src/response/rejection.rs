@@ -360,6 +360,15 @@ impl Rejection {
         }
     }
 
+    /// Whether the connection ends with the answer, wherever its body stands: what a client that breaks
+    /// the framing sends next can not be trusted to begin where it seems to.
+    pub const fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Rejection::MalformedRequest(_) | Rejection::NotImplemented | Rejection::InternalError
+        )
+    }
+
     /// Headers that only this refusal has (RFC 9110 10.2.1 and 10.2.3,
     /// draft-ietf-httpapi-ratelimit-headers-11).
     pub fn headers(&self) -> Vec<(&'static str, String)> {

@@ -38,6 +38,9 @@ pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &s
         head.insert_header(name, value)?;
     }
     let rest = rest_of_body(session);
+    if rejection.ends_connection() {
+        session.set_keepalive(None);
+    }
     match rest {
         Rest::None => {}
         Rest::Little => {

@@ -4,14 +4,13 @@
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
 pub mod connection;
+pub mod listeners;
 pub mod live;
 pub mod reload;
+pub mod tls;
 pub mod wire;
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,8 +22,8 @@ use log::Level;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::proxy::HttpProxy;
+use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
@@ -40,6 +39,7 @@ use crate::request::body::HeldBodies;
 use crate::telemetry::log::{self as sink, LogSink};
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use connection::{ConnectionRules, Door, Http2};
+use listeners::{Bound, Sockets};
 use live::Live;
 use reload::History;
 
@@ -50,9 +50,11 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// Serves until a signal. The exit code is the one of the contract: 0 after a clean stop, 1 where the
 /// configuration is refused or an address can not be bound.
-pub fn run(path: &Path) -> ExitCode {
+///
+/// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
+pub fn run(path: &Path, take_over: bool) -> ExitCode {
     let (log, flush) = sink::start();
-    let code = match start(path, &log) {
+    let code = match start(path, take_over, &log) {
         Ok(running) => running.until_signal(),
         Err(()) => ExitCode::FAILURE,
     };
@@ -64,6 +66,7 @@ pub fn run(path: &Path) -> ExitCode {
 /// Everything that serves.
 pub struct Running {
     process: Arc<Process>,
+    fds: ListenFds,
     runtimes: Vec<Runtime>,
     stop_accepting: watch::Sender<bool>,
 }
@@ -92,7 +95,7 @@ pub struct Process {
     pub server: ServerSettings,
 }
 
-fn start(path: &Path, log: &LogSink) -> Result<Running, ()> {
+fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
     let loaded = config::read(path).map_err(|faults| {
         for fault in &faults {
             log.event(
@@ -111,13 +114,29 @@ fn start(path: &Path, log: &LogSink) -> Result<Running, ()> {
         .map(Arc::new)
         .map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
     let process = Process::new(path, loaded, metrics, log.clone());
-    let mut listeners = Listeners::default();
     let server = &process.server;
-    let bound = listeners.bind_all(server).map_err(|(address, e)| {
+    let cannot_listen = |(address, e): (String, io::Error)| {
         let details = json!({ "address": address, "error": e.to_string() });
         log.event(Level::Error, "can not listen", details);
-    })?;
-    Ok(Running::new(process, listeners, &bound))
+    };
+    let mut sockets = match (take_over, &server.upgrade_socket) {
+        (false, _) => Sockets::none(),
+        (true, Some(socket)) => {
+            log.event(
+                Level::Info,
+                "waiting for the predecessor",
+                json!({ "upgrade_socket": socket }),
+            );
+            Sockets::from_predecessor(socket).map_err(|e| cannot_listen((socket.display().to_string(), e)))?
+        }
+        (true, None) => {
+            let e = io::Error::new(io::ErrorKind::NotFound, "server.upgrade_socket is not configured");
+            return Err(cannot_listen(("upgrade_socket".to_owned(), e)));
+        }
+    };
+    let bound = sockets.bind_all(server).map_err(cannot_listen)?;
+    Running::new(process, sockets.into_fds(), &bound)
+        .map_err(|e| log.event(Level::Error, "can not serve", json!({ "error": e.to_string() })))
 }
 
 impl Process {
@@ -126,7 +145,9 @@ impl Process {
         let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
         let server = loaded.settings.server.clone();
         ::log::set_max_level(loaded.settings.log.level);
-        let snapshot = Snapshot::build(loaded.settings, loaded.sha256, None, &table, Duration::ZERO);
+        let files = loaded.files.clone();
+        let snapshot = Snapshot::build(loaded, None, &table, Duration::ZERO);
+        metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
         let live = Live::new(snapshot, &metrics);
@@ -138,7 +159,7 @@ impl Process {
             epoch,
             draining: Arc::new(AtomicBool::new(false)),
             path: path.to_owned(),
-            files: Mutex::new(loaded.files),
+            files: Mutex::new(files),
             history: Mutex::default(),
             server,
         })
@@ -170,51 +191,9 @@ pub fn unix_now() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// Bound sockets by the address that the engine knows them under.
-#[derive(Default)]
-struct Listeners(HashMap<String, TcpListener>);
-
-/// The addresses that were bound, in the order of the configuration.
-struct Bound {
-    http: Vec<(SocketAddr, bool)>,
-    admin: SocketAddr,
-}
-
-impl Listeners {
-    fn bind_all(&mut self, server: &ServerSettings) -> Result<Bound, (String, io::Error)> {
-        let mut bind = |address: &str| self.bind(address).map_err(|e| (address.to_owned(), e));
-        let http = server
-            .listeners
-            .iter()
-            .map(|listener| Ok((bind(&listener.address)?, listener.h2c)))
-            .collect::<Result<_, (String, io::Error)>>()?;
-        Ok(Bound {
-            http,
-            admin: bind(&server.admin)?,
-        })
-    }
-
-    fn bind(&mut self, address: &str) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
-        self.0.insert(bound.to_string(), listener);
-        Ok(bound)
-    }
-
-    fn into_fds(self) -> ListenFds {
-        let mut fds = Fds::new();
-        for (address, listener) in self.0 {
-            fds.add(address, listener.into_raw_fd());
-        }
-        Arc::new(Mutex::new(fds))
-    }
-}
-
 impl Running {
-    fn new(process: Arc<Process>, listeners: Listeners, bound: &Bound) -> Running {
+    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> pingora::Result<Running> {
         let (stop_accepting, stopped) = watch::channel(false);
-        let fds = listeners.into_fds();
         let threads = process.server.threads.map_or_else(cores, usize::from);
         let requests = Runtime::new_no_steal(threads, "requests");
         let admin = Runtime::new_no_steal(1, "admin");
@@ -238,7 +217,7 @@ impl Running {
         let proxy = Arc::new(proxy);
         let http2 = Arc::new(Http2::new(proxy.clone(), process.server.keepalive_timeout));
         let open = Arc::new(AtomicUsize::new(0));
-        for &(address, h2c) in &bound.http {
+        for (listener, address) in &bound.http {
             let door = Door {
                 proxy: proxy.clone(),
                 http2: http2.clone(),
@@ -247,11 +226,18 @@ impl Running {
                     keepalive_timeout: process.server.keepalive_timeout,
                     header_timeout: process.server.header_timeout,
                 },
-                h2c,
+                h2c: listener.h2c,
                 open: open.clone(),
                 metrics: process.metrics.clone(),
             };
-            serve(&requests, address, door, &fds, &stopped);
+            let mut service = Service::new(address.to_string(), door);
+            if listener.tls.is_empty() {
+                service.add_tcp(&address.to_string());
+            } else {
+                let settings = tls::settings(&process.live, &listener.address)?;
+                service.add_tls_with_settings(&address.to_string(), None, settings);
+            }
+            serve(&requests, service, &fds, &stopped);
             process.log.event(
                 Level::Info,
                 "listening",
@@ -260,13 +246,10 @@ impl Running {
         }
         // The admin listener answers while the others drain, so it never hears of the stop.
         let (never, not_stopped) = watch::channel(false);
-        serve(
-            &admin,
-            bound.admin,
-            pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone())),
-            &fds,
-            &not_stopped,
-        );
+        let operator = pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone()));
+        let mut service = Service::new(bound.admin.to_string(), operator);
+        service.add_tcp(&bound.admin.to_string());
+        serve(&admin, service, &fds, &not_stopped);
         process.log.event(
             Level::Info,
             "listening",
@@ -286,11 +269,12 @@ impl Running {
             }
         });
         admin.get_handle().spawn(process.clone().watch());
-        Running {
+        Ok(Running {
             process,
+            fds,
             runtimes: vec![requests, admin],
             stop_accepting,
-        }
+        })
     }
 
     fn until_signal(self) -> ExitCode {
@@ -331,7 +315,7 @@ impl Running {
                     log.event(Level::Info, "stopping now", json!({ "signal": "SIGINT" }));
                     return Ok(());
                 }
-                _ = quit.recv() => log.event(Level::Warn, "SIGQUIT ignored: no successor waits", json!({})),
+                _ = quit.recv() => if self.hand_over().await { break },
                 _ = hangup.recv() => {
                     let process = self.process.clone();
                     tokio::task::spawn_blocking(move || process.reload(Trigger::Sighup));
@@ -343,6 +327,32 @@ impl Running {
             _ = interrupt.recv() => log.event(Level::Info, "stopping now", json!({ "signal": "SIGINT" })),
         }
         Ok(())
+    }
+
+    /// Hands the listeners to a successor. Without one nothing changes.
+    async fn hand_over(&self) -> bool {
+        let Process { log, server, .. } = &*self.process;
+        let Some(socket) = server.upgrade_socket.clone() else {
+            log.event(
+                Level::Warn,
+                "SIGQUIT ignored: server.upgrade_socket is not configured",
+                json!({}),
+            );
+            return false;
+        };
+        let fds = self.fds.clone();
+        let handed = tokio::task::spawn_blocking(move || listeners::hand_over(&fds, &socket)).await;
+        match handed.map_err(io::Error::from).flatten() {
+            Ok(()) => {
+                log.event(Level::Info, "handed the listeners over", json!({}));
+                true
+            }
+            Err(e) => {
+                let details = json!({ "error": e.to_string() });
+                log.event(Level::Warn, "SIGQUIT ignored: no successor waits", details);
+                false
+            }
+        }
     }
 
     /// Tells load balancers, waits for them, stops accepting, waits for the last request.
@@ -380,13 +390,10 @@ fn cores() -> usize {
 
 fn serve<A: ServerApp + Send + Sync + 'static>(
     runtime: &Runtime,
-    address: SocketAddr,
-    app: A,
+    mut service: Service<A>,
     fds: &ListenFds,
     stopped: &watch::Receiver<bool>,
 ) {
-    let mut service = Service::new(address.to_string(), app);
-    service.add_tcp(&address.to_string());
     let (fds, stopped) = (fds.clone(), stopped.clone());
     runtime
         .get_handle()

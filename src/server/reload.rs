@@ -88,29 +88,36 @@ impl Process {
         let before = self.live.load_full();
         let restart_pending = restart_only_changes(&self.server, &loaded.settings.server);
         if loaded.sha256 == before.snapshot.sha256 {
-            return ReloadOutcome::Unchanged { generation: before.snapshot.generation, restart_pending };
+            return ReloadOutcome::Unchanged {
+                generation: before.snapshot.generation,
+                restart_pending,
+            };
         }
         log::set_max_level(loaded.settings.log.level);
-        *self.files.lock() = loaded.files;
-        let snapshot = Snapshot::build(
-            loaded.settings,
-            loaded.sha256,
-            Some(&before.snapshot),
-            &self.table,
-            self.epoch.elapsed(),
-        );
+        self.files.lock().clone_from(&loaded.files);
+        let snapshot = Snapshot::build(loaded, Some(&before.snapshot), &self.table, self.epoch.elapsed());
         let generation = snapshot.generation;
-        self.metrics.in_force(generation, &snapshot.sha256, restart_pending.len());
+        self.metrics
+            .in_force(generation, &snapshot.sha256, restart_pending.len());
         let live = Arc::new(Live::new(snapshot, &self.metrics));
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
-        ReloadOutcome::Applied { generation, restart_pending }
+        self.metrics.certificates(&live.snapshot.not_after());
+        ReloadOutcome::Applied {
+            generation,
+            restart_pending,
+        }
     }
 
     /// Takes the series away whose route, upstream or server is gone.
     fn forget_series(&self, before: &Env, now: &Env) {
         let routes: HashSet<_> = now.routes.all().iter().map(|route| &route.name).collect();
-        for route in before.routes.all().iter().filter(|route| !routes.contains(&route.name)) {
+        for route in before
+            .routes
+            .all()
+            .iter()
+            .filter(|route| !routes.contains(&route.name))
+        {
             self.metrics.forget_route(&route.name);
         }
         for (name, upstream) in &before.upstreams {
@@ -132,9 +139,13 @@ impl Process {
         let common = json!({ "trigger": trigger.label(), "result": result.label() });
         let mut faults = Vec::new();
         let (level, details) = match outcome {
-            ReloadOutcome::Applied { generation, restart_pending } => {
-                (Level::Info, json!({ "generation": generation, "restart_pending": restart_pending }))
-            }
+            ReloadOutcome::Applied {
+                generation,
+                restart_pending,
+            } => (
+                Level::Info,
+                json!({ "generation": generation, "restart_pending": restart_pending }),
+            ),
             ReloadOutcome::Unchanged { generation, .. } => (Level::Info, json!({ "generation": generation })),
             ReloadOutcome::Refused { faults: found } => {
                 faults = found.iter().map(ToString::to_string).collect();
@@ -149,7 +160,12 @@ impl Process {
         if history.len() == REMEMBERED {
             history.pop_front();
         }
-        history.push_back(ReloadRecord { at: SystemTime::now(), trigger, result, faults });
+        history.push_back(ReloadRecord {
+            at: SystemTime::now(),
+            trigger,
+            result,
+            faults,
+        });
     }
 
     /// Looks at the files and reloads when they have changed and then stood still for one step, so that
@@ -174,7 +190,10 @@ impl Process {
 
     fn marks(&self) -> Vec<Option<Mark>> {
         let files: Vec<PathBuf> = self.files.lock().clone();
-        files.iter().map(|file| std::fs::metadata(file).ok().as_ref().map(Mark::of)).collect()
+        files
+            .iter()
+            .map(|file| std::fs::metadata(file).ok().as_ref().map(Mark::of))
+            .collect()
     }
 }
 

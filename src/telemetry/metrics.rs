@@ -216,6 +216,7 @@ pub struct Metrics {
     config_hash: Gauge,
     restart_pending: IntGauge,
     log_lines_dropped: IntCounter,
+    certificates_end: IntGaugeVec,
 }
 
 /// Makes families under the prefix and registers them.
@@ -377,6 +378,10 @@ impl Metrics {
             config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
             log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            certificates_end: make.register(IntGaugeVec::new(
+                Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
+                &["listener", "name"],
+            )?)?,
             registry: make.0,
         };
         metrics.route(NO_ROUTE);
@@ -496,6 +501,16 @@ impl Metrics {
             .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
         self.restart_pending
             .set(i64::try_from(restart_pending).unwrap_or(i64::MAX));
+    }
+
+    /// Tells listener, name and end of every certificate in force.
+    pub fn certificates(&self, all: &[(&str, &str, i64)]) {
+        self.certificates_end.reset();
+        for (listener, name, not_after) in all {
+            self.certificates_end
+                .with_label_values(&[listener, name])
+                .set(*not_after);
+        }
     }
 
     /// Brings the families up to date whose source counts by itself.

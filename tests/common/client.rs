@@ -30,8 +30,14 @@ impl Response {
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("no JSON ({e}) in {} {:?} {}", self.status, self.headers, shown(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| {
+            panic!(
+                "no JSON ({e}) in {} {:?} {}",
+                self.status,
+                self.headers,
+                shown(&self.body)
+            )
+        })
     }
 
     pub fn text(&self) -> &str {
@@ -45,11 +51,16 @@ impl Conn {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Conn { stream, held: Vec::new() }
+        Conn {
+            stream,
+            held: Vec::new(),
+        }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).expect("the gateway takes the bytes");
+        self.stream
+            .write_all(bytes.as_ref())
+            .expect("the gateway takes the bytes");
     }
 
     /// Sends what the other side may refuse to take because it has already answered.
@@ -77,7 +88,8 @@ impl Conn {
     }
 
     pub fn response_to(&mut self, method: &str) -> Response {
-        self.try_response(method).unwrap_or_else(|| panic!("the connection closed without an answer"))
+        self.try_response(method)
+            .unwrap_or_else(|| panic!("the connection closed without an answer"))
     }
 
     /// None where the connection ended before the first byte of an answer.
@@ -88,7 +100,11 @@ impl Conn {
                 continue;
             }
             let body = self.body(method, status, &headers);
-            return Some(Response { status, headers, body });
+            return Some(Response {
+                status,
+                headers,
+                body,
+            });
         }
     }
 
@@ -112,7 +128,10 @@ impl Conn {
             .unwrap_or_else(|| panic!("no status line: {line:?}"));
         let headers = lines
             .filter(|line| !line.is_empty())
-            .map(|line| line.split_once(':').unwrap_or_else(|| panic!("no header line: {line:?}")))
+            .map(|line| {
+                line.split_once(':')
+                    .unwrap_or_else(|| panic!("no header line: {line:?}"))
+            })
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
         Some((status, headers))
@@ -120,7 +139,10 @@ impl Conn {
 
     fn body(&mut self, method: &str, status: u16, headers: &[(String, String)]) -> Vec<u8> {
         let named = |wanted: &str| {
-            headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+            headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.as_str())
         };
         if method == "HEAD" || status == 204 || status == 304 {
             return Vec::new();
@@ -141,7 +163,8 @@ impl Conn {
         let mut body = Vec::new();
         loop {
             let line = self.line();
-            let size = usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16).expect("a chunk size");
+            let size =
+                usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16).expect("a chunk size");
             let piece = self.take(size);
             assert_eq!(self.take(2), b"\r\n");
             if size == 0 {

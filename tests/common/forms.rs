@@ -2,7 +2,8 @@
 
 pub const MEMBER: &str = "3f7a90c1d2e45b68a0719cbe8d243f56";
 pub const OTHER_MEMBER: &str = "b81c0d9e7f6a45321908fedcba765432";
-pub const QUERY: &str = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
+pub const QUERY: &str =
+    "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
 pub const TARGET: &str =
     "/app?DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
 pub const BODY: &str = "AUTH_ID=8f21aa66007b3c110058f18a00000001f0f1075c0e9d3b7a1f2e4d6c8b0a9f1e3d5c7b&AUTH_EXPIRES=3600\
@@ -52,7 +53,12 @@ pub fn post(target: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let mut lines = vec!["Content-Type: application/x-www-form-urlencoded".to_owned()];
     lines.push(format!("Content-Length: {}", body.len()));
     lines.extend(headers.iter().map(|line| (*line).to_owned()));
-    request("POST", target, &lines.iter().map(String::as_str).collect::<Vec<_>>(), body)
+    request(
+        "POST",
+        target,
+        &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+        body,
+    )
 }
 
 /// A request with a Host and exactly the given header lines.
@@ -109,7 +115,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 }

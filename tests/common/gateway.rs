@@ -26,7 +26,10 @@ pub struct Setup {
 
 impl Setup {
     pub fn of(rest: impl Into<String>) -> Setup {
-        Setup { rest: rest.into(), ..Setup::default() }
+        Setup {
+            rest: rest.into(),
+            ..Setup::default()
+        }
     }
 
     pub fn top(mut self, lines: &str) -> Setup {
@@ -97,7 +100,12 @@ impl Gateway {
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || sink.read(stderr));
-        let mut gateway = Gateway { child, log, addresses: HashMap::new(), _folder: folder };
+        let mut gateway = Gateway {
+            child,
+            log,
+            addresses: HashMap::new(),
+            _folder: folder,
+        };
         gateway.learn_addresses();
         gateway
     }
@@ -110,7 +118,10 @@ impl Gateway {
             (found.len() >= 3).then_some(found)
         });
         for line in lines {
-            let address = line["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+            let address = line["address"]
+                .as_str()
+                .and_then(|a| a.parse().ok())
+                .expect("an address");
             let listener = match line["listener"].as_str() {
                 Some("admin") => Listener::Admin,
                 Some("h2c") => Listener::H2c,
@@ -145,7 +156,10 @@ impl Gateway {
 
     pub fn ask_admin(&self, method: &str, path: &str) -> Response {
         let mut conn = Conn::open(self.admin());
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin()
+        );
         conn.send(head);
         conn.response_to(method)
     }
@@ -164,7 +178,11 @@ impl Gateway {
             if wanted(&metrics) {
                 return metrics;
             }
-            assert!(Instant::now() < deadline, "the metrics never showed {what}:\n{}", metrics.text);
+            assert!(
+                Instant::now() < deadline,
+                "the metrics never showed {what}:\n{}",
+                metrics.text
+            );
         }
     }
 
@@ -197,7 +215,8 @@ impl Gateway {
 
     /// The first line, past or coming, that fits.
     pub fn wait_log(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        self.log.wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
+        self.log
+            .wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
     }
 
     /// The lines of requests, once there are so many.
@@ -227,7 +246,11 @@ impl Drop for Gateway {
             let lines = self.raw_logs();
             let recent = lines.len().saturating_sub(60);
             let mut stderr = std::io::stderr().lock();
-            let _ = writeln!(stderr, "--- the gateway's last log lines\n{}\n---", lines[recent..].join("\n"));
+            let _ = writeln!(
+                stderr,
+                "--- the gateway's last log lines\n{}\n---",
+                lines[recent..].join("\n")
+            );
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -262,9 +285,16 @@ impl Log {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if lines.ended || left.is_zero() {
-                let ended = if lines.ended { " before the process ended" } else { "" };
+                let ended = if lines.ended {
+                    " before the process ended"
+                } else {
+                    ""
+                };
                 let (all, count) = (&lines.raw, lines.raw.len());
-                panic!("no log line for {what}{ended}; last of {count}:\n{}", all[count.saturating_sub(30)..].join("\n"));
+                panic!(
+                    "no log line for {what}{ended}; last of {count}:\n{}",
+                    all[count.saturating_sub(30)..].join("\n")
+                );
             }
             lines = self.more.wait_timeout(lines, left).unwrap().0;
         }

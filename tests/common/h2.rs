@@ -11,7 +11,10 @@ use super::{PATIENCE, Response};
 
 /// One request on a connection of its own. `body` goes in DATA frames as flow control allows.
 pub fn ask(address: SocketAddr, request: Request<()>, body: &[u8]) -> Result<Response, h2::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         tokio::time::timeout(PATIENCE, exchange(address, request, Bytes::copy_from_slice(body)))
             .await
@@ -20,7 +23,9 @@ pub fn ask(address: SocketAddr, request: Request<()>, body: &[u8]) -> Result<Res
 }
 
 async fn exchange(address: SocketAddr, request: Request<()>, mut body: Bytes) -> Result<Response, h2::Error> {
-    let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("a connection");
     let (client, connection) = h2::client::handshake(stream).await?;
     tokio::spawn(connection);
     let mut client = client.ready().await?;
@@ -49,9 +54,18 @@ async fn exchange(address: SocketAddr, request: Request<()>, mut body: Bytes) ->
         }
         let headers = head.headers.iter();
         let headers = headers
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
-        Ok::<_, h2::Error>(Response { status: head.status.as_u16(), headers, body })
+        Ok::<_, h2::Error>(Response {
+            status: head.status.as_u16(),
+            headers,
+            body,
+        })
     };
     // Both at once: an answer may come before the body is through.
     let (sent, received) = tokio::join!(send, receive);

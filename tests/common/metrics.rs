@@ -16,8 +16,13 @@ struct Series {
 
 impl Metrics {
     pub fn parse(text: &str) -> Metrics {
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Metrics { text: text.to_owned(), series: lines.map(series).collect() }
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Metrics {
+            text: text.to_owned(),
+            series: lines.map(series).collect(),
+        }
     }
 
     /// The sum of every series that has the name and all of the labels. A question about a series that
@@ -32,7 +37,8 @@ impl Metrics {
     pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let mut found = None;
         for series in &self.series {
-            let has = |(name, value): &(&str, &str)| series.labels.iter().any(|(n, v)| n == name && v == value);
+            let has =
+                |(name, value): &(&str, &str)| series.labels.iter().any(|(n, v)| n == name && v == value);
             if series.name == name && labels.iter().all(has) {
                 *found.get_or_insert(0.0) += series.value;
             }
@@ -42,18 +48,28 @@ impl Metrics {
 
     /// The lines that begin with the name, for a failure.
     pub fn lines(&self, name: &str) -> String {
-        self.text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join("\n")
+        self.text
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
 fn series(line: &str) -> Series {
-    let (head, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+    let (head, value) = line
+        .rsplit_once(' ')
+        .unwrap_or_else(|| panic!("no value: {line}"));
     let value = match value {
         "+Inf" => f64::INFINITY,
         number => number.parse().unwrap_or_else(|_| panic!("no number: {line}")),
     };
     let (name, inside) = match head.split_once('{') {
-        Some((name, rest)) => (name, rest.strip_suffix('}').unwrap_or_else(|| panic!("unclosed: {line}"))),
+        Some((name, rest)) => (
+            name,
+            rest.strip_suffix('}')
+                .unwrap_or_else(|| panic!("unclosed: {line}")),
+        ),
         None => (head, ""),
     };
     let mut labels = Vec::new();
@@ -72,5 +88,9 @@ fn series(line: &str) -> Series {
         labels.push((name.trim_start_matches(',').to_owned(), value));
         rest = &after[end + 1..];
     }
-    Series { name: name.to_owned(), labels, value }
+    Series {
+        name: name.to_owned(),
+        labels,
+        value,
+    }
 }

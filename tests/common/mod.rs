@@ -4,7 +4,11 @@
 //! Nothing here sleeps to wait for something, and no port is chosen here: everything binds port 0 and
 //! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
 
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part of the harness"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +39,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 2000;
     let cut = &bytes[..bytes.len().min(MOST)];
-    let more = if bytes.len() > MOST { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    let more = if bytes.len() > MOST {
+        format!("... ({} bytes)", bytes.len())
+    } else {
+        String::new()
+    };
     format!("{}{more}", cut.escape_ascii())
 }
 

@@ -50,9 +50,12 @@ pub struct Seen(Value);
 impl Seen {
     fn from(output: &[u8]) -> Seen {
         // Without a php.ini, warnings are printed before the script's own output.
-        let start = output.windows(8).rposition(|at| at == b"{\"get\":{").unwrap_or_else(|| {
-            panic!("PHP said: {}", String::from_utf8_lossy(output));
-        });
+        let start = output
+            .windows(8)
+            .rposition(|at| at == b"{\"get\":{")
+            .unwrap_or_else(|| {
+                panic!("PHP said: {}", String::from_utf8_lossy(output));
+            });
         Seen(serde_json::from_slice(&output[start..]).expect("the script's JSON"))
     }
 
@@ -79,8 +82,10 @@ impl Seen {
     /// All names of one array, sorted.
     pub fn names(&self, array: &str) -> Vec<String> {
         let object = self.0[array].as_object().expect("an object");
-        let mut names: Vec<_> =
-            object.keys().map(|key| String::from_utf8_lossy(&unhex(key)).into_owned()).collect();
+        let mut names: Vec<_> = object
+            .keys()
+            .map(|key| String::from_utf8_lossy(&unhex(key)).into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -95,7 +100,10 @@ impl Seen {
         for name in KNOWN {
             let all = ["get", "post", "cookie", "request"].map(|array| self.held(array, name));
             if all.iter().any(Option::is_some) {
-                lines += &format!("  {name}: get {:?} post {:?} cookie {:?} request {:?}\n", all[0], all[1], all[2], all[3]);
+                lines += &format!(
+                    "  {name}: get {:?} post {:?} cookie {:?} request {:?}\n",
+                    all[0], all[1], all[2], all[3]
+                );
             }
         }
         lines
@@ -107,7 +115,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex"))
+        .collect()
 }
 
 fn script(folder: &tempfile::TempDir) -> PathBuf {
@@ -142,12 +153,20 @@ impl PhpServer {
             line.clear();
             assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "php -S ended; {INSTALL}");
             if let Some((_, rest)) = line.split_once("(http://") {
-                break rest.split(')').next().and_then(|a| a.parse().ok()).expect("an address");
+                break rest
+                    .split(')')
+                    .next()
+                    .and_then(|a| a.parse().ok())
+                    .expect("an address");
             }
         };
         // It writes a line per request; a full pipe would stop it.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        PhpServer { address, child, _folder: folder }
+        PhpServer {
+            address,
+            child,
+            _folder: folder,
+        }
     }
 }
 
@@ -199,13 +218,19 @@ impl PhpWorkers {
                 // The socket appears a moment after the process.
                 Err(e) => {
                     let ended = self.child.try_wait().unwrap();
-                    assert!(ended.is_none() && Instant::now() < deadline, "php-cgi: {e}, {ended:?}; {INSTALL}");
+                    assert!(
+                        ended.is_none() && Instant::now() < deadline,
+                        "php-cgi: {e}, {ended:?}; {INSTALL}"
+                    );
                     std::thread::yield_now();
                 }
             }
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        PhpConn { stream, script: self.folder.path().join("dump.php") }
+        PhpConn {
+            stream,
+            script: self.folder.path().join("dump.php"),
+        }
     }
 }
 
@@ -264,7 +289,8 @@ impl PhpConn {
         loop {
             let mut head = [0; 8];
             self.stream.read_exact(&mut head).expect("php-cgi answers");
-            let mut content = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) + usize::from(head[6])];
+            let mut content =
+                vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) + usize::from(head[6])];
             self.stream.read_exact(&mut content).expect("php-cgi answers");
             content.truncate(content.len() - usize::from(head[6]));
             match head[1] {

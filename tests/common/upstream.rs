@@ -54,7 +54,11 @@ impl Gate {
 
     fn wait(&self) {
         let opened = self.0.0.lock().unwrap();
-        let _opened = self.0.1.wait_timeout_while(opened, PATIENCE, |open| !*open).unwrap();
+        let _opened = self
+            .0
+            .1
+            .wait_timeout_while(opened, PATIENCE, |open| !*open)
+            .unwrap();
     }
 }
 
@@ -70,12 +74,20 @@ pub struct Received {
 impl Received {
     /// Reads what `Reply::Echo` sent back.
     pub fn echoed(bytes: &[u8]) -> Received {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an echoed head");
-        Received { head: bytes[..end].to_vec(), body: bytes[end + 4..].to_vec() }
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .expect("an echoed head");
+        Received {
+            head: bytes[..end].to_vec(),
+            body: bytes[end + 4..].to_vec(),
+        }
     }
 
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        self.head
+            .split(|&b| b == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
     }
 
     pub fn method(&self) -> String {
@@ -90,7 +102,10 @@ impl Received {
 
     pub fn query(&self) -> Vec<u8> {
         let target = self.target();
-        target.iter().position(|&b| b == b'?').map_or(Vec::new(), |at| target[at + 1..].to_vec())
+        target
+            .iter()
+            .position(|&b| b == b'?')
+            .map_or(Vec::new(), |at| target[at + 1..].to_vec())
     }
 
     /// Every header as (name, value), in order.
@@ -98,7 +113,10 @@ impl Received {
         self.lines()
             .skip(1)
             .map(|line| {
-                let colon = line.iter().position(|&b| b == b':').unwrap_or_else(|| panic!("{}", shown(line)));
+                let colon = line
+                    .iter()
+                    .position(|&b| b == b':')
+                    .unwrap_or_else(|| panic!("{}", shown(line)));
                 let name = String::from_utf8(line[..colon].to_vec()).expect("an ASCII name");
                 (name, line[colon + 1..].trim_ascii().to_vec())
             })
@@ -108,14 +126,24 @@ impl Received {
     /// Every value of the name, which is compared as HTTP compares it.
     pub fn values(&self, name: &str) -> Vec<Vec<u8>> {
         let headers = self.headers().into_iter();
-        headers.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+        headers
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
     }
 
     /// The value of a header that is there at most once.
     pub fn header(&self, name: &str) -> Option<String> {
         let mut values = self.values(name);
-        assert!(values.len() <= 1, "{name} {} times: {}", values.len(), shown(&self.head));
-        values.pop().map(|value| String::from_utf8(value).expect("an ASCII value"))
+        assert!(
+            values.len() <= 1,
+            "{name} {} times: {}",
+            values.len(),
+            shown(&self.head)
+        );
+        values
+            .pop()
+            .map(|value| String::from_utf8(value).expect("an ASCII value"))
     }
 }
 
@@ -149,14 +177,22 @@ impl Upstream {
     /// Every request since the last `take`, in the order in which they were complete.
     pub fn take(&self) -> Vec<Received> {
         let mut inner = self.state.inner.lock().unwrap();
-        assert!(inner.broken.is_empty(), "the upstream got something broken: {:?}", inner.broken);
+        assert!(
+            inner.broken.is_empty(),
+            "the upstream got something broken: {:?}",
+            inner.broken
+        );
         std::mem::take(&mut inner.requests)
     }
 
     /// The only request since the last `take`.
     pub fn take_one(&self) -> Received {
         let mut requests = self.take();
-        assert_eq!(requests.len(), 1, "one request reaches the upstream, not {requests:?}");
+        assert_eq!(
+            requests.len(),
+            1,
+            "one request reaches the upstream, not {requests:?}"
+        );
         requests.remove(0)
     }
 
@@ -175,7 +211,11 @@ impl Upstream {
         let mut inner = self.state.inner.lock().unwrap();
         while inner.requests.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "only {} of {count} requests came", inner.requests.len());
+            assert!(
+                !left.is_zero(),
+                "only {} of {count} requests came",
+                inner.requests.len()
+            );
             inner = self.state.changed.wait_timeout(inner, left).unwrap().0;
         }
     }
@@ -222,8 +262,11 @@ fn serve(mut stream: TcpStream, state: &State) {
 }
 
 fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
     if !head_only {
         answer.extend_from_slice(body);
     }
@@ -237,12 +280,24 @@ fn receive(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Option<Received
             break at;
         }
         if !fill(stream, held) {
-            return if held.is_empty() { Ok(None) } else { Err(format!("cut head: {}", shown(held))) };
+            return if held.is_empty() {
+                Ok(None)
+            } else {
+                Err(format!("cut head: {}", shown(held)))
+            };
         }
     };
-    let received = Received { head: held[..end].to_vec(), body: Vec::new() };
+    let received = Received {
+        head: held[..end].to_vec(),
+        body: Vec::new(),
+    };
     held.drain(..end + 4);
-    if received.head.iter().enumerate().any(|(at, &b)| b == b'\n' && (at == 0 || received.head[at - 1] != b'\r')) {
+    if received
+        .head
+        .iter()
+        .enumerate()
+        .any(|(at, &b)| b == b'\n' && (at == 0 || received.head[at - 1] != b'\r'))
+    {
         return Err(format!("bare LF in {}", shown(&received.head)));
     }
     let lengths = received.values("content-length");
@@ -250,8 +305,12 @@ fn receive(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Option<Received
     let body = match (lengths.as_slice(), codings.as_slice()) {
         ([], []) => Vec::new(),
         ([length], []) => {
-            let length = std::str::from_utf8(length).ok().filter(|l| l.bytes().all(|b| b.is_ascii_digit()));
-            let length = length.and_then(|l| l.parse().ok()).ok_or_else(|| shown(&received.head))?;
+            let length = std::str::from_utf8(length)
+                .ok()
+                .filter(|l| l.bytes().all(|b| b.is_ascii_digit()));
+            let length = length
+                .and_then(|l| l.parse().ok())
+                .ok_or_else(|| shown(&received.head))?;
             take(stream, held, length)?
         }
         ([], [coding]) if coding == b"chunked" => chunks(stream, held)?,
@@ -292,7 +351,9 @@ fn chunks(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Vec<u8>, String>
             }
         };
         let line: Vec<u8> = held.drain(..at + 2).take(at).collect();
-        let size = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line, 16).ok());
+        let size = std::str::from_utf8(&line)
+            .ok()
+            .and_then(|line| usize::from_str_radix(line, 16).ok());
         let size = size.ok_or_else(|| format!("chunk size {}", shown(&line)))?;
         body.extend(take(stream, held, size)?);
         if take(stream, held, 2)? != b"\r\n" {

@@ -1,8 +1,8 @@
 //! The property: for each known name, PHP's arrays hold one opinion, and it is the gateway's.
 
+use crate::common::Received;
 use crate::common::forms::KNOWN;
 use crate::common::php::{Held, Seen};
-use crate::common::Received;
 
 /// Everything in which PHP and the gateway differ about a forwarded request.
 pub fn disagreements(forwarded: &Received, seen: &Seen) -> Vec<String> {
@@ -18,11 +18,15 @@ pub fn disagreements(forwarded: &Received, seen: &Seen) -> Vec<String> {
 
 /// The one value that `$_GET`, `$_POST`, `$_COOKIE` and `$_REQUEST` have between them.
 fn opinion(seen: &Seen, name: &str) -> Result<Option<Vec<u8>>, &'static str> {
-    let [get, post, cookie, request] = ["get", "post", "cookie", "request"].map(|array| seen.held(array, name));
+    let [get, post, cookie, request] =
+        ["get", "post", "cookie", "request"].map(|array| seen.held(array, name));
     if cookie.is_some() {
         return Err("a cookie has an opinion");
     }
-    if [&get, &post, &request].into_iter().any(|held| matches!(held, Some(Held::Array))) {
+    if [&get, &post, &request]
+        .into_iter()
+        .any(|held| matches!(held, Some(Held::Array)))
+    {
         return Err("it is an array");
     }
     if get.is_some() && post.is_some() && get != post {
@@ -40,8 +44,14 @@ fn opinion(seen: &Seen, name: &str) -> Result<Option<Vec<u8>>, &'static str> {
 
 /// Against what the gateway said in its headers.
 fn differs(forwarded: &Received, name: &str, php: Option<&[u8]>) -> Option<String> {
-    let header = |name: &str| forwarded.header(&format!("X-Bitrix24-{name}")).map(String::into_bytes);
-    let nonblank = php.filter(|value| !value.trim_ascii().is_empty()).map(<[u8]>::to_vec);
+    let header = |name: &str| {
+        forwarded
+            .header(&format!("X-Bitrix24-{name}"))
+            .map(String::into_bytes)
+    };
+    let nonblank = php
+        .filter(|value| !value.trim_ascii().is_empty())
+        .map(<[u8]>::to_vec);
     let (ours, theirs) = match name {
         "DOMAIN" => (header("Domain"), php.map(<[u8]>::to_ascii_lowercase)),
         "PROTOCOL" => {
@@ -73,7 +83,11 @@ fn differs(forwarded: &Received, name: &str, php: Option<&[u8]>) -> Option<Strin
     let required = matches!(name, "DOMAIN" | "PROTOCOL" | "LANG" | "member_id" | "PLACEMENT");
     if ours != theirs || (required && ours.is_none()) {
         let shown = |value: &Option<Vec<u8>>| value.as_ref().map(|v| v.escape_ascii().to_string());
-        return Some(format!("{name}: the gateway says {:?}, PHP {:?}", shown(&ours), shown(&theirs)));
+        return Some(format!(
+            "{name}: the gateway says {:?}, PHP {:?}",
+            shown(&ours),
+            shown(&theirs)
+        ));
     }
     None
 }

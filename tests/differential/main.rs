@@ -4,7 +4,12 @@
 //! `DIFFERENTIAL_CASES` (default 20000) and `DIFFERENTIAL_SEED` make longer and other runs; a failure
 //! prints the seed, and the smallest case that it could be shrunk to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,11 +20,12 @@ mod grammar;
 mod judge;
 mod peers;
 mod quirks;
+mod spelling;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use bench::{Bench, Became};
+use bench::{Became, Bench};
 use common::shown;
 use grammar::Case;
 
@@ -27,7 +33,9 @@ const SEED: u64 = 20_261_122;
 
 fn from_env(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
         Err(_) => default,
     }
 }
@@ -37,12 +45,26 @@ fn php_reads_every_forwarded_form_as_the_gateway_did() {
     let seed = from_env("DIFFERENTIAL_SEED", SEED);
     let count = from_env("DIFFERENTIAL_CASES", 20_000);
     println!("seed {seed}, {count} cases");
-    let became = run(count, |index| grammar::case(seed, index), |became| became.disagrees(), seed);
+    let became = run(
+        count,
+        |index| grammar::case(seed, index),
+        |became| became.disagrees(),
+        seed,
+    );
     println!("{became:?}");
     // A gateway that refuses everything, or hardly ever does, has not been tested.
     let forwarded = became.get("forwarded").copied().unwrap_or_default();
-    assert!(forwarded > count / 5 && forwarded < count * 4 / 5, "{forwarded} of {count} were forwarded");
-    for code in ["ambiguous_field", "missing_field", "invalid_field", "unsupported_media_type", "malformed_request"] {
+    assert!(
+        forwarded > count / 5 && forwarded < count * 4 / 5,
+        "{forwarded} of {count} were forwarded"
+    );
+    for code in [
+        "ambiguous_field",
+        "missing_field",
+        "invalid_field",
+        "unsupported_media_type",
+        "malformed_request",
+    ] {
         assert!(became.contains_key(code), "no case was refused as {code}");
     }
 }

@@ -53,11 +53,20 @@ fn haproxy_0_3_a_mangled_duplicate_does_not_get_round_the_limit() {
 #[test]
 fn haproxy_0_3_a_legal_encoding_of_the_name_is_read() {
     let (_upstream, gateway) = setting();
-    let spellings = ["%6dember_id", "member%5Fid", "member%5fid", "%6D%65%6D%62%65%72%5F%69%64", "member_id"];
+    let spellings = [
+        "%6dember_id",
+        "member%5Fid",
+        "member%5fid",
+        "%6D%65%6D%62%65%72%5F%69%64",
+        "member_id",
+    ];
     let calls = spellings.map(|name| format!("{name}={MEMBER}"));
     // All of them are one member: the sixth call is over its limit, however it is spelled.
     assert_eq!(statuses(&gateway, calls.into_iter()), [200; 5]);
-    assert_eq!(statuses(&gateway, std::iter::once(format!("m%65mber_id={MEMBER}"))), [429]);
+    assert_eq!(
+        statuses(&gateway, std::iter::once(format!("m%65mber_id={MEMBER}"))),
+        [429]
+    );
 }
 
 #[test]
@@ -72,25 +81,52 @@ fn haproxy_0_3_a_long_field_before_the_id_hides_nothing() {
 #[test]
 fn haproxy_0_3_an_underscore_look_alike_does_not_pass() {
     let (_upstream, gateway) = setting();
-    for name in ["X_Bitrix24_Member_Id", "X-Bitrix24_Member-Id", "x_bitrix24-member_id", "X.Bitrix24.Member.Id"] {
+    for name in [
+        "X_Bitrix24_Member_Id",
+        "X-Bitrix24_Member-Id",
+        "x_bitrix24-member_id",
+        "X.Bitrix24.Member.Id",
+    ] {
         let line = format!("{name}: evil");
-        let response = gateway.ask(post(&format!("/?{QUERY}"), &[&line], BODY.replace(MEMBER, &"a".repeat(32))));
+        let response = gateway.ask(post(
+            &format!("/?{QUERY}"),
+            &[&line],
+            BODY.replace(MEMBER, &"a".repeat(32)),
+        ));
         if response.status == 429 {
             continue;
         }
         let received = Received::echoed(&response.body);
-        let values: Vec<_> = received.headers().into_iter().filter(|(_, value)| value == b"evil").collect();
+        let values: Vec<_> = received
+            .headers()
+            .into_iter()
+            .filter(|(_, value)| value == b"evil")
+            .collect();
         assert_eq!(values, [], "{name}");
-        assert_eq!(received.header("X-Bitrix24-Member-Id"), Some("a".repeat(32)), "{name}");
+        assert_eq!(
+            received.header("X-Bitrix24-Member-Id"),
+            Some("a".repeat(32)),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn openresty_0_4_names_that_only_php_knows_do_not_get_round_the_limit() {
     let (_upstream, gateway) = setting();
-    for hidden in ["member.id", "member_id[]", "member_id%5B%5D", "member+id", "member_id%00"] {
+    for hidden in [
+        "member.id",
+        "member_id[]",
+        "member_id%5B%5D",
+        "member+id",
+        "member_id%00",
+    ] {
         // Alone, and beside the exact name.
-        assert_eq!(statuses(&gateway, (0..7).map(|_| format!("{hidden}={MEMBER}"))), [400; 7], "{hidden}");
+        assert_eq!(
+            statuses(&gateway, (0..7).map(|_| format!("{hidden}={MEMBER}"))),
+            [400; 7],
+            "{hidden}"
+        );
         let beside = (0..7).map(|n| format!("member_id={n:032x}&{hidden}={MEMBER}"));
         assert_eq!(statuses(&gateway, beside), [400; 7], "{hidden}");
     }
@@ -122,5 +158,8 @@ fn the_limit_counts_a_member_and_nobody_else() {
     let (_upstream, gateway) = setting();
     let own = (0..7).map(|_| format!("member_id={MEMBER}"));
     assert_eq!(statuses(&gateway, own), [200, 200, 200, 200, 200, 429, 429]);
-    assert_eq!(statuses(&gateway, std::iter::once(format!("member_id={}", "b".repeat(32)))), [200]);
+    assert_eq!(
+        statuses(&gateway, std::iter::once(format!("member_id={}", "b".repeat(32)))),
+        [200]
+    );
 }

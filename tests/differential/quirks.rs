@@ -58,7 +58,8 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"", b"member_id%00junk=evil", EVIL, "member_id truncated"),
     (b"", b"member_id\0junk=evil", EVIL, "member_id truncated"),
     (b"", b"member.id%00=evil", EVIL, "member_id truncated"),
-    (b"", b"member_id[%00]=evil", Any, "member_id truncated"),
+    // Cut at the NUL, this is `member_id[`, and so `member_id_`.
+    (b"", b"member_id[%00]=evil", Same, FORWARDED),
     // Arrays.
     (b"", b"member_id[]=evil", Array, "member_id array"),
     (b"", b"member_id[k]=evil", Array, "member_id array"),
@@ -73,12 +74,32 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"member_id=evil", b"", Same, "member_id conflict"),
     (b"", b"member_id=", Other(b""), "member_id duplicate"),
     (b"", b"member_id", Other(b""), "member_id duplicate"),
-    (b"", b"member_id=3f7a90c1d2e45b68a0719cbe8d243f56", Same, FORWARDED),
-    (b"", b"%6D%65mber_id=%33f7a90c1d2e45b68a0719cbe8d243f56", Same, FORWARDED),
-    (b"member_id=3f7a90c1d2e45b68a0719cbe8d243f56", b"", Same, FORWARDED),
+    (
+        b"",
+        b"member_id=3f7a90c1d2e45b68a0719cbe8d243f56",
+        Same,
+        FORWARDED,
+    ),
+    (
+        b"",
+        b"%6D%65mber_id=%33f7a90c1d2e45b68a0719cbe8d243f56",
+        Same,
+        FORWARDED,
+    ),
+    (
+        b"member_id=3f7a90c1d2e45b68a0719cbe8d243f56",
+        b"",
+        Same,
+        FORWARDED,
+    ),
     (b"", b"AUTH_ID=other", Any, "AUTH_ID duplicate"),
     (b"AUTH_ID=other", b"", Any, "AUTH_ID conflict"),
-    (b"", b"PLACEMENT_OPTIONS=%7B%7D", Any, "PLACEMENT_OPTIONS duplicate"),
+    (
+        b"",
+        b"PLACEMENT_OPTIONS=%7B%7D",
+        Any,
+        "PLACEMENT_OPTIONS duplicate",
+    ),
     // Two bytes that a lossy decoder would make one character.
     (b"PLACEMENT_OPTIONS=%ff", b"", Any, "PLACEMENT_OPTIONS conflict"),
     // Values that readers take differently.
@@ -162,8 +183,18 @@ fn nesting_beyond_what_php_takes_deletes() {
     let bench = Bench::start("");
     let mut worker = bench.worker();
     let deep = |levels: usize| format!("member_id{}=evil", "[a]".repeat(levels));
-    check(&mut worker, &appended(b"", deep(64).as_bytes()), Array, "member_id array");
-    check(&mut worker, &appended(b"", deep(65).as_bytes()), Deleted, "member_id truncated");
+    check(
+        &mut worker,
+        &appended(b"", deep(64).as_bytes()),
+        Array,
+        "member_id array",
+    );
+    check(
+        &mut worker,
+        &appended(b"", deep(65).as_bytes()),
+        Deleted,
+        "member_id truncated",
+    );
     // Deleted in the body, the query's value shows through.
     let both = appended(b"member_id=evil", deep(65).as_bytes());
     check(&mut worker, &both, EVIL, "member_id truncated");
@@ -177,7 +208,12 @@ fn a_known_name_behind_a_thousand_others_is_not_lost() {
     let mut worker = bench.worker();
     let pairs = QUERY.split('&').count();
     // PHP keeps the thousandth pair of a query and drops the next one silently.
-    let padded = |count: usize| Case::of(format!("{}&{QUERY}", vec!["x=1"; count].join("&")).as_bytes(), BODY.as_bytes());
+    let padded = |count: usize| {
+        Case::of(
+            format!("{}&{QUERY}", vec!["x=1"; count].join("&")).as_bytes(),
+            BODY.as_bytes(),
+        )
+    };
     check(&mut worker, &padded(1000 - pairs), Same, FORWARDED);
     match worker.run(&padded(1001 - pairs)) {
         Became::Refused { code, .. } => assert_eq!(code, "malformed_form"),
@@ -185,9 +221,17 @@ fn a_known_name_behind_a_thousand_others_is_not_lost() {
     }
     // In a body, empty pairs count too.
     let pairs = BODY.split('&').count();
-    let padded = |count: usize| Case::of(QUERY.as_bytes(), format!("{}{BODY}", "&".repeat(count)).as_bytes());
+    let padded = |count: usize| {
+        Case::of(
+            QUERY.as_bytes(),
+            format!("{}{BODY}", "&".repeat(count)).as_bytes(),
+        )
+    };
     check(&mut worker, &padded(1000 - pairs), Same, FORWARDED);
-    assert_eq!(worker.run(&padded(1001 - pairs)).refused_as(), Some("malformed_form"));
+    assert_eq!(
+        worker.run(&padded(1001 - pairs)).refused_as(),
+        Some("malformed_form")
+    );
 }
 
 #[test]
@@ -207,7 +251,11 @@ fn only_a_post_of_one_plain_form_is_read() {
     ] {
         let mut case = Case::of(QUERY.as_bytes(), BODY.as_bytes());
         case.types = types.to_vec();
-        assert_eq!(worker.run(&case).refused_as(), Some("unsupported_media_type"), "{types:?}");
+        assert_eq!(
+            worker.run(&case).refused_as(),
+            Some("unsupported_media_type"),
+            "{types:?}"
+        );
     }
     let mut case = Case::of(QUERY.as_bytes(), BODY.as_bytes());
     case.headers = vec!["Content-Encoding: gzip"];
@@ -219,8 +267,18 @@ fn no_cookie_has_an_opinion() {
     let bench = Bench::start("");
     let mut worker = bench.worker();
     let crumbs: [&[u8]; 12] = [
-        b"member_id=evil", b"member.id=evil", b"\tmember_id=evil", b"member[id=evil", b"member_id[]=evil", b"member_id",
-        b"DOMAIN=evil", b"AUTH.ID=evil", b"PLACEMENT_OPTIONS=x", b"%6dember_id=evil", b"member+id=evil", b"x=1;member_id=evil",
+        b"member_id=evil",
+        b"member.id=evil",
+        b"\tmember_id=evil",
+        b"member[id=evil",
+        b"member_id[]=evil",
+        b"member_id",
+        b"DOMAIN=evil",
+        b"AUTH.ID=evil",
+        b"PLACEMENT_OPTIONS=x",
+        b"%6dember_id=evil",
+        b"member+id=evil",
+        b"x=1;member_id=evil",
     ];
     for lines in [false, true] {
         let mut case = Case::of(QUERY.as_bytes(), BODY.as_bytes());

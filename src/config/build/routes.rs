@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::super::fault::{Faults, nearest, one_of};
-use super::super::file::{File, KindWord, RouteTable};
-use super::super::values::quoted;
 use super::word;
+use crate::config::fault::{Faults, nearest, one_of};
+use crate::config::file::{File, KindWord, RouteTable};
+use crate::config::values::quoted;
 use crate::policy::Mode;
 use crate::policy::route::{Kind, PathRule, Route};
 
@@ -37,10 +37,18 @@ pub(super) fn build(file: &File, faults: &mut Faults<'_>) -> Vec<Route> {
     }
     let unread = faults.is_unread_below("routes");
     if file.routes.is_empty() && !unread {
-        faults.push(0, "routes".into(), "is missing, at least one [[routes]] is needed".into(), false);
+        faults.push(
+            0,
+            "routes".into(),
+            "is missing, at least one [[routes]] is needed".into(),
+            false,
+        );
     }
     if let Some(route) = file.routes.get(MOST) {
-        faults.at(&route.span(), format!("is route number {}, allowed are {MOST}", MOST + 1));
+        faults.at(
+            &route.span(),
+            format!("is route number {}, allowed are {MOST}", MOST + 1),
+        );
     }
     for name in file.upstreams.keys() {
         if !unread && !used.contains_key(name.value.0.as_str()) {
@@ -67,14 +75,23 @@ fn one(
         faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
     }
     if let (Some(mode), Some(KindWord::Pass)) = (&table.mode, kind) {
-        faults.at(&mode.span, "has no meaning on a pass route, allowed is a mode on widget routes");
+        faults.at(
+            &mode.span,
+            "has no meaning on a pass route, allowed is a mode on widget routes",
+        );
     }
     let kind = match kind? {
         KindWord::Widget => Kind::Widget(word(&table.mode, default_mode)),
         KindWord::Pass => Kind::Pass,
     };
     let methods = methods.into_iter().map(|(method, _)| method).collect();
-    Some(Route { name: name?.into(), path: path?, methods, kind, upstream: upstream? })
+    Some(Route {
+        name: name?.into(),
+        path: path?,
+        methods,
+        kind,
+        upstream: upstream?,
+    })
 }
 
 fn name(
@@ -92,7 +109,10 @@ fn name(
     let at = table.name.as_ref().map_or(span, |name| &name.span);
     if let Some(line) = taken.names.get(&name) {
         match &table.name {
-            Some(_) => faults.at(at, format!("{name:?} is the name of the route in line {line} too, allowed is a name of its own")),
+            Some(_) => faults.at(
+                at,
+                format!("{name:?} is the name of the route in line {line} too, allowed is a name of its own"),
+            ),
             None => faults.under(
                 span,
                 "name",
@@ -102,14 +122,21 @@ fn name(
         return None;
     }
     if name == "none" {
-        faults.at(at, "\"none\" stands for requests without a route in metrics, allowed is another name");
+        faults.at(
+            at,
+            "\"none\" stands for requests without a route in metrics, allowed is another name",
+        );
     }
     taken.names.insert(name.clone(), faults.line(span));
     Some(name)
 }
 
 /// The methods, each with its place if it is written down.
-fn methods(table: &RouteTable, kind: Option<KindWord>, faults: &mut Faults<'_>) -> Vec<(Method, Option<Range<usize>>)> {
+fn methods(
+    table: &RouteTable,
+    kind: Option<KindWord>,
+    faults: &mut Faults<'_>,
+) -> Vec<(Method, Option<Range<usize>>)> {
     let Some(list) = &table.methods else {
         return match kind {
             Some(KindWord::Widget) => vec![(Method::POST, None)],
@@ -119,18 +146,29 @@ fn methods(table: &RouteTable, kind: Option<KindWord>, faults: &mut Faults<'_>) 
     };
     let mut methods: Vec<(Method, Option<Range<usize>>)> = Vec::new();
     for word in list.get_ref() {
-        let Ok(method) = word.value.0.0.parse::<Method>() else { continue };
+        let Ok(method) = word.value.0.0.parse::<Method>() else {
+            continue;
+        };
         if methods.iter().any(|(other, _)| *other == method) {
-            faults.at(&word.span, format!("\"{method}\" stands in the list twice, allowed is once"));
+            faults.at(
+                &word.span,
+                format!("\"{method}\" stands in the list twice, allowed is once"),
+            );
         } else if kind == Some(KindWord::Widget) && method != Method::POST {
-            faults.at(&word.span, format!("\"{method}\" carries no widget call, allowed is \"POST\" on a widget route"));
+            faults.at(
+                &word.span,
+                format!("\"{method}\" carries no widget call, allowed is \"POST\" on a widget route"),
+            );
         } else {
             methods.push((method, Some(word.span.clone())));
         }
     }
     let in_list = faults.is_unread_below(&faults.index().of_value(&list.span()));
     if list.get_ref().is_empty() && !in_list {
-        faults.at(&list.span(), "is empty, so the route takes no request, at least one method is needed");
+        faults.at(
+            &list.span(),
+            "is empty, so the route takes no request, at least one method is needed",
+        );
     }
     methods
 }
@@ -145,19 +183,29 @@ fn path(
 ) -> Option<PathRule> {
     let Some(path) = &table.path else {
         if !faults.is_unread(span, "path") {
-            faults.under(span, "path", "is missing, allowed is \"/x\" for all below it or \"= /x\" for it alone");
+            faults.under(
+                span,
+                "path",
+                "is missing, allowed is \"/x\" for all below it or \"= /x\" for it alone",
+            );
         }
         return None;
     };
     let rule = match PathRule::parse(&path.value) {
         Ok(rule) => rule,
         Err(allowed) => {
-            faults.at(&path.span, format!("{} can never match, {allowed}", quoted(&path.value)));
+            faults.at(
+                &path.span,
+                format!("{} can never match, {allowed}", quoted(&path.value)),
+            );
             return None;
         }
     };
     if path.value.contains('%') {
-        faults.warn(&path.span, "'%' stands for itself here: routes see the path decoded");
+        faults.warn(
+            &path.span,
+            "'%' stands for itself here: routes see the path decoded",
+        );
     }
     let line = faults.line(span);
     let mut shadowed: Vec<&str> = Vec::new();
@@ -165,7 +213,13 @@ fn path(
     for (method, at) in methods {
         match taken.methods.get(&(rule.clone(), method.clone())) {
             Some(&other) => match at {
-                Some(at) => faults.at(at, format!("\"{method}\" of {:?} goes to the route in line {other}, allowed is one route for it", path.value)),
+                Some(at) => faults.at(
+                    at,
+                    format!(
+                        "\"{method}\" of {:?} goes to the route in line {other}, allowed is one route for it",
+                        path.value
+                    ),
+                ),
                 None => {
                     shadowed.push(method.as_str());
                     by = other;
@@ -187,10 +241,19 @@ fn path(
     Some(rule)
 }
 
-fn upstream(table: &RouteTable, span: &Range<usize>, file: &File, faults: &mut Faults<'_>) -> Option<Arc<str>> {
+fn upstream(
+    table: &RouteTable,
+    span: &Range<usize>,
+    file: &File,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<str>> {
     let Some(upstream) = &table.upstream else {
         if !faults.is_unread(span, "upstream") {
-            faults.under(span, "upstream", "is missing, allowed is the name of an [upstreams.NAME]");
+            faults.under(
+                span,
+                "upstream",
+                "is missing, allowed is the name of an [upstreams.NAME]",
+            );
         }
         return None;
     };

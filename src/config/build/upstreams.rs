@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use toml::Spanned;
 
-use super::super::fault::Faults;
-use super::super::file::UpstreamTable;
-use super::super::settings::{ServerSpec, UpstreamSpec};
-use super::super::units::{ServerAddress, ServerText};
-use super::super::values::{At, Name};
 use super::server::seconds;
+use crate::config::fault::Faults;
+use crate::config::file::UpstreamTable;
+use crate::config::settings::{ServerSpec, UpstreamSpec};
+use crate::config::units::{ServerAddress, ServerText};
+use crate::config::values::{At, Name};
 use crate::upstream::pool::Address;
 
 pub(super) fn build(
@@ -28,10 +28,11 @@ pub(super) fn build(
             None if !faults.is_unread(&span, "servers") => {
                 faults.under(&span, "servers", format!("is missing, {NEEDED}"));
             }
-            Some(list) if list.get_ref().is_empty() => {
-                if !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-                    faults.at(&list.span(), format!("is empty, {NEEDED}"));
-                }
+            Some(list)
+                if list.get_ref().is_empty()
+                    && !faults.is_unread_below(&faults.index().of_value(&list.span())) =>
+            {
+                faults.at(&list.span(), format!("is empty, {NEEDED}"));
             }
             _ => {}
         }
@@ -52,7 +53,10 @@ fn distinct(servers: &[At<ServerText>], faults: &mut Faults<'_>) -> Vec<ServerSp
     for server in servers {
         let ServerText { text, address } = &server.value;
         if specs.iter().any(|other| other.name == *text) {
-            faults.at(&server.span, format!("{text:?} stands in the list twice, allowed is once"));
+            faults.at(
+                &server.span,
+                format!("{text:?} stands in the list twice, allowed is once"),
+            );
             continue;
         }
         let address = match address {
@@ -61,12 +65,18 @@ fn distinct(servers: &[At<ServerText>], faults: &mut Faults<'_>) -> Vec<ServerSp
             ServerAddress::Host(host, port) => match resolve(host, *port) {
                 Some(address) => Address::Inet(address),
                 None => {
-                    faults.at(&server.span, format!("{host:?} does not resolve, allowed is an address or a name that does"));
+                    faults.at(
+                        &server.span,
+                        format!("{host:?} does not resolve, allowed is an address or a name that does"),
+                    );
                     continue;
                 }
             },
         };
-        specs.push(ServerSpec { name: text.clone(), address });
+        specs.push(ServerSpec {
+            name: text.clone(),
+            address,
+        });
     }
     specs
 }

@@ -1,0 +1,76 @@
+//! The floor of `benches/compare`: Pingora that passes a request through and writes one line of log,
+//! with the runtime, the allocator and the build profile of the gateway, and nothing else.
+//!
+//! `bare-pingora LISTEN UPSTREAM`, both as `host:port`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
+use pingora::server::Server;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+use tracing_appender::non_blocking::NonBlocking;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Bare {
+    upstream: SocketAddr,
+    log: NonBlocking,
+}
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = Instant;
+
+    fn new_ctx(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut Instant) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, began: &mut Instant) {
+        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        let mut line = Vec::with_capacity(160);
+        // Writing to memory does not fail, and a line that finds the queue full is dropped by design.
+        let _ = writeln!(
+            line,
+            r#"{{"method":"{}","path":"{}","status":{status},"bytes_out":{},"duration_us":{}}}"#,
+            session.req_header().method,
+            session.req_header().uri.path(),
+            session.body_bytes_sent(),
+            began.elapsed().as_micros(),
+        );
+        let _ = self.log.clone().write_all(&line);
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (Some(listen), Some(Ok(upstream)), None) = (args.next(), args.next().map(|to| to.parse()), args.next()) else {
+        eprintln!("usage: bare-pingora LISTEN UPSTREAM");
+        return ExitCode::from(2);
+    };
+    let (log, _flushed_at_exit) = tracing_appender::non_blocking(io::stderr());
+    let conf = ServerConf {
+        threads: 1,
+        work_stealing: false,
+        upstream_keepalive_pool_size: 1024,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut service = http_proxy_service(&server.configuration, Bare { upstream, log });
+    service.add_tcp(&listen);
+    server.add_service(service);
+    server.run_forever()
+}
