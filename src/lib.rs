@@ -12,3 +12,4 @@ pub mod context;
 pub mod gateway;
 pub mod server;
 pub mod admin;
+pub mod explain;

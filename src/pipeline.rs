@@ -149,20 +149,29 @@ pub enum LimiterSaid {
 /// Judges a request by its head. Nothing of the body has been read.
 pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
     let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
-    if let Some(merged) = target.merged_slashes() {
-        if !env.routes.same(&target.path, &merged) {
-            return Err((None, Malformed::Slashes.into()));
-        }
+    if let Some(merged) = target.merged_slashes()
+        && !env.routes.same(&target.path, &merged)
+    {
+        return Err((None, Malformed::Slashes.into()));
     }
-    let (route_index, route) = env.routes.find(&target.path, head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound),
-        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
-    })?;
+    let (route_index, route) = env
+        .routes
+        .find(&target.path, head.method)
+        .map_err(|none| match none {
+            NoRoute::NotFound => (None, Rejection::NotFound),
+            NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+        })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?,
+        Kind::Widget(_) => {
+            hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        }
     };
-    Ok(Opened { route_index, route, body })
+    Ok(Opened {
+        route_index,
+        route,
+        body,
+    })
 }
 
 /// A widget's media type, and a length that is announced.
@@ -172,43 +181,72 @@ fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection>
     }
     match announced_length(headers) {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
-        Some(_) | None => Ok(BodyPlan::Hold { limit: rules.body_limit, within: rules.body_timeout }),
+        Some(_) | None => Ok(BodyPlan::Hold {
+            limit: rules.body_limit,
+            within: rules.body_timeout,
+        }),
     }
 }
 
 /// The front door has made sure that there is at most one and that it is a number.
 pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Exactly one Content-Type that PHP, and everyone else, reads as a urlencoded form.
 fn is_plain_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let (Some(only), None) = (types.next(), types.next()) else {
+        return false;
+    };
     if headers.contains_key(header::CONTENT_ENCODING) {
         return false;
     }
     let mut parts = only.as_bytes().split(|&b| b == b';').map(<[u8]>::trim_ascii);
-    let is_form = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"));
+    let is_form = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"));
     let charset = parts.next();
     is_form
         && parts.next().is_none()
         && charset.is_none_or(|parameter| {
-            parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
+            parameter.eq_ignore_ascii_case(b"charset=utf-8")
+                || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
         })
 }
 
 /// Decides a request whose body is there (or is nobody's business here).
-pub fn decide(opened: &Opened<'_>, head: &Head<'_>, origin: &Origin, body: &[u8], now: Now, env: &Env) -> Decision {
+pub fn decide(
+    opened: &Opened<'_>,
+    head: &Head<'_>,
+    origin: &Origin,
+    body: &[u8],
+    now: Now,
+    env: &Env,
+) -> Decision {
     let every = headers::on_every_route(head.peer, origin, head.headers);
     let mut findings = Findings::default();
     let judged = match opened.route.kind {
         Kind::Pass => Ok(every),
-        Kind::Widget(mode) => findings.judge(mode, head, body, now, env).map(|read| read.rewrite(every, head, body, env)),
+        Kind::Widget(mode) => findings
+            .judge(mode, head, body, now, env)
+            .map(|read| read.rewrite(every, head, body, env)),
     };
     let verdict = judged.and_then(|rewrite| {
-        let upstream = env.upstreams.get(&opened.route.upstream).ok_or(Rejection::InternalError)?;
-        Ok(Forward { rewrite, target: Target::take(upstream) })
+        let upstream = env
+            .upstreams
+            .get(&opened.route.upstream)
+            .ok_or(Rejection::InternalError)?;
+        Ok(Forward {
+            rewrite,
+            target: Target::take(upstream),
+        })
     });
     Decision { verdict, findings }
 }
@@ -216,8 +254,17 @@ pub fn decide(opened: &Opened<'_>, head: &Head<'_>, origin: &Origin, body: &[u8]
 impl Findings {
     /// Form, `Widget`, `Permit`. The steps know nothing of modes: what they find is refused or observed
     /// here.
-    fn judge(&mut self, mode: Mode, head: &Head<'_>, body: &[u8], now: Now, env: &Env) -> Result<Read, Rejection> {
-        let query = RequestTarget::parse(head.raw_target).map(|target| target.query).unwrap_or_default();
+    fn judge(
+        &mut self,
+        mode: Mode,
+        head: &Head<'_>,
+        body: &[u8],
+        now: Now,
+        env: &Env,
+    ) -> Result<Read, Rejection> {
+        let query = RequestTarget::parse(head.raw_target)
+            .map(|target| target.query)
+            .unwrap_or_default();
         let form = match Form::parse(query, body, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
@@ -245,8 +292,16 @@ impl Findings {
     }
 
     /// Asks the limiter, where there is one.
-    fn permit(&mut self, mode: Mode, widget: &Widget, now: Now, env: &Env) -> Result<Option<Permit>, Rejection> {
-        let Some(policy) = &env.member_limit else { return Ok(None) };
+    fn permit(
+        &mut self,
+        mode: Mode,
+        widget: &Widget,
+        now: Now,
+        env: &Env,
+    ) -> Result<Option<Permit>, Rejection> {
+        let Some(policy) = &env.member_limit else {
+            return Ok(None);
+        };
         let mode = if mode == Mode::Enforce { policy.mode } else { mode };
         match policy.admit(widget, now) {
             Ok(permit) => {
@@ -255,7 +310,8 @@ impl Findings {
             }
             Err(limited) => {
                 self.limiter = Some(LimiterSaid::Limited(mode));
-                self.observe_or(mode, Rejection::RateLimited(limited)).map(|()| None)
+                self.observe_or(mode, Rejection::RateLimited(limited))
+                    .map(|()| None)
             }
         }
     }
@@ -283,7 +339,10 @@ impl Findings {
         self.placement = known.placement.cloned();
         if cookies != CookieRule::Keep && headers.contains_key(header::COOKIE) {
             let shadowed = headers::shadowed_by_cookies(headers).into_iter();
-            self.faults.extend(shadowed.map(|field| FieldFault { field, code: FaultCode::Cookie }));
+            self.faults.extend(shadowed.map(|field| FieldFault {
+                field,
+                code: FaultCode::Cookie,
+            }));
         }
     }
 }

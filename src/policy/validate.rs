@@ -1,8 +1,8 @@
 //! `Form` becomes `Widget`: every field read into its type, every fault found in one pass.
 
 use crate::request::field::{
-    AppSid, Domain, FaultCode, Field, FieldFault, Invalid, Lang, MemberId, MemberIdShape, Placement, Protocol,
-    Status, check_auth_expires,
+    AppSid, Domain, FaultCode, Field, FieldFault, Invalid, Lang, MemberId, MemberIdShape, Placement,
+    Protocol, Status, check_auth_expires,
 };
 use crate::request::form::{Form, Reading};
 use crate::request::options::Options;
@@ -85,7 +85,16 @@ struct Partial {
 impl Unsound {
     /// What there is to tell the upstream in observe mode.
     pub fn known(&self) -> Known<'_> {
-        let Partial { domain, protocol, lang, member_id, placement, app_sid, status, options } = &self.partial;
+        let Partial {
+            domain,
+            protocol,
+            lang,
+            member_id,
+            placement,
+            app_sid,
+            status,
+            options,
+        } = &self.partial;
         Known {
             domain: domain.as_ref(),
             protocol: *protocol,
@@ -104,28 +113,63 @@ impl Unsound {
 /// # Errors
 /// All faults at once, with whatever could be read nevertheless.
 pub fn validate(form: &Form<'_>, shape: MemberIdShape) -> Result<Widget, Box<Unsound>> {
-    let mut read = Read { form, faults: Vec::new() };
+    let mut read = Read {
+        form,
+        faults: Vec::new(),
+    };
     let domain = read.required(Field::Domain, Domain::parse);
     let protocol = read.required(Field::Protocol, Protocol::parse);
     let lang = read.required(Field::Lang, Lang::parse);
     let app_sid = read.optional(Field::AppSid, AppSid::parse);
     read.optional(Field::AuthExpires, check_auth_expires);
     // Nothing is known about the shape of these; the form reader has made sure of one text.
-    for field in [Field::AuthId, Field::RefreshId, Field::ServerEndpoint, Field::ApplicationToken, Field::ApplicationScope] {
+    for field in [
+        Field::AuthId,
+        Field::RefreshId,
+        Field::ServerEndpoint,
+        Field::ApplicationToken,
+        Field::ApplicationScope,
+    ] {
         read.optional(field, |_| Ok(()));
     }
     let member_id = read.required(Field::MemberId, |bytes| MemberId::parse(bytes, shape));
     let status = read.optional(Field::Status, Status::parse);
     let placement = read.required(Field::Placement, Placement::parse);
     let options = read.options();
-    match (read.faults.is_empty(), domain, protocol, lang, member_id, placement, options) {
+    match (
+        read.faults.is_empty(),
+        domain,
+        protocol,
+        lang,
+        member_id,
+        placement,
+        options,
+    ) {
         (true, Some(domain), Some(protocol), Some(lang), Some(member_id), Some(placement), Some(options)) => {
-            Ok(Widget { domain, protocol, lang, member_id, placement, app_sid, status, options })
+            Ok(Widget {
+                domain,
+                protocol,
+                lang,
+                member_id,
+                placement,
+                app_sid,
+                status,
+                options,
+            })
         }
         (_, domain, protocol, lang, member_id, placement, options) => {
             let mut faults = read.faults;
             faults.sort_unstable();
-            let partial = Partial { domain, protocol, lang, member_id, placement, app_sid, status, options };
+            let partial = Partial {
+                domain,
+                protocol,
+                lang,
+                member_id,
+                placement,
+                app_sid,
+                status,
+                options,
+            };
             Err(Box::new(Unsound { faults, partial }))
         }
     }
@@ -179,7 +223,8 @@ impl Read<'_> {
 mod tests {
     use super::*;
 
-    const QUERY: &str = "DOMAIN=Portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
+    const QUERY: &str =
+        "DOMAIN=Portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
     const BODY: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56&status=L&PLACEMENT=DEFAULT";
 
     fn check(query: &str, body: &str) -> Result<Widget, Vec<(Field, FaultCode)>> {
@@ -193,14 +238,23 @@ mod tests {
         let widget = check(QUERY, BODY).unwrap();
         assert_eq!(widget.known().domain.unwrap().as_str(), "portal.bitrix24.com");
         assert_eq!(widget.known().options, Some(&Options::Absent));
-        assert!(check(QUERY, &format!("{BODY}&AUTH_ID=&AUTH_EXPIRES=3600&x=1&PLACEMENT_OPTIONS=%ff")).is_ok());
+        assert!(
+            check(
+                QUERY,
+                &format!("{BODY}&AUTH_ID=&AUTH_EXPIRES=3600&x=1&PLACEMENT_OPTIONS=%ff")
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn all_faults_come_at_once_in_the_order_of_the_names() {
         use FaultCode::*;
         assert_eq!(
-            check("DOMAIN=&PROTOCOL=2&LANG=en", "AUTH_ID=%ff&PLACEMENT[]=x&AUTH_EXPIRES=soon"),
+            check(
+                "DOMAIN=&PROTOCOL=2&LANG=en",
+                "AUTH_ID=%ff&PLACEMENT[]=x&AUTH_EXPIRES=soon"
+            ),
             Err(vec![
                 (Field::Domain, Blank),
                 (Field::Protocol, Invalid),
@@ -210,8 +264,14 @@ mod tests {
                 (Field::Placement, Array),
             ])
         );
-        assert_eq!(check(QUERY, &format!("{BODY}&status=%0b")), Err(vec![(Field::Status, Duplicate)]));
-        assert_eq!(check(&QUERY.replace("LANG=en", "LANG=%09+"), BODY), Err(vec![(Field::Lang, Blank)]));
+        assert_eq!(
+            check(QUERY, &format!("{BODY}&status=%0b")),
+            Err(vec![(Field::Status, Duplicate)])
+        );
+        assert_eq!(
+            check(&QUERY.replace("LANG=en", "LANG=%09+"), BODY),
+            Err(vec![(Field::Lang, Blank)])
+        );
         assert_eq!(
             check(QUERY, &format!("{BODY}&PLACEMENT_OPTIONS=1&PLACEMENT.OPTIONS=2")),
             Err(vec![(Field::PlacementOptions, Mangled)])

@@ -7,8 +7,14 @@ use crate::request::form;
 /// The field that a `name=value` crumb shadows. PHP strips leading white space and mangles the name
 /// as in a form; releases before 7.2.34, 7.3.23 and 7.4.11 also url-decode it, so both readings count.
 pub fn shadows(crumb: &[u8]) -> Option<Field> {
-    let name = crumb.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii_start();
-    form::known(name).or_else(|| form::known(&form::decoded(name))).map(|(field, _)| field)
+    let name = crumb
+        .split(|&b| b == b'=')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii_start();
+    form::known(name)
+        .or_else(|| form::known(&form::decoded(name)))
+        .map(|(field, _)| field)
 }
 
 /// The crumbs of a `Cookie` header value, as PHP splits them.
@@ -22,7 +28,14 @@ mod tests {
 
     #[test]
     fn names_are_read_as_php_reads_them() {
-        for crumb in ["member_id=x", " \tmember.id=x", "member[id", "member_id[]=1", "%6dember_id=x", "member+id=1"] {
+        for crumb in [
+            "member_id=x",
+            " \tmember.id=x",
+            "member[id",
+            "member_id[]=1",
+            "%6dember_id=x",
+            "member+id=1",
+        ] {
             assert_eq!(shadows(crumb.as_bytes()), Some(Field::MemberId), "{crumb}");
         }
         for crumb in ["PHPSESSID=member_id", "", " ", "MEMBER_ID=1", "amember_id=1"] {

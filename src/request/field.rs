@@ -46,8 +46,13 @@ impl Field {
     pub const COUNT: usize = Field::ALL.len();
 
     /// Without these five a widget call is refused.
-    pub const REQUIRED: [Field; 5] =
-        [Field::Domain, Field::Protocol, Field::Lang, Field::MemberId, Field::Placement];
+    pub const REQUIRED: [Field; 5] = [
+        Field::Domain,
+        Field::Protocol,
+        Field::Lang,
+        Field::MemberId,
+        Field::Placement,
+    ];
 
     /// Position in [`Field::ALL`].
     pub const fn index(self) -> usize {
@@ -333,9 +338,9 @@ impl MemberId {
         match (packed_hex(bytes), shape) {
             (Some(packed), _) => Ok(MemberId(MemberIdRepr::Hex(packed))),
             (None, MemberIdShape::Hex32) => Err(Invalid),
-            (None, MemberIdShape::Token) => {
-                Ok(MemberId(MemberIdRepr::Token(bounded(bytes, 64, is_token)?.into())))
-            }
+            (None, MemberIdShape::Token) => Ok(MemberId(MemberIdRepr::Token(
+                bounded(bytes, 64, is_token)?.into(),
+            ))),
         }
     }
 }
@@ -443,8 +448,26 @@ mod tests {
             assert_eq!(Domain::parse(given.as_bytes()).unwrap().as_str(), want);
         }
         for bad in [
-            "", "https://a.b", "a.b/rest", "a..b", ".a", "a b", "a:0", "a:65536", "a:", "a:8x", "[::1", "[::1]x",
-            "[1.2.3.4]", "-a.b", "a-.b", "a;b", "a.b:80:80", "é.com", "a\r\nb", "a@b",
+            "",
+            "https://a.b",
+            "a.b/rest",
+            "a..b",
+            ".a",
+            "a b",
+            "a:0",
+            "a:65536",
+            "a:",
+            "a:8x",
+            "[::1",
+            "[::1]x",
+            "[1.2.3.4]",
+            "-a.b",
+            "a-.b",
+            "a;b",
+            "a.b:80:80",
+            "é.com",
+            "a\r\nb",
+            "a@b",
         ] {
             assert_eq!(Domain::parse(bad.as_bytes()), Err(Invalid), "{bad:?}");
         }
@@ -455,11 +478,30 @@ mod tests {
     #[test]
     fn a_member_id_prints_as_it_came() {
         let hex = "3f7a90c1d2e45b68a0719cbe8d243f56";
-        assert_eq!(MemberId::parse(hex.as_bytes(), MemberIdShape::Hex32).unwrap().to_string(), hex);
-        for bad in ["3F7A90C1D2E45B68A0719CBE8D243F56", "member-1", "3f7a90c1d2e45b68a0719cbe8d243f5", ""] {
-            assert_eq!(MemberId::parse(bad.as_bytes(), MemberIdShape::Hex32), Err(Invalid), "{bad:?}");
+        assert_eq!(
+            MemberId::parse(hex.as_bytes(), MemberIdShape::Hex32)
+                .unwrap()
+                .to_string(),
+            hex
+        );
+        for bad in [
+            "3F7A90C1D2E45B68A0719CBE8D243F56",
+            "member-1",
+            "3f7a90c1d2e45b68a0719cbe8d243f5",
+            "",
+        ] {
+            assert_eq!(
+                MemberId::parse(bad.as_bytes(), MemberIdShape::Hex32),
+                Err(Invalid),
+                "{bad:?}"
+            );
         }
-        assert_eq!(MemberId::parse(b"member-1", MemberIdShape::Token).unwrap().to_string(), "member-1");
+        assert_eq!(
+            MemberId::parse(b"member-1", MemberIdShape::Token)
+                .unwrap()
+                .to_string(),
+            "member-1"
+        );
         assert_eq!(MemberId::parse(b"member 1", MemberIdShape::Token), Err(Invalid));
         assert_eq!(MemberId::parse(&[b'a'; 65], MemberIdShape::Token), Err(Invalid));
         assert_eq!(size_of::<MemberId>(), 24);
@@ -471,7 +513,14 @@ mod tests {
         assert_eq!(Lang::parse(b"zh_HANS").unwrap().locale(), "zh-hans");
         assert_eq!(Lang::parse(b"en").unwrap().locale(), "en");
         assert_eq!(Lang::parse(b"en--x").unwrap().locale(), "und");
-        for bad in [&b"e"[..], b"1e", b"en ru", b"en\r\nX", b"aaaaaaaaaaaaaaaaa", b"e\xff"] {
+        for bad in [
+            &b"e"[..],
+            b"1e",
+            b"en ru",
+            b"en\r\nX",
+            b"aaaaaaaaaaaaaaaaa",
+            b"e\xff",
+        ] {
             assert_eq!(Lang::parse(bad), Err(Invalid));
         }
         assert!(Placement::parse(b"LANDING_BLOCK_shop.catalog*").is_ok());

@@ -51,7 +51,8 @@ impl<'a> Form<'a> {
         let query = Part::read(query, Origin::Query, max_params)?;
         let body = Part::read(body, Origin::Body, max_params)?;
         let mut form = Form::default();
-        for ((reading, in_query), in_body) in form.readings.iter_mut().zip(query.readings).zip(body.readings) {
+        for ((reading, in_query), in_body) in form.readings.iter_mut().zip(query.readings).zip(body.readings)
+        {
             *reading = match (in_query, in_body) {
                 (Reading::Faulty(code), _) | (_, Reading::Faulty(code)) => Reading::Faulty(code),
                 (Reading::Absent, other) | (other, Reading::Absent) => other,
@@ -78,10 +79,12 @@ impl<'a> Form<'a> {
 
     /// Every name that is not readable in exactly one way, in the order of the contract.
     pub fn faults(&self) -> impl Iterator<Item = FieldFault> + '_ {
-        Field::ALL.into_iter().filter_map(|field| match self.reading(field) {
-            Reading::Faulty(code) => Some(FieldFault { field, code: *code }),
-            Reading::Absent | Reading::Value(_) => None,
-        })
+        Field::ALL
+            .into_iter()
+            .filter_map(|field| match self.reading(field) {
+                Reading::Faulty(code) => Some(FieldFault { field, code: *code }),
+                Reading::Absent | Reading::Value(_) => None,
+            })
     }
 }
 
@@ -180,10 +183,10 @@ impl<'a> Part<'a> {
     }
 
     fn mark(&mut self, field: Field, code: FaultCode) {
-        if let Some(slot) = self.slot(field) {
-            if !matches!(slot, Reading::Faulty(_)) {
-                *slot = Reading::Faulty(code);
-            }
+        if let Some(slot) = self.slot(field)
+            && !matches!(slot, Reading::Faulty(_))
+        {
+            *slot = Reading::Faulty(code);
         }
     }
 }
@@ -364,7 +367,8 @@ pub fn escape(after_percent: &[u8]) -> Option<u8> {
 /// Whether PHP, Python, Node, Go and Rack all take the same text from the raw value (measured): every
 /// escape is complete and the bytes are UTF-8.
 fn reads_alike(raw: &[u8], value: &[u8]) -> bool {
-    let whole = memchr::memchr_iter(b'%', raw).all(|at| escape(raw.get(at + 1..).unwrap_or_default()).is_some());
+    let whole =
+        memchr::memchr_iter(b'%', raw).all(|at| escape(raw.get(at + 1..).unwrap_or_default()).is_some());
     whole && std::str::from_utf8(value).is_ok()
 }
 
@@ -405,7 +409,14 @@ pub fn known(name: &[u8]) -> Option<(Field, Spelling)> {
         match nesting(brackets) {
             0 => {
                 let whole = mangled(head)?;
-                return Some((Field::named(&whole)?, if cut { Spelling::Truncated } else { Spelling::Mangled }));
+                return Some((
+                    Field::named(&whole)?,
+                    if cut {
+                        Spelling::Truncated
+                    } else {
+                        Spelling::Mangled
+                    },
+                ));
             }
             deep if deep > MAX_NESTING => Spelling::Truncated,
             _ => Spelling::Array,
@@ -438,7 +449,11 @@ fn mangled(name: &[u8]) -> Option<Vec<u8>> {
     if name.len() > LONGEST {
         return None;
     }
-    Some(name.iter().map(|&b| if matches!(b, b' ' | b'.' | b'[') { b'_' } else { b }).collect())
+    Some(
+        name.iter()
+            .map(|&b| if matches!(b, b' ' | b'.' | b'[') { b'_' } else { b })
+            .collect(),
+    )
 }
 
 /// `trim_start_matches` for bytes.
@@ -463,12 +478,18 @@ mod tests {
     }
 
     fn faults(query: &str, body: &str) -> Vec<(Field, FaultCode)> {
-        parse(query, body).faults().map(|fault| (fault.field, fault.code)).collect()
+        parse(query, body)
+            .faults()
+            .map(|fault| (fault.field, fault.code))
+            .collect()
     }
 
     #[test]
     fn a_genuine_call_reads_from_both_parts() {
-        let form = parse("DOMAIN=p.bitrix24.com&PROTOCOL=1", "member_id=ab&PLACEMENT_OPTIONS=%7B%22a%22%3A1%7D&x[]=1");
+        let form = parse(
+            "DOMAIN=p.bitrix24.com&PROTOCOL=1",
+            "member_id=ab&PLACEMENT_OPTIONS=%7B%22a%22%3A1%7D&x[]=1",
+        );
         assert_eq!(form.value(Field::Domain), Some(&b"p.bitrix24.com"[..]));
         assert_eq!(form.value(Field::PlacementOptions), Some(&b"{\"a\":1}"[..]));
         assert_eq!(form.value(Field::Lang), None);
@@ -506,14 +527,28 @@ mod tests {
     #[test]
     fn what_php_reads_as_another_name_is_no_fault() {
         for body in [
-            "MEMBER_ID=a", "member-id=a", "member_id_=a", "member_id.=a", "member_id%20=a", "%09member_id=a",
-            "[member_id]=a", "%00member_id=a", "=member_id", "auth[member_id]=a", "xmember_id=a", "member_id%0a=b",
+            "MEMBER_ID=a",
+            "member-id=a",
+            "member_id_=a",
+            "member_id.=a",
+            "member_id%20=a",
+            "%09member_id=a",
+            "[member_id]=a",
+            "%00member_id=a",
+            "=member_id",
+            "auth[member_id]=a",
+            "xmember_id=a",
+            "member_id%0a=b",
             "member_id%5D=a",
         ] {
             assert_eq!(faults("", body), [], "{body}");
             assert_eq!(parse("", body).value(Field::MemberId), None, "{body}");
         }
-        assert_eq!(faults("", "x=1;member_id=2"), [], "PHP never splits a body at a semicolon");
+        assert_eq!(
+            faults("", "x=1;member_id=2"),
+            [],
+            "PHP never splits a body at a semicolon"
+        );
     }
 
     #[test]
@@ -525,16 +560,29 @@ mod tests {
     #[test]
     fn broken_utf8_stays_different() {
         let options = Field::PlacementOptions;
-        assert_eq!(faults("", "PLACEMENT_OPTIONS=%ff&PLACEMENT_OPTIONS=%fe"), [(options, FaultCode::Duplicate)]);
-        assert_eq!(parse("", "PLACEMENT_OPTIONS=%ff%zz%4").value(options), Some(&b"\xff%zz%4"[..]));
+        assert_eq!(
+            faults("", "PLACEMENT_OPTIONS=%ff&PLACEMENT_OPTIONS=%fe"),
+            [(options, FaultCode::Duplicate)]
+        );
+        assert_eq!(
+            parse("", "PLACEMENT_OPTIONS=%ff%zz%4").value(options),
+            Some(&b"\xff%zz%4"[..])
+        );
     }
 
     #[test]
     fn a_value_that_readers_decode_differently_is_invalid() {
         for value in ["%ff", "%zz", "a%4", "%"] {
-            assert_eq!(faults("", &format!("AUTH_ID={value}")), [(Field::AuthId, FaultCode::Invalid)], "{value}");
+            assert_eq!(
+                faults("", &format!("AUTH_ID={value}")),
+                [(Field::AuthId, FaultCode::Invalid)],
+                "{value}"
+            );
         }
-        assert_eq!(parse("", "AUTH_ID=%25%d0%b6").value(Field::AuthId), Some("%ж".as_bytes()));
+        assert_eq!(
+            parse("", "AUTH_ID=%25%d0%b6").value(Field::AuthId),
+            Some("%ж".as_bytes())
+        );
     }
 
     #[test]

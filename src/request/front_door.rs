@@ -117,7 +117,9 @@ impl HeadScan {
         while let Some(found) = memchr::memchr(b'\n', head.get(self.seen..).unwrap_or_default()) {
             let end = self.seen + found;
             let line = head.get(self.line_start..end).unwrap_or_default();
-            let Some(line) = line.strip_suffix(b"\r") else { return Err(Malformed::BareLf.into()) };
+            let Some(line) = line.strip_suffix(b"\r") else {
+                return Err(Malformed::BareLf.into());
+            };
             self.seen = end + 1;
             if line.is_empty() && self.lines == 0 {
                 return Err(Malformed::RequestLine.into());
@@ -162,10 +164,10 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadFault> {
         let (name, value) = header_line(line)?;
         // The length keeps the comparisons off most headers.
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                if host.replace(value).is_some() || !is_authority(value) {
-                    return Err(Malformed::Host.into());
-                }
+            4 if name.eq_ignore_ascii_case(b"host")
+                && (host.replace(value).is_some() || !is_authority(value)) =>
+            {
+                return Err(Malformed::Host.into());
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = length(value).ok_or(Malformed::ContentLength)?;
@@ -173,10 +175,8 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadFault> {
                     return Err(Malformed::ContentLength.into());
                 }
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if coding.replace(value).is_some() {
-                    return Err(Malformed::TransferEncoding.into());
-                }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") && coding.replace(value).is_some() => {
+                return Err(Malformed::TransferEncoding.into());
             }
             _ => {}
         }
@@ -194,6 +194,39 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadFault> {
         (Some(coding), None) => chunked(coding).map(|()| Framing::Chunked),
         (None, length) => Ok(Framing::Length(length.unwrap_or(0))),
     }
+}
+
+/// Judges an HTTP/2 head, which the engine has already checked against RFC 9113 8.
+pub fn check_http2(raw_target: &[u8], headers: &http::HeaderMap) -> Result<(), HeadFault> {
+    if raw_target.len() > MAX_REQUEST_LINE {
+        return Err(HeadFault::UriTooLong);
+    }
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if headers.len() > MAX_HEADER_LINES || size > MAX_HEADER_SECTION {
+        return Err(HeadFault::HeaderTooLarge);
+    }
+    let mut hosts = headers.get_all(http::header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_authority(host.as_bytes()) => {
+            check_target(raw_target, None).map_err(Into::into)
+        }
+        _ => Err(Malformed::Host.into()),
+    }
+}
+
+/// The path and query of an absolute-form target; none for a target that is in origin-form already.
+pub fn origin_form(raw_target: &[u8]) -> Option<Vec<u8>> {
+    let target = Target::parse(raw_target).ok()?;
+    target.authority?;
+    let query_mark: &[u8] = if memchr::memchr(b'?', raw_target).is_some() {
+        b"?"
+    } else {
+        b""
+    };
+    Some([target.raw_path, query_mark, target.query].concat())
 }
 
 /// Lines without their CRLF, up to the empty one.
@@ -257,7 +290,20 @@ const fn is_tchar(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
             b,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -275,9 +321,17 @@ fn chunked(coding: &[u8]) -> Result<(), HeadFault> {
         return Ok(());
     }
     let mut codings = coding.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    let is_list = codings.clone().all(|c| !c.is_empty() && c.iter().all(|&b| is_tchar(b)));
-    let repeats = codings.clone().filter(|c| c.eq_ignore_ascii_case(b"chunked")).count() > 1;
-    let chunked_last = codings.next_back().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
+    let is_list = codings
+        .clone()
+        .all(|c| !c.is_empty() && c.iter().all(|&b| is_tchar(b)));
+    let repeats = codings
+        .clone()
+        .filter(|c| c.eq_ignore_ascii_case(b"chunked"))
+        .count()
+        > 1;
+    let chunked_last = codings
+        .next_back()
+        .is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
     match is_list && !repeats {
         // A coding we do not undo, properly delimited or not (RFC 9112 6.1).
         true if chunked_last || !coding.to_ascii_lowercase().windows(7).any(|w| w == b"chunked") => {
@@ -292,7 +346,8 @@ pub fn is_authority(value: &[u8]) -> bool {
     let (host, port) = match value.strip_prefix(b"[") {
         Some(rest) => match memchr::memchr(b']', rest).and_then(|close| rest.split_at_checked(close)) {
             Some((address, after)) => {
-                let sound = std::str::from_utf8(address).is_ok_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok());
+                let sound =
+                    std::str::from_utf8(address).is_ok_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok());
                 if !sound {
                     return false;
                 }
@@ -323,7 +378,8 @@ pub fn is_authority(value: &[u8]) -> bool {
 fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), Malformed> {
     let target = Target::parse(target)?;
     match (target.authority, host) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => Err(Malformed::Authority),
+        // Byte for byte, as the engine compares them.
+        (Some(authority), Some(host)) if authority != host => Err(Malformed::Authority),
         (Some(authority), None) if !is_authority(authority) => Err(Malformed::Authority),
         _ => Ok(()),
     }
@@ -346,7 +402,9 @@ impl<'a> Target<'a> {
     /// Takes origin-form, absolute-form (http and https) and `*`.
     pub fn parse(raw: &'a [u8]) -> Result<Target<'a>, Malformed> {
         let forbidden = |&b: &u8| b <= b' ' || b == 0x7f || b == b'#';
-        if raw.is_empty() || raw.iter().any(forbidden) || std::str::from_utf8(raw).is_err() {
+        // What the engine can not parse either (raw `<`, say) it would refuse without a trace.
+        if raw.iter().any(forbidden) || std::str::from_utf8(raw).is_err() || http::Uri::try_from(raw).is_err()
+        {
             return Err(Malformed::Target);
         }
         let (authority, rest) = match raw.first() {
@@ -354,7 +412,10 @@ impl<'a> Target<'a> {
             _ if raw == b"*" => (None, raw),
             _ => {
                 let rest = absolute(raw).ok_or(Malformed::Target)?;
-                let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+                let end = rest
+                    .iter()
+                    .position(|b| matches!(b, b'/' | b'?'))
+                    .unwrap_or(rest.len());
                 let (authority, rest) = rest.split_at_checked(end).ok_or(Malformed::Target)?;
                 (Some(authority), rest)
             }
@@ -364,7 +425,12 @@ impl<'a> Target<'a> {
             None => (rest, &[][..]),
         };
         let raw_path = if raw_path.is_empty() { b"/" } else { raw_path };
-        Ok(Target { authority, raw_path, path: path(raw_path)?, query })
+        Ok(Target {
+            authority,
+            raw_path,
+            path: path(raw_path)?,
+            query,
+        })
     }
 
     /// The path with runs of slashes merged, where there are any.
@@ -408,7 +474,10 @@ fn path(raw: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
         }
         Cow::Owned(out)
     };
-    if path.split(|&b| b == b'/').any(|segment| matches!(segment, b"." | b"..")) {
+    if path
+        .split(|&b| b == b'/')
+        .any(|segment| matches!(segment, b"." | b".."))
+    {
         return Err(Malformed::Path);
     }
     Ok(path)
@@ -423,7 +492,9 @@ mod tests {
     }
 
     fn with(headers: &str) -> Result<Framing, HeadFault> {
-        judge(&format!("POST /w?a=b HTTP/1.1\r\nHost: h.example:8080\r\n{headers}\r\n"))
+        judge(&format!(
+            "POST /w?a=b HTTP/1.1\r\nHost: h.example:8080\r\n{headers}\r\n"
+        ))
     }
 
     #[test]
@@ -431,7 +502,10 @@ mod tests {
         assert_eq!(with(""), Ok(Framing::Length(0)));
         assert_eq!(with("content-length: 12\r\n"), Ok(Framing::Length(12)));
         assert_eq!(with("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
-        assert_eq!(with("Expect: 100-continue\r\nX:\r\nY: \u{e9}\t\r\n"), Ok(Framing::Length(0)));
+        assert_eq!(
+            with("Expect: 100-continue\r\nX:\r\nY: \u{e9}\t\r\n"),
+            Ok(Framing::Length(0))
+        );
         assert_eq!(judge("GET / HTTP/1.0\r\n\r\n"), Ok(Framing::Length(0)));
     }
 
@@ -439,7 +513,10 @@ mod tests {
     fn framing_that_two_servers_could_read_differently_is_refused() {
         use Malformed::*;
         for (headers, fault) in [
-            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", ContentLength),
+            (
+                "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+                ContentLength,
+            ),
             ("Content-Length: 1\r\nContent-Length: 1\r\n", ContentLength),
             ("Content-Length: 1, 1\r\n", ContentLength),
             ("Content-Length: +1\r\n", ContentLength),
@@ -447,7 +524,10 @@ mod tests {
             ("Content-Length:\r\n", ContentLength),
             ("Content-Length: 9223372036854775808\r\n", ContentLength),
             ("Content-Length: 99999999999999999999\r\n", ContentLength),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", TransferEncoding),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                TransferEncoding,
+            ),
             ("Transfer-Encoding: chunked, chunked\r\n", TransferEncoding),
             ("Transfer-Encoding: chunked, identity\r\n", TransferEncoding),
             ("Transfer-Encoding: ,chunked\r\n", TransferEncoding),
@@ -465,8 +545,14 @@ mod tests {
         ] {
             assert_eq!(with(headers), Err(HeadFault::Malformed(fault)), "{headers:?}");
         }
-        assert_eq!(with("Transfer-Encoding: gzip, chunked\r\n"), Err(HeadFault::NotImplemented));
-        assert_eq!(with("Transfer-Encoding: gzip\r\n"), Err(HeadFault::NotImplemented));
+        assert_eq!(
+            with("Transfer-Encoding: gzip, chunked\r\n"),
+            Err(HeadFault::NotImplemented)
+        );
+        assert_eq!(
+            with("Transfer-Encoding: gzip\r\n"),
+            Err(HeadFault::NotImplemented)
+        );
         let te_on_10 = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(judge(te_on_10), Err(HeadFault::Malformed(TransferEncoding)));
     }
@@ -496,24 +582,54 @@ mod tests {
             ("GET /a\\b HTTP/1.1", Path),
             ("GET /a%00b HTTP/1.1", Path),
         ] {
-            assert_eq!(judge(&format!("{line}\r\nHost: h.example\r\n\r\n")), Err(fault.into()), "{line:?}");
+            assert_eq!(
+                judge(&format!("{line}\r\nHost: h.example\r\n\r\n")),
+                Err(fault.into()),
+                "{line:?}"
+            );
         }
-        for line in ["GET http://H.example/w?x HTTP/1.1", "GET /a%252fb/...%zz/c.php HTTP/1.1", "OPTIONS * HTTP/1.1", "pOsT /?a=/../ HTTP/1.1"] {
-            assert_eq!(judge(&format!("{line}\r\nHost: h.example\r\n\r\n")), Ok(Framing::Length(0)), "{line}");
+        for line in [
+            "GET http://h.example/w?x HTTP/1.1",
+            "GET /a%252fb/...%zz/c.php HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+            "pOsT /?a=/../ HTTP/1.1",
+        ] {
+            assert_eq!(
+                judge(&format!("{line}\r\nHost: h.example\r\n\r\n")),
+                Ok(Framing::Length(0)),
+                "{line}"
+            );
         }
-        assert_eq!(judge("CONNECT h.example:1 HTTP/1.1\r\nHost: h.example:1\r\n\r\n"), Err(HeadFault::NotImplemented));
+        assert_eq!(
+            judge("CONNECT h.example:1 HTTP/1.1\r\nHost: h.example:1\r\n\r\n"),
+            Err(HeadFault::NotImplemented)
+        );
         assert_eq!(judge("GET / HTTP/1.1\r\n\r\n"), Err(Host.into()));
-        for host in ["", "a b", "a/b", "a, b", "a:", "a:x", "a:99999", "u@a", "[::1", "a:0"] {
-            assert_eq!(judge(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Err(Host.into()), "{host:?}");
+        for host in [
+            "", "a b", "a/b", "a, b", "a:", "a:x", "a:99999", "u@a", "[::1", "a:0",
+        ] {
+            assert_eq!(
+                judge(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")),
+                Err(Host.into()),
+                "{host:?}"
+            );
         }
-        assert!(is_authority(b"[::1]:80") && is_authority(b"a-b_c.example") && is_authority(b"10.0.0.1:8080"));
+        assert!(
+            is_authority(b"[::1]:80") && is_authority(b"a-b_c.example") && is_authority(b"10.0.0.1:8080")
+        );
     }
 
     #[test]
     fn a_path_is_decoded_once() {
         let target = Target::parse(b"/a%20b/%252e?x=%2F").unwrap();
-        assert_eq!((&*target.path, target.query, target.raw_path), (&b"/a b/%2e"[..], &b"x=%2F"[..], &b"/a%20b/%252e"[..]));
-        assert_eq!(Target::parse(b"/a//b///c").unwrap().merged_slashes(), Some(b"/a/b/c".to_vec()));
+        assert_eq!(
+            (&*target.path, target.query, target.raw_path),
+            (&b"/a b/%2e"[..], &b"x=%2F"[..], &b"/a%20b/%252e"[..])
+        );
+        assert_eq!(
+            Target::parse(b"/a//b///c").unwrap().merged_slashes(),
+            Some(b"/a/b/c".to_vec())
+        );
         assert_eq!(Target::parse(b"/a/b").unwrap().merged_slashes(), None);
         assert_eq!(&*Target::parse(b"http://h?x").unwrap().path, b"/");
     }
@@ -524,7 +640,11 @@ mod tests {
         for cut in 0..head.len() {
             let mut scan = HeadScan::default();
             let first = scan.advance(&head[..cut]).unwrap();
-            let second = if first.is_some() { first } else { scan.advance(head).unwrap() };
+            let second = if first.is_some() {
+                first
+            } else {
+                scan.advance(head).unwrap()
+            };
             assert_eq!(second, Some(28), "cut at {cut}");
         }
     }
@@ -533,7 +653,10 @@ mod tests {
     fn the_scan_refuses_early() {
         let scan = |head: &[u8]| HeadScan::default().advance(head);
         assert_eq!(scan(b"GET / HTTP/1.1\n"), Err(Malformed::BareLf.into()));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost: a\n\r\n"), Err(Malformed::BareLf.into()));
+        assert_eq!(
+            scan(b"GET / HTTP/1.1\r\nHost: a\n\r\n"),
+            Err(Malformed::BareLf.into())
+        );
         assert_eq!(scan(&[b'a'; MAX_REQUEST_LINE + 1]), Err(HeadFault::UriTooLong));
         assert_eq!(scan(&[b'a'; MAX_REQUEST_LINE]), Ok(None));
         let long = |size: usize| [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; size]].concat();
@@ -541,6 +664,9 @@ mod tests {
         assert_eq!(scan(&long(MAX_HEADER_SECTION - 3)), Ok(None));
         let many = |lines: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(lines));
         assert!(matches!(scan(many(MAX_HEADER_LINES).as_bytes()), Ok(Some(_))));
-        assert_eq!(scan(many(MAX_HEADER_LINES + 1).as_bytes()), Err(HeadFault::HeaderTooLarge));
+        assert_eq!(
+            scan(many(MAX_HEADER_LINES + 1).as_bytes()),
+            Err(HeadFault::HeaderTooLarge)
+        );
     }
 }

@@ -27,10 +27,16 @@ pub enum Options {
 impl Options {
     /// Reads the decoded value of the field.
     pub fn read(value: Option<&[u8]>) -> Options {
-        let Some(value) = value else { return Options::Absent };
+        let Some(value) = value else {
+            return Options::Absent;
+        };
         let trimmed = value.trim_ascii();
-        let Some(&first) = trimmed.first() else { return Options::Empty };
-        let Ok(json) = std::str::from_utf8(trimmed) else { return Options::Invalid };
+        let Some(&first) = trimmed.first() else {
+            return Options::Empty;
+        };
+        let Ok(json) = std::str::from_utf8(trimmed) else {
+            return Options::Invalid;
+        };
         // serde_json checks the grammar without building a tree; key order and number text stay.
         if serde_json::from_str::<serde::de::IgnoredAny>(json).is_err() {
             return Options::Invalid;
@@ -108,19 +114,33 @@ mod tests {
     #[test]
     fn objects_keep_order_numbers_and_escapes() {
         let given = "{ \"b\" : 1.50e+3 ,\n\"a\": \"x \\u0026 \\/ \\\" y\", \"b\": [ ] }";
-        assert_eq!(read(given), Options::Object(r#"{"b":1.50e+3,"a":"x \u0026 \/ \" y","b":[]}"#.to_owned()));
+        assert_eq!(
+            read(given),
+            Options::Object(r#"{"b":1.50e+3,"a":"x \u0026 \/ \" y","b":[]}"#.to_owned())
+        );
     }
 
     #[test]
     fn what_a_header_can_not_carry_is_escaped() {
-        assert_eq!(read("[\"ж\u{7f}😀\"]"), Options::Array(r#"["\u0436\u007f\ud83d\ude00"]"#.to_owned()));
+        assert_eq!(
+            read("[\"ж\u{7f}😀\"]"),
+            Options::Array(r#"["\u0436\u007f\ud83d\ude00"]"#.to_owned())
+        );
     }
 
     #[test]
     fn each_state_has_its_word() {
         for (given, state) in [
-            ("{}", "object"), ("[]", "array"), ("null", "scalar"), ("\"undefined\"", "scalar"), ("12", "scalar"),
-            ("", "empty"), (" \n", "empty"), ("undefined", "invalid"), ("{\"a\":}", "invalid"), ("{} x", "invalid"),
+            ("{}", "object"),
+            ("[]", "array"),
+            ("null", "scalar"),
+            ("\"undefined\"", "scalar"),
+            ("12", "scalar"),
+            ("", "empty"),
+            (" \n", "empty"),
+            ("undefined", "invalid"),
+            ("{\"a\":}", "invalid"),
+            ("{} x", "invalid"),
         ] {
             assert_eq!(read(given).state(), state, "{given:?}");
         }
@@ -129,6 +149,9 @@ mod tests {
         assert_eq!(read(&"[".repeat(100_000)).state(), "invalid");
         let fits = format!("[\"{}\"]", "a".repeat(MAX_HEADER - 4));
         assert_eq!(read(&fits), Options::Array(fits.clone()));
-        assert_eq!(read(&format!("[\"{}\"]", "a".repeat(MAX_HEADER - 3))).state(), "too_large");
+        assert_eq!(
+            read(&format!("[\"{}\"]", "a".repeat(MAX_HEADER - 3))).state(),
+            "too_large"
+        );
     }
 }

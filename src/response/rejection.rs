@@ -7,6 +7,7 @@ use http::Method;
 use log::Level;
 
 use crate::policy::limit::{Limited, MemberPolicy};
+use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
 use crate::request::front_door::{HeadFault, Malformed};
@@ -143,35 +144,80 @@ impl Reason {
 
     const fn entry(self) -> (&'static str, u16, Level, &'static str) {
         match self {
-            Reason::MalformedRequest => {
-                ("malformed_request", 400, Level::Info, "The request is not well-formed HTTP")
-            }
+            Reason::MalformedRequest => (
+                "malformed_request",
+                400,
+                Level::Info,
+                "The request is not well-formed HTTP",
+            ),
             Reason::MalformedForm => ("malformed_form", 400, Level::Info, "The form can not be read"),
-            Reason::AmbiguousField => {
-                ("ambiguous_field", 400, Level::Warn, "Fields could be read in more than one way")
-            }
+            Reason::AmbiguousField => (
+                "ambiguous_field",
+                400,
+                Level::Warn,
+                "Fields could be read in more than one way",
+            ),
             Reason::MissingField => ("missing_field", 422, Level::Info, "Required fields are missing"),
             Reason::InvalidField => ("invalid_field", 422, Level::Info, "Fields are invalid"),
             Reason::NotFound => ("not_found", 404, Level::Info, "Nothing is served under this path"),
-            Reason::MethodNotAllowed => {
-                ("method_not_allowed", 405, Level::Info, "The method is not allowed here")
-            }
-            Reason::BodyTimeout => ("body_timeout", 408, Level::Info, "The body did not arrive in time"),
-            Reason::LengthRequired => ("length_required", 411, Level::Info, "A body of this size needs Content-Length"),
+            Reason::MethodNotAllowed => (
+                "method_not_allowed",
+                405,
+                Level::Info,
+                "The method is not allowed here",
+            ),
+            Reason::BodyTimeout => (
+                "body_timeout",
+                408,
+                Level::Info,
+                "The body did not arrive in time",
+            ),
+            Reason::LengthRequired => (
+                "length_required",
+                411,
+                Level::Info,
+                "A body of this size needs Content-Length",
+            ),
             Reason::BodyTooLarge => ("body_too_large", 413, Level::Info, "The body is too large"),
             Reason::UriTooLong => ("uri_too_long", 414, Level::Info, "The request line is too long"),
-            Reason::HeaderTooLarge => ("header_too_large", 431, Level::Info, "The header section is too large"),
-            Reason::UnsupportedMediaType => {
-                ("unsupported_media_type", 415, Level::Info, "The body is not a urlencoded form")
-            }
-            Reason::RateLimited => ("rate_limited", 429, Level::Info, "Too many requests for this portal"),
+            Reason::HeaderTooLarge => (
+                "header_too_large",
+                431,
+                Level::Info,
+                "The header section is too large",
+            ),
+            Reason::UnsupportedMediaType => (
+                "unsupported_media_type",
+                415,
+                Level::Info,
+                "The body is not a urlencoded form",
+            ),
+            Reason::RateLimited => (
+                "rate_limited",
+                429,
+                Level::Info,
+                "Too many requests for this portal",
+            ),
             Reason::NotImplemented => ("not_implemented", 501, Level::Info, "Not implemented"),
             Reason::Overloaded => ("overloaded", 503, Level::Warn, "The gateway is overloaded"),
-            Reason::UpstreamUnavailable => {
-                ("upstream_unavailable", 502, Level::Error, "The application can not be reached")
-            }
-            Reason::UpstreamError => ("upstream_error", 502, Level::Error, "The application's answer is broken"),
-            Reason::UpstreamTimeout => ("upstream_timeout", 504, Level::Error, "The application did not answer in time"),
+            Reason::UpstreamUnavailable => (
+                "upstream_unavailable",
+                502,
+                Level::Error,
+                "The application can not be reached",
+            ),
+            Reason::UpstreamError => (
+                "upstream_error",
+                502,
+                Level::Error,
+                "The application's answer is broken",
+            ),
+            Reason::UpstreamTimeout => (
+                "upstream_timeout",
+                504,
+                Level::Error,
+                "The application did not answer in time",
+            ),
             Reason::InternalError => ("internal_error", 500, Level::Error, "The gateway failed"),
             Reason::ClientClosed => ("client_closed", 499, Level::Info, "The client went away"),
         }
@@ -221,9 +267,9 @@ impl Rejection {
     /// The faults of fields, where there are any.
     pub fn faults(&self) -> &[FieldFault] {
         match self {
-            Rejection::AmbiguousField(faults) | Rejection::MissingField(faults) | Rejection::InvalidField(faults) => {
-                faults
-            }
+            Rejection::AmbiguousField(faults)
+            | Rejection::MissingField(faults)
+            | Rejection::InvalidField(faults) => faults,
             Rejection::MalformedRequest(_)
             | Rejection::MalformedForm(_)
             | Rejection::NotFound
@@ -251,9 +297,13 @@ impl Rejection {
             Rejection::MalformedRequest(malformed) => malformed.says(),
             Rejection::MalformedForm(BrokenForm::Chunks) => "the chunked coding of the body is broken",
             Rejection::MalformedForm(BrokenForm::TooManyParams) => "there are more parameters than PHP reads",
-            Rejection::AmbiguousField(faults) | Rejection::MissingField(faults) | Rejection::InvalidField(faults) => {
-                let each: Vec<_> =
-                    faults.iter().map(|fault| format!("{} {}", fault.field.name(), fault.code.says())).collect();
+            Rejection::AmbiguousField(faults)
+            | Rejection::MissingField(faults)
+            | Rejection::InvalidField(faults) => {
+                let each: Vec<_> = faults
+                    .iter()
+                    .map(|fault| format!("{} {}", fault.field.name(), fault.code.says()))
+                    .collect();
                 return each.join(", ").into();
             }
             Rejection::NotFound => "no route has this path",
@@ -310,6 +360,15 @@ impl Rejection {
         }
     }
 
+    /// Whether the connection ends with the answer, wherever its body stands: what a client that breaks
+    /// the framing sends next can not be trusted to begin where it seems to.
+    pub const fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Rejection::MalformedRequest(_) | Rejection::NotImplemented | Rejection::InternalError
+        )
+    }
+
     /// Headers that only this refusal has (RFC 9110 10.2.1 and 10.2.3,
     /// draft-ietf-httpapi-ratelimit-headers-11).
     pub fn headers(&self) -> Vec<(&'static str, String)> {
@@ -324,7 +383,10 @@ impl Rejection {
         if let Rejection::RateLimited(Limited { quota, retry_after }) = self {
             let name = MemberPolicy::NAME;
             let window = quota.period.seconds();
-            headers.push(("RateLimit-Policy", format!("\"{name}\";q={};w={window}", quota.rate)));
+            headers.push((
+                "RateLimit-Policy",
+                format!("\"{name}\";q={};w={window}", quota.rate),
+            ));
             headers.push(("RateLimit", format!("\"{name}\";r=0;t={retry_after}")));
         }
         headers
@@ -332,7 +394,11 @@ impl Rejection {
 
     /// The policies that a rate-limited request violates.
     pub const fn violated_policies(&self) -> &'static [&'static str] {
-        if matches!(self, Rejection::RateLimited(_)) { &[MemberPolicy::NAME] } else { &[] }
+        if matches!(self, Rejection::RateLimited(_)) {
+            &[MemberPolicy::NAME]
+        } else {
+            &[]
+        }
     }
 }
 
@@ -353,6 +419,19 @@ impl From<Malformed> for Rejection {
     }
 }
 
+impl From<BodyFault> for Rejection {
+    fn from(fault: BodyFault) -> Rejection {
+        match fault {
+            BodyFault::TimedOut => Rejection::BodyTimeout,
+            BodyFault::TooLarge => Rejection::BodyTooLarge,
+            BodyFault::LengthRequired => Rejection::LengthRequired,
+            BodyFault::BrokenChunks => Rejection::MalformedForm(BrokenForm::Chunks),
+            BodyFault::NoRoom => Rejection::Overloaded,
+            BodyFault::ClientGone => Rejection::ClientClosed,
+        }
+    }
+}
+
 impl From<FormFault> for Rejection {
     fn from(fault: FormFault) -> Rejection {
         match fault {
@@ -368,7 +447,12 @@ mod tests {
     #[test]
     fn reasons_are_listed_once_and_codes_are_distinct() {
         let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        assert!(Reason::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
+        assert!(
+            Reason::ALL
+                .iter()
+                .enumerate()
+                .all(|(at, reason)| *reason as usize == at)
+        );
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Reason::ALL.len());

@@ -68,16 +68,36 @@ pub struct Origin {
 
 impl Origin {
     /// Reads the forwarding headers of a trusted peer; `fresh` supplies 16 random bytes for an id.
-    pub fn of(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies, mut fresh: impl FnMut() -> [u8; 16]) -> Origin {
+    pub fn of(
+        peer: Peer,
+        headers: &HeaderMap,
+        trusted: &TrustedProxies,
+        mut fresh: impl FnMut() -> [u8; 16],
+    ) -> Origin {
         let is_trusted = trusted.contains(peer.address);
-        let kept = |name: &str| headers.get(name).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
-        let traceparent = kept("traceparent").filter(|value| is_traceparent(value)).map(str::to_owned);
+        let kept = |name: &str| {
+            headers
+                .get(name)
+                .filter(|_| is_trusted)
+                .and_then(|value| value.to_str().ok())
+        };
+        let traceparent = kept("traceparent")
+            .filter(|value| is_traceparent(value))
+            .map(str::to_owned);
         let traceparent = traceparent.unwrap_or_else(|| {
             let span = hex(&fresh());
-            format!("00-{}-{}-01", hex(&fresh()), span.get(..16).unwrap_or("0000000000000001"))
+            format!(
+                "00-{}-{}-01",
+                hex(&fresh()),
+                span.get(..16).unwrap_or("0000000000000001")
+            )
         });
         Origin {
-            client: if is_trusted { rightmost_untrusted(peer, headers, trusted) } else { peer.address.to_canonical() },
+            client: if is_trusted {
+                rightmost_untrusted(peer, headers, trusted)
+            } else {
+                peer.address.to_canonical()
+            },
             request_id: kept("x-request-id")
                 .filter(|id| is_request_id(id))
                 .map_or_else(|| hex(&fresh()), str::to_owned),
@@ -91,9 +111,16 @@ impl Origin {
 fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut client = peer.address.to_canonical();
     let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    for hop in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')) {
+    for hop in lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.as_bytes().rsplit(|&b| b == b','))
+    {
         // What is no address was written by someone who is not to be believed further.
-        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
+        let Some(address) = std::str::from_utf8(hop)
+            .ok()
+            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
+        else {
             break;
         };
         client = address.to_canonical();
@@ -105,7 +132,10 @@ fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies
 }
 
 fn is_request_id(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// W3C Trace Context, version 00.
@@ -150,15 +180,32 @@ const RESERVED_PREFIXES: [&[u8]; 3] = [b"x_bitrix24_", b"x_forwarded_", b"x_acce
 /// Reserved names that are kept when they are spelled exactly so: the engine has judged them.
 const KEPT_IF_EXACT: [&str; 2] = ["content-length", "content-type"];
 /// Reserved names that are kept, exactly spelled, from a trusted peer.
-const KEPT_FROM_TRUSTED: [&str; 4] = ["tracestate", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server"];
+const KEPT_FROM_TRUSTED: [&str; 4] = [
+    "tracestate",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+];
 
 fn is_reserved(name: &str) -> bool {
-    let byte = |b: u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'_' };
+    let byte = |b: u8| {
+        if b.is_ascii_alphanumeric() {
+            b.to_ascii_lowercase()
+        } else {
+            b'_'
+        }
+    };
     let begins = |reserved: &[u8]| {
-        name.len() >= reserved.len() && name.bytes().zip(reserved).all(|(given, &reserved)| byte(given) == reserved)
+        name.len() >= reserved.len()
+            && name
+                .bytes()
+                .zip(reserved)
+                .all(|(given, &reserved)| byte(given) == reserved)
     };
     RESERVED_PREFIXES.iter().any(|prefix| begins(prefix))
-        || RESERVED.iter().any(|reserved| name.len() == reserved.len() && begins(reserved))
+        || RESERVED
+            .iter()
+            .any(|reserved| name.len() == reserved.len() && begins(reserved))
 }
 
 /// What happens to a cookie that PHP could take for a field (`[widget] cookies`).
@@ -190,12 +237,18 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
     let mut rewrite = Rewrite::default();
     for name in headers.keys() {
         let spelled = name.as_str();
-        let kept = KEPT_IF_EXACT.contains(&spelled) || (origin.trusted && KEPT_FROM_TRUSTED.contains(&spelled));
+        let kept =
+            KEPT_IF_EXACT.contains(&spelled) || (origin.trusted && KEPT_FROM_TRUSTED.contains(&spelled));
         if is_reserved(spelled) && !kept {
             rewrite.remove.push(name.clone());
         }
     }
-    let forwarded = |name: &str| headers.get(name).filter(|_| origin.trusted).and_then(|value| value.to_str().ok());
+    let forwarded = |name: &str| {
+        headers
+            .get(name)
+            .filter(|_| origin.trusted)
+            .and_then(|value| value.to_str().ok())
+    };
     let peer_address = peer.address.to_canonical().to_string();
     let chain: Vec<_> = headers
         .get_all("x-forwarded-for")
@@ -207,15 +260,29 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
     rewrite.set("X-Request-Id", &origin.request_id);
     rewrite.set("X-Forwarded-For", &chain.join(", "));
     let scheme = if peer.tls { "https" } else { "http" };
-    rewrite.set("X-Forwarded-Proto", forwarded("x-forwarded-proto").filter(|p| matches!(*p, "http" | "https")).unwrap_or(scheme));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    rewrite.set(
+        "X-Forwarded-Proto",
+        forwarded("x-forwarded-proto")
+            .filter(|p| matches!(*p, "http" | "https"))
+            .unwrap_or(scheme),
+    );
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     rewrite.set("X-Forwarded-Host", forwarded("x-forwarded-host").unwrap_or(host));
     rewrite.set("traceparent", &origin.traceparent);
     rewrite
 }
 
 /// What a widget or event route adds: the established fields, the framing, the cookies.
-pub fn on_widget_route(rewrite: &mut Rewrite, known: Known<'_>, body: usize, cookies: CookieRule, headers: &HeaderMap) {
+pub fn on_widget_route(
+    rewrite: &mut Rewrite,
+    known: Known<'_>,
+    body: usize,
+    cookies: CookieRule,
+    headers: &HeaderMap,
+) {
     if let Some(domain) = known.domain {
         rewrite.set("X-Bitrix24-Domain", domain.as_str());
     }
@@ -223,7 +290,10 @@ pub fn on_widget_route(rewrite: &mut Rewrite, known: Known<'_>, body: usize, coo
         rewrite.set("X-Bitrix24-Protocol", protocol.scheme());
     }
     if let (Some(domain), Some(protocol)) = (known.domain, known.protocol) {
-        rewrite.set("X-Bitrix24-Portal", &format!("{}://{}", protocol.scheme(), domain.as_str()));
+        rewrite.set(
+            "X-Bitrix24-Portal",
+            &format!("{}://{}", protocol.scheme(), domain.as_str()),
+        );
     }
     if let Some(lang) = known.lang {
         rewrite.set("X-Bitrix24-Lang", lang.as_str());
@@ -247,7 +317,12 @@ pub fn on_widget_route(rewrite: &mut Rewrite, known: Known<'_>, body: usize, coo
             rewrite.set("X-Bitrix24-Placement-Options", json);
         }
     }
-    for name in [header::TRANSFER_ENCODING, header::EXPECT, header::TRAILER, header::TE] {
+    for name in [
+        header::TRANSFER_ENCODING,
+        header::EXPECT,
+        header::TRAILER,
+        header::TE,
+    ] {
         rewrite.remove.push(name);
     }
     rewrite.set("Content-Length", &body.to_string());
@@ -279,11 +354,19 @@ fn strip_cookies(rewrite: &mut Rewrite, headers: &HeaderMap) {
 mod tests {
     use super::*;
 
-    const PEER: Peer = Peer { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), tls: false };
+    const PEER: Peer = Peer {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        tls: false,
+    };
 
     fn headers(list: &[(&str, &str)]) -> HeaderMap {
         list.iter()
-            .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap()))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
             .collect()
     }
 
@@ -292,29 +375,58 @@ mod tests {
     }
 
     fn value<'r>(rewrite: &'r Rewrite, name: &str) -> Option<&'r str> {
-        rewrite.set.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v.to_str().unwrap())
+        rewrite
+            .set
+            .iter()
+            .rev()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.to_str().unwrap())
     }
 
     #[test]
     fn look_alikes_of_reserved_names_are_removed() {
         let given = headers(&[
-            ("X-Bitrix24-Member-Id", "evil"), ("X_Bitrix24_Member_Id", "evil"), ("x.bitrix24.domain", "evil"),
-            ("X-Bitrix24-Anything", "evil"), ("x_forwarded_for", "1.1.1.1"), ("Content_Length", "1"), ("Proxy", "x"),
-            ("X-Accel-Redirect", "/x"), ("upgrade", "h2c"), ("content-type", "a/b"), ("host", "h"), ("x-bitrix24", "ok"),
+            ("X-Bitrix24-Member-Id", "evil"),
+            ("X_Bitrix24_Member_Id", "evil"),
+            ("x.bitrix24.domain", "evil"),
+            ("X-Bitrix24-Anything", "evil"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("Content_Length", "1"),
+            ("Proxy", "x"),
+            ("X-Accel-Redirect", "/x"),
+            ("upgrade", "h2c"),
+            ("content-type", "a/b"),
+            ("host", "h"),
+            ("x-bitrix24", "ok"),
         ]);
         let origin = Origin::of(PEER, &given, &TrustedProxies::default(), || [7; 16]);
         let rewrite = on_every_route(PEER, &origin, &given);
         let mut removed: Vec<_> = rewrite.remove.iter().map(HeaderName::as_str).collect();
         removed.sort_unstable();
-        assert_eq!(removed, [
-            "content_length", "proxy", "upgrade", "x-accel-redirect", "x-bitrix24-anything", "x-bitrix24-member-id",
-            "x.bitrix24.domain", "x_bitrix24_member_id", "x_forwarded_for",
-        ]);
+        assert_eq!(
+            removed,
+            [
+                "content_length",
+                "proxy",
+                "upgrade",
+                "x-accel-redirect",
+                "x-bitrix24-anything",
+                "x-bitrix24-member-id",
+                "x.bitrix24.domain",
+                "x_bitrix24_member_id",
+                "x_forwarded_for",
+            ]
+        );
     }
 
     #[test]
     fn an_untrusted_peer_is_not_believed() {
-        let given = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-request-id", "mine"), ("x-forwarded-proto", "https"), ("host", "h:1")]);
+        let given = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-request-id", "mine"),
+            ("x-forwarded-proto", "https"),
+            ("host", "h:1"),
+        ]);
         let origin = Origin::of(PEER, &given, &TrustedProxies::default(), || [0xab; 16]);
         let rewrite = on_every_route(PEER, &origin, &given);
         assert_eq!(origin.client, PEER.address);
@@ -322,22 +434,33 @@ mod tests {
         assert_eq!(value(&rewrite, "X-Forwarded-Proto"), Some("http"));
         assert_eq!(value(&rewrite, "X-Forwarded-Host"), Some("h:1"));
         assert_eq!(value(&rewrite, "X-Request-Id"), Some("ab".repeat(16).as_str()));
-        assert_eq!(value(&rewrite, "traceparent"), Some(format!("00-{}-{}-01", "ab".repeat(16), "ab".repeat(8)).as_str()));
+        assert_eq!(
+            value(&rewrite, "traceparent"),
+            Some(format!("00-{}-{}-01", "ab".repeat(16), "ab".repeat(8)).as_str())
+        );
     }
 
     #[test]
     fn a_trusted_peer_is_appended_to() {
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let given = headers(&[
-            ("x-forwarded-for", "6.6.6.6, 9.9.9.9"), ("x-forwarded-for", "10.0.0.2"), ("x-request-id", "mine-1"),
-            ("x-forwarded-proto", "https"), ("x-forwarded-host", "front.example"), ("host", "h"), ("traceparent", trace),
+            ("x-forwarded-for", "6.6.6.6, 9.9.9.9"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-request-id", "mine-1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "front.example"),
+            ("host", "h"),
+            ("traceparent", trace),
         ]);
         let origin = Origin::of(PEER, &given, &trusted(&["10.0.0.0/8"]), || [0; 16]);
         let rewrite = on_every_route(PEER, &origin, &given);
         assert_eq!(origin.client.to_string(), "9.9.9.9");
         assert_eq!(origin.request_id, "mine-1");
         assert_eq!(origin.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(value(&rewrite, "X-Forwarded-For"), Some("6.6.6.6, 9.9.9.9, 10.0.0.2, 10.0.0.1"));
+        assert_eq!(
+            value(&rewrite, "X-Forwarded-For"),
+            Some("6.6.6.6, 9.9.9.9, 10.0.0.2, 10.0.0.1")
+        );
         assert_eq!(value(&rewrite, "X-Forwarded-Proto"), Some("https"));
         assert_eq!(value(&rewrite, "X-Forwarded-Host"), Some("front.example"));
         assert_eq!(value(&rewrite, "traceparent"), Some(trace));

@@ -17,11 +17,14 @@ pub fn of(server: &Server, upstream: &Upstream) -> Result<HttpPeer> {
     let mut peer = match &server.address {
         Address::Inet(address) => HttpPeer::new(*address, false, String::new()),
         Address::Sample => {
-            let address = sample::address().map_err(|e| Error::because(ErrorType::ConnectError, "sample handler", e))?;
+            let address = sample::address()
+                .map_err(|e| Error::because(ErrorType::ConnectError, "sample handler", e))?;
             HttpPeer::new(address, false, String::new())
         }
         Address::Unix(path) => {
-            let path = path.to_str().ok_or_else(|| Error::explain(ErrorType::ConnectError, "socket path"))?;
+            let path = path
+                .to_str()
+                .ok_or_else(|| Error::explain(ErrorType::ConnectError, "socket path"))?;
             HttpPeer::new_uds(path, false, String::new())?
         }
     };

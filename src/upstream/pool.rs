@@ -30,7 +30,11 @@ pub struct Server {
 impl Server {
     /// A server that is taken to be up until a connect fails.
     pub fn new(name: &str, address: Address) -> Server {
-        Server { name: name.into(), address, up: AtomicBool::new(true) }
+        Server {
+            name: name.into(),
+            address,
+            up: AtomicBool::new(true),
+        }
     }
 
     /// Whether the last connect or check succeeded.
@@ -63,8 +67,19 @@ pub struct Upstream {
 
 impl Upstream {
     /// An upstream whose first server takes the first turn.
-    pub fn new(name: &str, servers: Vec<Arc<Server>>, connect_timeout: Duration, timeout: Duration) -> Upstream {
-        Upstream { name: name.into(), servers, connect_timeout, timeout, turn: AtomicUsize::new(0) }
+    pub fn new(
+        name: &str,
+        servers: Vec<Arc<Server>>,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Upstream {
+        Upstream {
+            name: name.into(),
+            servers,
+            connect_timeout,
+            timeout,
+            turn: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -80,7 +95,11 @@ pub struct Target {
 impl Target {
     /// Takes a turn.
     pub fn take(upstream: &Arc<Upstream>) -> Target {
-        Target { upstream: upstream.clone(), first: upstream.turn.fetch_add(1, Ordering::Relaxed), tried: 0 }
+        Target {
+            upstream: upstream.clone(),
+            first: upstream.turn.fetch_add(1, Ordering::Relaxed),
+            tried: 0,
+        }
     }
 
     /// Whose servers they are.
@@ -96,7 +115,7 @@ impl Target {
 
     /// After a failed connect: whether there is a server that was not tried yet, which is then the
     /// one to connect to.
-    pub fn next(&mut self) -> bool {
+    pub fn try_next(&mut self) -> bool {
         self.tried += 1;
         self.tried < self.upstream.servers.len()
     }
@@ -115,7 +134,7 @@ mod tests {
         for _ in 0..2 {
             let mut target = Target::take(&upstream);
             seen.push(target.server().unwrap().name.to_string());
-            while target.next() {
+            while target.try_next() {
                 seen.push(target.server().unwrap().name.to_string());
             }
         }

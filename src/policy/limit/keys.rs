@@ -2,7 +2,7 @@
 //!
 //! A key that is in the table is only ever dropped when its state equals that of a key never seen, so
 //! no flood of new keys can free a member that is over its limit. When the table is full, keys not in
-//! it share one overflow state per limiter.
+//! it share one overflow state per limiter, until the next sweep frees places.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -72,7 +72,11 @@ impl KeyTable {
     /// Takes a place if there is one.
     fn claim(&self) -> bool {
         let max = self.max_keys();
-        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| (keys < max).then_some(keys + 1)).is_ok()
+        self.keys
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| {
+                (keys < max).then_some(keys + 1)
+            })
+            .is_ok()
     }
 
     fn release(&self, keys: usize) {
@@ -93,16 +97,7 @@ struct Inner {
     overflow: Mutex<Option<Nanos>>,
 }
 
-#[derive(Default)]
-struct Shard {
-    arrivals: HashMap<MemberId, Nanos>,
-    /// When a full table last made this shard look for keys that have run out.
-    searched: Option<Nanos>,
-}
-
-/// A full table searches a shard for room at most this often, so that a flood of
-/// new keys costs a look-up each and not a scan each.
-const SEARCH_INTERVAL: Nanos = Nanos::new(100_000_000);
+type Shard = HashMap<MemberId, Nanos>;
 
 impl Keys {
     pub(super) fn new(table: Arc<KeyTable>, clock: ToldClock) -> Keys {
@@ -133,11 +128,11 @@ impl Keys {
     }
 
     pub(super) fn peek(&self, key: &MemberId) -> Option<Nanos> {
-        self.shard(key).lock().arrivals.get(key).copied()
+        self.shard(key).lock().get(key).copied()
     }
 
     pub(super) fn remove(&self, key: &MemberId) -> bool {
-        let removed = self.shard(key).lock().arrivals.remove(key).is_some();
+        let removed = self.shard(key).lock().remove(key).is_some();
         self.0.table.release(usize::from(removed));
         removed
     }
@@ -145,16 +140,20 @@ impl Keys {
     /// Drops what has run out, shard by shard, so that no look-up waits long.
     pub(super) fn sweep(&self) -> usize {
         let now = self.0.now();
-        self.0.shards.iter().map(|shard| self.sweep_shard(&mut shard.lock(), now)).sum()
+        self.0
+            .shards
+            .iter()
+            .map(|shard| self.sweep_shard(&mut shard.lock(), now))
+            .sum()
     }
 
     fn sweep_shard(&self, shard: &mut Shard, now: Nanos) -> usize {
-        let before = shard.arrivals.len();
-        shard.arrivals.retain(|_, arrival| *arrival > now);
-        let dropped = before - shard.arrivals.len();
+        let before = shard.len();
+        shard.retain(|_, arrival| *arrival > now);
+        let dropped = before - shard.len();
         // A shard that a flood made large gives its memory back.
-        if shard.arrivals.capacity() > 1024 && shard.arrivals.len() < shard.arrivals.capacity() / 8 {
-            shard.arrivals.shrink_to(shard.arrivals.len() * 2);
+        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
+            shard.shrink_to(shard.len() * 2);
         }
         self.0.table.release(dropped);
         self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
@@ -171,7 +170,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.table.release(self.shards.iter_mut().map(|shard| shard.get_mut().arrivals.len()).sum());
+        self.table
+            .release(self.shards.iter_mut().map(|shard| shard.get_mut().len()).sum());
     }
 }
 
@@ -183,25 +183,17 @@ impl StateStore for Keys {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut shard = self.shard(key).lock();
-        if let Some(arrival) = shard.arrivals.get_mut(key) {
+        if let Some(arrival) = shard.get_mut(key) {
             let (granted, next) = decide(Some(*arrival))?;
             *arrival = next;
             return Ok(granted);
         }
         if !self.0.table.claim() {
-            let now = self.0.now();
-            if shard.searched.is_some_and(|at| now < at + SEARCH_INTERVAL) {
-                return self.overflow(decide);
-            }
-            shard.searched = Some(now);
-            self.sweep_shard(&mut shard, now);
-            if !self.0.table.claim() {
-                return self.overflow(decide);
-            }
+            return self.overflow(decide);
         }
         match decide(None) {
             Ok((granted, next)) => {
-                shard.arrivals.insert(key.clone(), next);
+                shard.insert(key.clone(), next);
                 Ok(granted)
             }
             Err(refused) => {

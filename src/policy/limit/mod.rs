@@ -109,7 +109,13 @@ impl Limiter {
         clock.tell(now);
         let keys = Keys::new(table, clock.clone());
         let gcra = Gcra::new(quota.gcra(), keys.clone(), clock.clone());
-        Limiter { quota, clock, born: now, keys, gcra }
+        Limiter {
+            quota,
+            clock,
+            born: now,
+            keys,
+            gcra,
+        }
     }
 
     /// The quota that is enforced.
@@ -122,7 +128,10 @@ impl Limiter {
         self.gcra.check_key(member).map_err(|until| {
             let wait = until.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Limited { quota: self.quota, retry_after: seconds.max(1) }
+            Limited {
+                quota: self.quota,
+                retry_after: seconds.max(1),
+            }
         })
     }
 
@@ -139,7 +148,10 @@ impl Limiter {
         let each = Duration::from_secs(u64::from(self.quota.period.seconds())) / self.quota.rate.get();
         let used = full_in.as_nanos().div_ceil(each.as_nanos().max(1));
         let remaining = u128::from(self.quota.burst.get()).saturating_sub(used);
-        Some(KeyState { remaining: u32::try_from(remaining).unwrap_or(u32::MAX), full_in })
+        Some(KeyState {
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            full_in,
+        })
     }
 
     /// Gives the key its whole burst again. `false` if it had no state.
@@ -197,12 +209,22 @@ impl MemberPolicy {
             let kept = || before.and_then(|policy| policy.by_quota.get(&quota).cloned());
             by_quota
                 .entry(quota)
-                .or_insert_with(|| kept().unwrap_or_else(|| Arc::new(Limiter::new(quota, table.clone(), now))))
+                .or_insert_with(|| {
+                    kept().unwrap_or_else(|| Arc::new(Limiter::new(quota, table.clone(), now)))
+                })
                 .clone()
         };
         let all = limiter(quota);
-        let overrides = overrides.into_iter().map(|(member, quota)| (member, limiter(quota))).collect();
-        MemberPolicy { mode, limiter: all, overrides, by_quota }
+        let overrides = overrides
+            .into_iter()
+            .map(|(member, quota)| (member, limiter(quota)))
+            .collect();
+        MemberPolicy {
+            mode,
+            limiter: all,
+            overrides,
+            by_quota,
+        }
     }
 
     /// Asks the limiter for one request of this widget's member at `now`.
@@ -210,7 +232,9 @@ impl MemberPolicy {
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn admit(&self, widget: &Widget, now: Now) -> Result<Permit, Limited> {
-        self.limiter_of(widget.member_id()).check(widget.member_id(), now).map(Permit)
+        self.limiter_of(widget.member_id())
+            .check(widget.member_id(), now)
+            .map(Permit)
     }
 
     /// The limiter that is responsible for a member.
@@ -230,7 +254,11 @@ mod tests {
     use crate::request::field::MemberIdShape;
 
     fn quota(rate: u32, period: Period, burst: u32) -> Quota {
-        Quota { rate: NonZeroU32::new(rate).unwrap(), period, burst: NonZeroU32::new(burst).unwrap() }
+        Quota {
+            rate: NonZeroU32::new(rate).unwrap(),
+            period,
+            burst: NonZeroU32::new(burst).unwrap(),
+        }
     }
 
     fn member(n: u64) -> MemberId {
@@ -239,7 +267,10 @@ mod tests {
 
     fn limiter(max_keys: usize, quota: Quota) -> (Limiter, Arc<KeyTable>) {
         let table = Arc::new(KeyTable::new(max_keys));
-        (Limiter::new(quota, table.clone(), Duration::from_secs(1000)), table)
+        (
+            Limiter::new(quota, table.clone(), Duration::from_secs(1000)),
+            table,
+        )
     }
 
     const T0: Duration = Duration::from_secs(1000);
@@ -251,7 +282,13 @@ mod tests {
             assert_eq!(limiter.check(&member(1), T0), Ok(()));
         }
         assert_eq!(limiter.check(&member(1), T0).unwrap_err().retry_after, 30);
-        assert_eq!(limiter.check(&member(1), T0 + Duration::from_millis(29_001)).unwrap_err().retry_after, 1);
+        assert_eq!(
+            limiter
+                .check(&member(1), T0 + Duration::from_millis(29_001))
+                .unwrap_err()
+                .retry_after,
+            1
+        );
         assert_eq!(limiter.check(&member(1), T0 + Duration::from_secs(30)), Ok(()));
         assert_eq!(limiter.check(&member(2), T0 + Duration::from_secs(30)), Ok(()));
     }
@@ -266,7 +303,10 @@ mod tests {
         }
         assert!(limiter.check(&member(3), T0).is_ok());
         assert!(limiter.check(&member(4), T0).is_ok());
-        assert!(limiter.check(&member(5), T0).is_err(), "the overflow bucket has one member's quota");
+        assert!(
+            limiter.check(&member(5), T0).is_err(),
+            "the overflow bucket has one member's quota"
+        );
         assert_eq!(table.overflowed(), 3);
         assert!(limiter.check(&member(1), T0).is_err());
         assert_eq!(table.len(), 2);
@@ -280,16 +320,24 @@ mod tests {
         assert_eq!(limiter.sweep(T0 + Duration::from_millis(999)), 0);
         assert_eq!(limiter.sweep(T0 + Duration::from_secs(1)), 1);
         assert_eq!((table.len(), table.evicted()), (1, 1));
-        assert_eq!(limiter.peek(&member(2), T0 + Duration::from_secs(1)).unwrap().remaining, 1);
+        assert_eq!(
+            limiter
+                .peek(&member(2), T0 + Duration::from_secs(1))
+                .unwrap()
+                .remaining,
+            1
+        );
         assert_eq!(limiter.sweep(T0 + Duration::from_secs(5)), 1);
         assert_eq!(table.len(), 0);
     }
 
     #[test]
-    fn a_full_table_makes_room_for_the_seen_no_more() {
+    fn a_sweep_makes_room_in_a_full_table() {
         let (limiter, table) = limiter(1, quota(1, Period::Second, 1));
+        let later = T0 + Duration::from_secs(2);
         limiter.check(&member(1), T0).unwrap();
-        limiter.check(&member(2), T0 + Duration::from_secs(2)).unwrap();
+        limiter.sweep(later);
+        limiter.check(&member(2), later).unwrap();
         assert_eq!((table.len(), table.overflowed(), table.evicted()), (1, 0, 1));
     }
 
@@ -297,12 +345,33 @@ mod tests {
     fn a_reload_keeps_the_state_of_a_quota_that_stays() {
         let table = Arc::new(KeyTable::new(10));
         let slow = quota(1, Period::Hour, 1);
-        let before = MemberPolicy::build(Mode::Enforce, slow, [(member(9), quota(5, Period::Second, 5))], None, &table, T0);
+        let before = MemberPolicy::build(
+            Mode::Enforce,
+            slow,
+            [(member(9), quota(5, Period::Second, 5))],
+            None,
+            &table,
+            T0,
+        );
         before.limiter_of(&member(1)).check(&member(1), T0).unwrap();
         let later = T0 + Duration::from_secs(60);
         let after = MemberPolicy::build(Mode::Enforce, slow, [], Some(&before), &table, later);
-        assert_eq!(after.limiter_of(&member(1)).check(&member(1), later).unwrap_err().retry_after, 3540);
-        let raised = MemberPolicy::build(Mode::Enforce, quota(2, Period::Hour, 1), [], Some(&after), &table, later);
+        assert_eq!(
+            after
+                .limiter_of(&member(1))
+                .check(&member(1), later)
+                .unwrap_err()
+                .retry_after,
+            3540
+        );
+        let raised = MemberPolicy::build(
+            Mode::Enforce,
+            quota(2, Period::Hour, 1),
+            [],
+            Some(&after),
+            &table,
+            later,
+        );
         assert!(raised.limiter_of(&member(1)).check(&member(1), later).is_ok());
     }
 

@@ -1,0 +1,96 @@
+//! `File` to `Settings`: what no single value shows, and every default. All faults go into one list;
+//! what is built while there are some is never used.
+
+mod limits;
+mod routes;
+mod server;
+mod upstreams;
+
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+
+use super::certificate::Certificates;
+use super::fault::Faults;
+use super::file::{File, LogTable};
+use super::settings::{EnvSpec, LogSettings, Settings};
+use super::values::{At, Share, Word};
+
+/// Settings, and the other files whose content belongs to them.
+pub(super) struct Built {
+    pub(super) settings: Settings,
+    pub(super) others: Others,
+}
+
+/// The files that the configuration names, as they were read: what is judged, served and hashed is the
+/// same content.
+#[derive(Default)]
+pub(super) struct Others {
+    pub(super) contents: Vec<(PathBuf, Vec<u8>)>,
+    pub(super) certificates: Certificates,
+}
+
+impl Others {
+    fn read(&mut self, path: PathBuf, largest: u64) -> Result<&[u8], String> {
+        let content = super::read_file(&path, largest)?;
+        self.contents.push((path, content));
+        Ok(self
+            .contents
+            .last()
+            .map(|(_, content)| content.as_slice())
+            .unwrap_or_default())
+    }
+}
+
+/// `base` is the folder of the file: relative paths in it start there.
+pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built {
+    let mut others = Others::default();
+    let server = server::build(&file.server, base, &mut others, faults);
+    let upstreams = upstreams::build(&file.upstreams, faults);
+    let routes = routes::build(file, faults);
+    let widget = limits::widget(&file.widget, faults);
+    let max_keys = file
+        .limits
+        .max_keys
+        .as_ref()
+        .map_or(1_000_000, |keys| keys.value.0 as usize);
+    let member_limit = limits::member(&file.limits, widget.member_id, faults);
+    let trusted = file
+        .trusted_proxies
+        .iter()
+        .flatten()
+        .map(|network| network.value.0)
+        .collect();
+    let spec = EnvSpec {
+        routes,
+        widget,
+        max_keys,
+        member_limit,
+        upstreams,
+        trusted,
+    };
+    Built {
+        settings: Settings {
+            server,
+            spec,
+            log: log(&file.log),
+        },
+        others,
+    }
+}
+
+fn log(table: &LogTable) -> LogSettings {
+    LogSettings {
+        level: word(&table.level, LevelFilter::Info),
+        sample_forwarded: table.sample_forwarded.as_ref().map_or(
+            1.0,
+            |At {
+                 value: Share(share), ..
+             }| *share,
+        ),
+    }
+}
+
+fn word<T: Copy>(given: &Option<At<Word<T>>>, default: T) -> T {
+    given.as_ref().map_or(default, |word| word.value.0)
+}

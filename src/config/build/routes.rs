@@ -1,0 +1,272 @@
+//! `[[routes]]`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::word;
+use crate::config::fault::{Faults, nearest, one_of};
+use crate::config::file::{File, KindWord, RouteTable};
+use crate::config::values::quoted;
+use crate::policy::Mode;
+use crate::policy::route::{Kind, PathRule, Route};
+
+/// The most route names, so that the metrics stay small.
+const MOST: usize = 64;
+
+/// What the routes before have taken.
+#[derive(Default)]
+struct Taken {
+    names: HashMap<String, usize>,
+    methods: HashMap<(PathRule, Method), usize>,
+}
+
+pub(super) fn build(file: &File, faults: &mut Faults<'_>) -> Vec<Route> {
+    let mut taken = Taken::default();
+    let mut used: BTreeMap<&str, ()> = BTreeMap::new();
+    let default_mode = word(&file.widget.mode, Mode::Enforce);
+    let mut routes = Vec::new();
+    for route in &file.routes {
+        let (span, table) = (route.span(), route.get_ref());
+        if let Some(upstream) = &table.upstream {
+            used.insert(&upstream.value, ());
+        }
+        routes.extend(one(table, &span, default_mode, file, &mut taken, faults));
+    }
+    let unread = faults.is_unread_below("routes");
+    if file.routes.is_empty() && !unread {
+        faults.push(
+            0,
+            "routes".into(),
+            "is missing, at least one [[routes]] is needed".into(),
+            false,
+        );
+    }
+    if let Some(route) = file.routes.get(MOST) {
+        faults.at(
+            &route.span(),
+            format!("is route number {}, allowed are {MOST}", MOST + 1),
+        );
+    }
+    for name in file.upstreams.keys() {
+        if !unread && !used.contains_key(name.value.0.as_str()) {
+            faults.warn(&name.span, "is used by no route");
+        }
+    }
+    routes
+}
+
+fn one(
+    table: &RouteTable,
+    span: &Range<usize>,
+    default_mode: Mode,
+    file: &File,
+    taken: &mut Taken,
+    faults: &mut Faults<'_>,
+) -> Option<Route> {
+    let kind = table.kind.as_ref().map(|kind| kind.value.0);
+    let name = name(table, span, kind, taken, faults);
+    let methods = methods(table, kind, faults);
+    let path = path(table, span, &methods, taken, faults);
+    let upstream = upstream(table, span, file, faults);
+    if kind.is_none() && !faults.is_unread(span, "kind") {
+        faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
+    }
+    if let (Some(mode), Some(KindWord::Pass)) = (&table.mode, kind) {
+        faults.at(
+            &mode.span,
+            "has no meaning on a pass route, allowed is a mode on widget routes",
+        );
+    }
+    let kind = match kind? {
+        KindWord::Widget => Kind::Widget(word(&table.mode, default_mode)),
+        KindWord::Pass => Kind::Pass,
+    };
+    let methods = methods.into_iter().map(|(method, _)| method).collect();
+    Some(Route {
+        name: name?.into(),
+        path: path?,
+        methods,
+        kind,
+        upstream: upstream?,
+    })
+}
+
+fn name(
+    table: &RouteTable,
+    span: &Range<usize>,
+    kind: Option<KindWord>,
+    taken: &mut Taken,
+    faults: &mut Faults<'_>,
+) -> Option<String> {
+    if table.name.is_none() && faults.is_unread(span, "name") {
+        return None;
+    }
+    let given = table.name.as_ref().map(|name| name.value.0.as_str());
+    let name = given.or(kind.map(KindWord::word))?.to_owned();
+    let at = table.name.as_ref().map_or(span, |name| &name.span);
+    if let Some(line) = taken.names.get(&name) {
+        match &table.name {
+            Some(_) => faults.at(
+                at,
+                format!("{name:?} is the name of the route in line {line} too, allowed is a name of its own"),
+            ),
+            None => faults.under(
+                span,
+                "name",
+                format!("is left out, so it is {name:?} as in line {line}, allowed is a name of its own"),
+            ),
+        }
+        return None;
+    }
+    if name == "none" {
+        faults.at(
+            at,
+            "\"none\" stands for requests without a route in metrics, allowed is another name",
+        );
+    }
+    taken.names.insert(name.clone(), faults.line(span));
+    Some(name)
+}
+
+/// The methods, each with its place if it is written down.
+fn methods(
+    table: &RouteTable,
+    kind: Option<KindWord>,
+    faults: &mut Faults<'_>,
+) -> Vec<(Method, Option<Range<usize>>)> {
+    let Some(list) = &table.methods else {
+        return match kind {
+            Some(KindWord::Widget) => vec![(Method::POST, None)],
+            Some(KindWord::Pass) => vec![(Method::GET, None), (Method::HEAD, None)],
+            None => Vec::new(),
+        };
+    };
+    let mut methods: Vec<(Method, Option<Range<usize>>)> = Vec::new();
+    for word in list.get_ref() {
+        let Ok(method) = word.value.0.0.parse::<Method>() else {
+            continue;
+        };
+        if methods.iter().any(|(other, _)| *other == method) {
+            faults.at(
+                &word.span,
+                format!("\"{method}\" stands in the list twice, allowed is once"),
+            );
+        } else if kind == Some(KindWord::Widget) && method != Method::POST {
+            faults.at(
+                &word.span,
+                format!("\"{method}\" carries no widget call, allowed is \"POST\" on a widget route"),
+            );
+        } else {
+            methods.push((method, Some(word.span.clone())));
+        }
+    }
+    let in_list = faults.is_unread_below(&faults.index().of_value(&list.span()));
+    if list.get_ref().is_empty() && !in_list {
+        faults.at(
+            &list.span(),
+            "is empty, so the route takes no request, at least one method is needed",
+        );
+    }
+    methods
+}
+
+/// Two routes may share a path, but not a method of it: the later one would never be reached.
+fn path(
+    table: &RouteTable,
+    span: &Range<usize>,
+    methods: &[(Method, Option<Range<usize>>)],
+    taken: &mut Taken,
+    faults: &mut Faults<'_>,
+) -> Option<PathRule> {
+    let Some(path) = &table.path else {
+        if !faults.is_unread(span, "path") {
+            faults.under(
+                span,
+                "path",
+                "is missing, allowed is \"/x\" for all below it or \"= /x\" for it alone",
+            );
+        }
+        return None;
+    };
+    let rule = match PathRule::parse(&path.value) {
+        Ok(rule) => rule,
+        Err(allowed) => {
+            faults.at(
+                &path.span,
+                format!("{} can never match, {allowed}", quoted(&path.value)),
+            );
+            return None;
+        }
+    };
+    if path.value.contains('%') {
+        faults.warn(
+            &path.span,
+            "'%' stands for itself here: routes see the path decoded",
+        );
+    }
+    let line = faults.line(span);
+    let mut shadowed: Vec<&str> = Vec::new();
+    let mut by = 0;
+    for (method, at) in methods {
+        match taken.methods.get(&(rule.clone(), method.clone())) {
+            Some(&other) => match at {
+                Some(at) => faults.at(
+                    at,
+                    format!(
+                        "\"{method}\" of {:?} goes to the route in line {other}, allowed is one route for it",
+                        path.value
+                    ),
+                ),
+                None => {
+                    shadowed.push(method.as_str());
+                    by = other;
+                }
+            },
+            None => {
+                taken.methods.insert((rule.clone(), method.clone()), line);
+            }
+        }
+    }
+    if !shadowed.is_empty() {
+        let methods = shadowed.join(" and ");
+        let path_text = &path.value;
+        faults.at(
+            &path.span,
+            format!("{methods} of {path_text:?} goes to the route in line {by}, allowed is one route for it"),
+        );
+    }
+    Some(rule)
+}
+
+fn upstream(
+    table: &RouteTable,
+    span: &Range<usize>,
+    file: &File,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<str>> {
+    let Some(upstream) = &table.upstream else {
+        if !faults.is_unread(span, "upstream") {
+            faults.under(
+                span,
+                "upstream",
+                "is missing, allowed is the name of an [upstreams.NAME]",
+            );
+        }
+        return None;
+    };
+    let given = upstream.value.as_str();
+    let names = || file.upstreams.keys().map(|name| name.value.0.as_str());
+    if !names().any(|name| name == given) && !faults.is_unread_below("upstreams") {
+        let given = quoted(given);
+        let allowed = match (nearest(&upstream.value, names()), names().count()) {
+            (Some(near), _) => format!("did you mean {near:?}?"),
+            (None, 0) => "there is none yet: [upstreams.NAME] makes one".to_owned(),
+            (None, _) => format!("allowed is {}", one_of(names().take(10))),
+        };
+        faults.at(&upstream.span, format!("{given} is no upstream, {allowed}"));
+    }
+    Some(given.into())
+}

@@ -1,0 +1,302 @@
+//! The configuration file as types: every key, its meaning and its shape. The JSON Schema comes from
+//! here too, so the comments are written for operators.
+
+use std::collections::BTreeMap;
+
+use log::LevelFilter;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::units::{ListenAddress, Network, Rate, ServerText, Size, Span};
+use super::values::{At, Count, Name, Share, Word, Words};
+use crate::policy::Mode;
+use crate::policy::limit::Quota;
+use crate::request::field::MemberIdShape;
+use crate::upstream::headers::CookieRule;
+
+/// The configuration of widget-gateway.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+#[schemars(title = "widget-gateway")]
+pub struct File {
+    /// Read at start only: a reload names the changed keys of this table and applies the rest.
+    #[serde(default)]
+    pub server: ServerTable,
+    /// Networks of the proxies in front whose X-Forwarded-For, X-Request-Id and traceparent are believed.
+    pub trusted_proxies: Option<Vec<At<Network>>>,
+    /// Which requests are served. The longest matching path wins, then the method.
+    #[serde(default)]
+    #[schemars(with = "Vec<RouteTable>")]
+    pub routes: Vec<Spanned<RouteTable>>,
+    /// How widget calls are read.
+    #[serde(default)]
+    pub widget: WidgetTable,
+    /// How much each member may ask.
+    #[serde(default)]
+    pub limits: LimitsTable,
+    /// The servers behind the gateway, by the name that routes use.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, UpstreamTable>")]
+    pub upstreams: BTreeMap<At<Name>, Spanned<UpstreamTable>>,
+    /// What is written to standard error.
+    #[serde(default)]
+    pub log: LogTable,
+}
+
+/// Read at start only.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct ServerTable {
+    /// Addresses that serve plain HTTP/1.1.
+    pub listen: Option<Vec<At<ListenAddress>>>,
+    /// The long form of `listen`.
+    #[serde(default)]
+    #[schemars(with = "Vec<ListenerTable>")]
+    pub listeners: Vec<Spanned<ListenerTable>>,
+    /// Where health, metrics and reload are served.
+    #[schemars(extend("default" = "127.0.0.1:9901"))]
+    pub admin: Option<At<ListenAddress>>,
+    /// Networks that may read the admin address, besides loopback.
+    pub admin_allow: Option<Vec<At<Network>>>,
+    /// A file whose content is the token for writes to the admin address from elsewhere than loopback.
+    pub admin_token_file: Option<At<String>>,
+    /// Names that a Host header at the admin address may have, besides IP addresses and localhost.
+    pub admin_hosts: Option<Vec<At<String>>>,
+    /// Whether `/-/ready` is 503 while no server of some upstream is up.
+    #[schemars(extend("default" = false))]
+    pub ready_requires_upstream: Option<At<bool>>,
+    /// Worker threads; left out = one per core.
+    pub threads: Option<At<Count<1024>>>,
+    /// Client connections open at once.
+    #[schemars(extend("default" = 20000))]
+    pub max_connections: Option<At<Count<10_000_000>>>,
+    /// How long an idle connection is kept.
+    #[schemars(extend("default" = "75s"))]
+    pub keepalive_timeout: Option<At<Span>>,
+    /// How long a request's header section may take, from its first byte.
+    #[schemars(extend("default" = "10s"))]
+    pub header_timeout: Option<At<Span>>,
+    /// After SIGTERM: how long new connections are still taken, for load balancers to notice.
+    #[schemars(extend("default" = "5s"))]
+    pub drain_delay: Option<At<Span>>,
+    /// After that: the longest wait for running requests.
+    #[schemars(extend("default" = "20s"))]
+    pub grace_period: Option<At<Span>>,
+    /// A socket over which a successor takes the listeners; left out = no hand-over.
+    pub upgrade_socket: Option<At<String>>,
+}
+
+/// An address to listen on, with options.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct ListenerTable {
+    /// An IP address and a port.
+    #[schemars(required)]
+    pub address: Option<At<ListenAddress>>,
+    /// Certificates; left out = no TLS.
+    #[schemars(with = "Option<Vec<CertTable>>")]
+    pub tls: Option<Spanned<Vec<Spanned<CertTable>>>>,
+    /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
+    #[schemars(extend("default" = false))]
+    pub h2c: Option<At<bool>>,
+}
+
+/// A certificate.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table with cert and key")]
+pub struct CertTable {
+    /// The certificate chain, a PEM file.
+    #[schemars(required)]
+    pub cert: Option<At<String>>,
+    /// Its private key, a PEM file.
+    #[schemars(required)]
+    pub key: Option<At<String>>,
+}
+
+/// Which requests go where.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct RouteTable {
+    /// The name in metrics and logs, unique; left out = the kind.
+    pub name: Option<At<Name>>,
+    /// `"/x"` is /x and everything below it; `"= /x"` is /x alone. Matched decoded, once.
+    #[schemars(required)]
+    pub path: Option<At<String>>,
+    /// `widget`: Bitrix24 widget calls, read, checked, limited and normalized. `pass`: passed on.
+    #[schemars(required)]
+    pub kind: Option<At<Word<KindWord>>>,
+    /// The name of an upstream.
+    #[schemars(required)]
+    pub upstream: Option<At<String>>,
+    /// The methods; left out = POST for widget, GET and HEAD for pass.
+    #[schemars(with = "Option<Vec<At<Word<MethodWord>>>>")]
+    pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
+    /// Instead of `[widget] mode` on this route.
+    pub mode: Option<At<Word<Mode>>>,
+}
+
+/// How widget calls are read.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct WidgetTable {
+    /// `enforce` refuses faulty calls; `observe` counts and logs them and lets them through.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// The largest body, at most 8MiB.
+    #[schemars(extend("default" = "256KiB"))]
+    pub body_limit: Option<At<Size>>,
+    /// For the whole body to arrive.
+    #[schemars(extend("default" = "10s"))]
+    pub body_timeout: Option<At<Span>>,
+    /// All bodies held at once; above it new ones are answered with 503.
+    #[schemars(extend("default" = "256MiB"))]
+    pub held_bodies: Option<At<Size>>,
+    /// Parameters in the query, and in the body.
+    #[schemars(extend("default" = 1000))]
+    pub max_params: Option<At<Count<100_000>>>,
+    /// `hex32`: 32 lower-case hex digits. `token`: 1 to 64 of A-Za-z0-9_-.
+    #[schemars(extend("default" = "hex32"))]
+    pub member_id: Option<At<Word<MemberIdShape>>>,
+    /// Cookies that PHP could take for a field: `strip` them, `refuse` the request, or `keep` them.
+    #[schemars(extend("default" = "strip"))]
+    pub cookies: Option<At<Word<CookieRule>>>,
+}
+
+/// How much each member may ask.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct LimitsTable {
+    /// Members whose state is held at once; above it new ones share one.
+    #[schemars(extend("default" = 1_000_000))]
+    pub max_keys: Option<At<Count<100_000_000>>>,
+    /// The limit per member_id; left out = no such limit.
+    #[schemars(with = "Option<MemberTable>")]
+    pub member: Option<Spanned<MemberTable>>,
+    /// Members with a limit of their own.
+    #[serde(default)]
+    #[schemars(with = "Vec<OverrideTable>")]
+    pub overrides: Vec<Spanned<OverrideTable>>,
+}
+
+/// The limit per member_id.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct MemberTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+}
+
+/// One member's own limit.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct OverrideTable {
+    /// Whose, in the shape of `[widget] member_id`.
+    #[schemars(required)]
+    pub member_id: Option<At<String>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+}
+
+/// Servers that serve the same handlers.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct UpstreamTable {
+    /// `host:port`, `unix:/path` or `sample` (embedded). They take turns.
+    #[schemars(required, with = "Option<Vec<At<ServerText>>>")]
+    pub servers: Option<Spanned<Vec<At<ServerText>>>>,
+    /// For one connect.
+    #[schemars(extend("default" = "2s"))]
+    pub connect_timeout: Option<At<Span>>,
+    /// The longest silence while the answer is awaited or read.
+    #[schemars(extend("default" = "30s"))]
+    pub timeout: Option<At<Span>>,
+}
+
+/// What is written to standard error.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct LogTable {
+    /// The least important lines that are written.
+    #[schemars(extend("default" = "info"))]
+    pub level: Option<At<Word<LevelFilter>>>,
+    /// The share of forwarded requests whose line is written; refusals and 5xx always are.
+    #[schemars(extend("default" = 1.0))]
+    pub sample_forwarded: Option<At<Share>>,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KindWord {
+    /// Bitrix24 widget calls.
+    Widget,
+    /// Anything else.
+    Pass,
+}
+
+impl KindWord {
+    /// The word of the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            KindWord::Widget => "widget",
+            KindWord::Pass => "pass",
+        }
+    }
+}
+
+impl Words for KindWord {
+    const WORDS: &'static [(&'static str, KindWord)] =
+        &[("widget", KindWord::Widget), ("pass", KindWord::Pass)];
+    const LATER: &'static [&'static str] = &["event", "check"];
+}
+
+/// A method that can be routed. CONNECT is never served, and TRACE shows a request's secrets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MethodWord(pub &'static str);
+
+impl Words for MethodWord {
+    const WORDS: &'static [(&'static str, MethodWord)] = &[
+        ("GET", MethodWord("GET")),
+        ("HEAD", MethodWord("HEAD")),
+        ("POST", MethodWord("POST")),
+        ("PUT", MethodWord("PUT")),
+        ("PATCH", MethodWord("PATCH")),
+        ("DELETE", MethodWord("DELETE")),
+        ("OPTIONS", MethodWord("OPTIONS")),
+    ];
+}
+
+impl Words for Mode {
+    const WORDS: &'static [(&'static str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+}
+
+impl Words for MemberIdShape {
+    const WORDS: &'static [(&'static str, MemberIdShape)] =
+        &[("hex32", MemberIdShape::Hex32), ("token", MemberIdShape::Token)];
+}
+
+impl Words for CookieRule {
+    const WORDS: &'static [(&'static str, CookieRule)] = &[
+        ("strip", CookieRule::Strip),
+        ("refuse", CookieRule::Refuse),
+        ("keep", CookieRule::Keep),
+    ];
+}
+
+impl Words for LevelFilter {
+    const WORDS: &'static [(&'static str, LevelFilter)] = &[
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+    ];
+}

@@ -1,0 +1,124 @@
+//! The configuration that requests see: one snapshot each, swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::certificate::Certificates;
+use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
+use crate::pipeline::Env;
+use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::{MemberPolicy, Now};
+use crate::policy::route::Routes;
+use crate::upstream::headers::TrustedProxies;
+use crate::upstream::pool::{Server, Upstream};
+
+/// One configuration in force, with the objects that carry its state.
+pub struct Snapshot {
+    /// What requests are decided by.
+    pub env: Env,
+    /// From 1; one more with each applied configuration.
+    pub generation: u64,
+    /// Of the content it was made from.
+    pub sha256: [u8; 32],
+    /// As the file says it, defaults filled in.
+    pub settings: Settings,
+    /// For the TLS listeners.
+    pub certificates: Certificates,
+}
+
+impl Snapshot {
+    /// The snapshot that follows `before`, with the state of all that stays.
+    pub fn build(loaded: Loaded, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Snapshot {
+        // A listener that the file no longer has is served until the restart that removes it.
+        let mut certificates = before
+            .map(|before| before.certificates.clone())
+            .unwrap_or_default();
+        certificates.extend(loaded.certificates);
+        Snapshot {
+            env: assemble(&loaded.settings.spec, before, table, now),
+            generation: before.map_or(1, |snapshot| snapshot.generation + 1),
+            sha256: loaded.sha256,
+            certificates,
+            settings: loaded.settings,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Listener, name and end (seconds since the epoch) of every certificate.
+    pub fn not_after(&self) -> Vec<(&str, &str, i64)> {
+        let mut all = Vec::new();
+        for (listener, certificates) in &self.certificates {
+            all.extend(
+                certificates
+                    .iter()
+                    .map(|one| (listener.as_str(), one.name(), one.not_after)),
+            );
+        }
+        all
+    }
+}
+
+/// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
+/// taken over as the same object: limiters with their keys, servers with their health. It can not
+/// fail: whatever could was found when the file was read.
+fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
+    let before = before.map(|snapshot| &snapshot.env);
+    table.set_max_keys(spec.max_keys);
+    let member_limit = spec.member_limit.as_ref().map(|limit| {
+        let before = before.and_then(|env| env.member_limit.as_ref());
+        MemberPolicy::build(
+            limit.mode,
+            limit.quota,
+            limit.overrides.iter().cloned(),
+            before,
+            table,
+            now,
+        )
+    });
+    let upstreams: HashMap<_, _> = spec
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            let before = before.and_then(|env| env.upstreams.get(&upstream.name));
+            (upstream.name.clone(), keep_or_build(upstream, before))
+        })
+        .collect();
+    Env {
+        routes: Routes::new(spec.routes.clone()),
+        widget: spec.widget,
+        member_limit,
+        upstreams,
+        trusted: TrustedProxies::new(spec.trusted.clone()),
+    }
+}
+
+fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Upstream> {
+    let servers: Vec<_> = spec
+        .servers
+        .iter()
+        .map(|server| {
+            let same = |old: &&Arc<Server>| *old.name == *server.name && old.address == server.address;
+            match before.and_then(|upstream| upstream.servers.iter().find(same)) {
+                Some(old) => old.clone(),
+                None => Arc::new(Server::new(&server.name, server.address.clone())),
+            }
+        })
+        .collect();
+    match before {
+        // The turn goes on as well.
+        Some(old)
+            if old.servers.len() == servers.len()
+                && old.servers.iter().zip(&servers).all(|(a, b)| Arc::ptr_eq(a, b))
+                && (old.connect_timeout, old.timeout) == (spec.connect_timeout, spec.timeout) =>
+        {
+            old.clone()
+        }
+        _ => Arc::new(Upstream::new(
+            &spec.name,
+            servers,
+            spec.connect_timeout,
+            spec.timeout,
+        )),
+    }
+}

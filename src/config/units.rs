@@ -1,0 +1,367 @@
+//! Values with a unit or a shape: durations, sizes, rates, networks, addresses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::{Schema, json_schema};
+
+use super::values::{Raw, Value, quoted};
+use crate::policy::limit::{Period, Quota};
+
+const ZERO: &str = "is zero, which does not mean \"unlimited\"";
+
+/// Digits, then a unit; no sign, no fraction, no space, so that there is one way to write a value.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    Some((number.parse().ok()?, unit))
+}
+
+/// A duration: `"5s"`, `"250ms"`, `"2m"`, `"1h"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span(pub Duration);
+
+impl Value for Span {
+    fn allowed() -> String {
+        "a duration in ms, s, m or h of at most 24h, such as \"5s\" or \"250ms\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<Span, String> {
+        let text = raw.text()?;
+        let millis = number_and_unit(text).and_then(|(number, unit)| {
+            let each = match unit {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return None,
+            };
+            Some(number.saturating_mul(each))
+        });
+        match millis {
+            None => Err(format!("{} is no duration", quoted(text))),
+            Some(0) => Err(format!("{text:?} {ZERO}")),
+            Some(millis) if millis > 86_400_000 => Err(format!("{} is too long", quoted(text))),
+            Some(millis) => Ok(Span(Duration::from_millis(millis))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*(ms|s|m|h)$" })
+    }
+}
+
+/// A size: `"64KiB"`, `"1MiB"`, `"512B"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size(pub usize);
+
+impl Value for Size {
+    fn allowed() -> String {
+        "a size in B, KiB, MiB or GiB of at most 1024GiB, such as \"64KiB\" or \"1MiB\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<Size, String> {
+        let text = raw.text()?;
+        let bytes = number_and_unit(text).and_then(|(number, unit)| {
+            let each: u64 = match unit {
+                "B" => 1,
+                "KiB" => 1 << 10,
+                "MiB" => 1 << 20,
+                "GiB" => 1 << 30,
+                _ => return None,
+            };
+            Some(number.saturating_mul(each))
+        });
+        match bytes {
+            None => Err(format!("{} is no size", quoted(text))),
+            Some(0) => Err(format!("{text:?} {ZERO}")),
+            Some(bytes) if bytes > 1 << 40 => Err(format!("{} is too large", quoted(text))),
+            Some(bytes) => usize::try_from(bytes)
+                .map(Size)
+                .map_err(|_| format!("{} is too large", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*(B|KiB|MiB|GiB)$" })
+    }
+}
+
+/// A rate: `"100/s"`, `"30/m"`, `"5/h"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Requests per period.
+    pub rate: NonZeroU32,
+    /// The period.
+    pub period: Period,
+}
+
+impl Value for Rate {
+    fn allowed() -> String {
+        format!("1 to {} per s, m or h, such as \"100/s\"", Quota::MAX)
+    }
+
+    fn read(raw: Raw<'_>) -> Result<Rate, String> {
+        let text = raw.text()?;
+        let parts = number_and_unit(text).and_then(|(number, unit)| match unit {
+            "/s" => Some((number, Period::Second)),
+            "/m" => Some((number, Period::Minute)),
+            "/h" => Some((number, Period::Hour)),
+            _ => None,
+        });
+        let Some((number, period)) = parts else {
+            return Err(format!("{} is no rate", quoted(text)));
+        };
+        match u32::try_from(number).map(NonZeroU32::new) {
+            Ok(None) => Err(format!("{text:?} {ZERO}")),
+            Ok(Some(rate)) if rate.get() <= Quota::MAX => Ok(Rate { rate, period }),
+            _ => Err(format!("{} is too fast to be counted", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*/[smh]$" })
+    }
+}
+
+/// A network, or one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network(pub IpNet);
+
+impl Value for Network {
+    fn allowed() -> String {
+        "a network or an address, such as \"10.0.0.0/8\" or \"::1\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<Network, String> {
+        let text = raw.text()?;
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network
+            .map(|network: IpNet| Network(network.trunc()))
+            .map_err(|_| format!("{} is no network", quoted(text)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
+    }
+}
+
+/// An address to listen on. No names: which address a name means may change, and the file would not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenAddress(pub SocketAddr);
+
+impl Value for ListenAddress {
+    fn allowed() -> String {
+        "an IP address and a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<ListenAddress, String> {
+        let text = raw.text()?;
+        text.parse()
+            .map(ListenAddress)
+            .map_err(|_| format!("{} is no address to listen on", quoted(text)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$" })
+    }
+}
+
+/// A server of an upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServerAddress {
+    /// `host:port`; the host is a name or an address, without brackets.
+    Host(String, u16),
+    /// `unix:/path`
+    Unix(PathBuf),
+    /// `sample`
+    Sample,
+}
+
+/// A server as the file spells it, which is its label, and what that means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerText {
+    /// As spelled.
+    pub text: String,
+    /// As read.
+    pub address: ServerAddress,
+}
+
+impl ServerText {
+    fn parse(text: &str) -> Option<ServerAddress> {
+        if text == "sample" {
+            return Some(ServerAddress::Sample);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            // The kernel's sun_path holds 107 bytes and a NUL.
+            let sound = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
+            return sound.then(|| ServerAddress::Unix(path.into()));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|&p| p > 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
+        if let Some(inner) = host.strip_prefix('[') {
+            let address = inner.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok()?;
+            return Some(ServerAddress::Host(address.to_string(), port));
+        }
+        let sound = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        let is_name = host.len() <= 253 && host.split('.').all(sound);
+        is_name.then(|| ServerAddress::Host(host.to_owned(), port))
+    }
+}
+
+impl Value for ServerText {
+    fn allowed() -> String {
+        "\"host:port\", \"unix:/path\" or \"sample\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<ServerText, String> {
+        let text = raw.text()?;
+        match ServerText::parse(text) {
+            Some(address) => Ok(ServerText {
+                text: text.to_owned(),
+                address,
+            }),
+            None => Err(format!("{} is no server", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(sample|unix:/.+|([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5})$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong<T: Value>(text: &str) -> String {
+        T::read(Raw::Text(text)).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_are_not_zero() {
+        for (text, millis) in [
+            ("5s", 5000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(
+                Span::read(Raw::Text(text)).unwrap().0,
+                Duration::from_millis(millis)
+            );
+        }
+        for bad in [
+            "5",
+            "s",
+            "",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5S",
+            "+5s",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(wrong::<Span>(bad), format!("{bad:?} is no duration"));
+        }
+        assert_eq!(
+            wrong::<Span>("0s"),
+            "\"0s\" is zero, which does not mean \"unlimited\""
+        );
+        assert_eq!(wrong::<Span>("25h"), "\"25h\" is too long");
+        assert_eq!(
+            wrong::<Span>("18446744073709551615h"),
+            "\"18446744073709551615h\" is too long"
+        );
+        assert_eq!(Span::read(Raw::Integer(5)), Err("5 is not in quotes".to_owned()));
+    }
+
+    #[test]
+    fn sizes_have_a_binary_unit() {
+        for (text, bytes) in [
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("2GiB", 2 << 30),
+        ] {
+            assert_eq!(Size::read(Raw::Text(text)).unwrap().0, bytes);
+        }
+        for bad in ["64KB", "64K", "64", "KiB", "1 MiB"] {
+            assert_eq!(wrong::<Size>(bad), format!("{bad:?} is no size"));
+        }
+        assert_eq!(wrong::<Size>("1025GiB"), "\"1025GiB\" is too large");
+        assert_eq!(
+            wrong::<Size>("0KiB"),
+            "\"0KiB\" is zero, which does not mean \"unlimited\""
+        );
+    }
+
+    #[test]
+    fn rates_have_a_period() {
+        let rate = Rate::read(Raw::Text("30/m")).unwrap();
+        assert_eq!((rate.rate.get(), rate.period), (30, Period::Minute));
+        for bad in ["30", "30/d", "/s", "30 /s"] {
+            assert_eq!(wrong::<Rate>(bad), format!("{bad:?} is no rate"));
+        }
+        assert_eq!(
+            wrong::<Rate>("1000001/s"),
+            "\"1000001/s\" is too fast to be counted"
+        );
+        assert_eq!(
+            wrong::<Rate>("0/s"),
+            "\"0/s\" is zero, which does not mean \"unlimited\""
+        );
+    }
+
+    #[test]
+    fn servers_are_addresses_names_sockets_or_the_sample() {
+        let read = |text: &str| ServerText::read(Raw::Text(text)).unwrap().address;
+        assert_eq!(read("sample"), ServerAddress::Sample);
+        assert_eq!(
+            read("unix:/run/php.sock"),
+            ServerAddress::Unix("/run/php.sock".into())
+        );
+        assert_eq!(read("[::1]:9000"), ServerAddress::Host("::1".into(), 9000));
+        assert_eq!(
+            read("php_app.local:9000"),
+            ServerAddress::Host("php_app.local".into(), 9000)
+        );
+        for bad in [
+            "",
+            "h",
+            "h:0",
+            "h:65536",
+            "h:+1",
+            ":80",
+            "unix:x",
+            "http://h:1",
+            "::1:80",
+            "[::1]",
+            "a..b:1",
+        ] {
+            assert_eq!(wrong::<ServerText>(bad), format!("{bad:?} is no server"));
+        }
+    }
+
+    #[test]
+    fn networks_may_be_one_address() {
+        let read = |text: &str| Network::read(Raw::Text(text)).unwrap().0.to_string();
+        assert_eq!(
+            (read("10.1.2.3/8"), read("::1")),
+            ("10.0.0.0/8".into(), "::1/128".into())
+        );
+        assert_eq!(wrong::<Network>("10.0.0.0/33"), "\"10.0.0.0/33\" is no network");
+    }
+}

@@ -1,0 +1,302 @@
+//! The command `explain`: one raw request, every decision in words. It walks the same pure functions as
+//! the gateway; nothing is connected to, and no value of a token field is printed.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::config::{Loaded, Snapshot};
+use crate::pipeline::{self, BodyPlan, Env, Head, LimiterSaid, Opened};
+use crate::policy::Mode;
+use crate::policy::limit::keys::KeyTable;
+use crate::policy::route::Kind;
+use crate::request::chunks::Chunks;
+use crate::request::field::Field;
+use crate::request::form::{Form, Reading};
+use crate::request::front_door::{self, Framing, HeadScan, Target};
+use crate::response::rejection::{BrokenForm, Rejection};
+use crate::upstream::headers::{Origin, Peer};
+
+/// Prints what would become of the request. Returns whether it would be forwarded.
+///
+/// # Errors
+/// Where the words can not be written.
+pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<bool> {
+    let table = Arc::new(KeyTable::new(1));
+    let snapshot = Snapshot::build(loaded, None, &table, Duration::ZERO);
+    let request = with_crlf(raw, out)?;
+    match walk(&request, &snapshot.env, out)? {
+        Ok(()) => {
+            writeln!(out, "verdict: forwarded")?;
+            Ok(true)
+        }
+        Err(rejection) => {
+            let reason = rejection.reason();
+            writeln!(
+                out,
+                "verdict: refused, {} {}: {}",
+                reason.status(),
+                reason.code(),
+                rejection.detail()
+            )?;
+            for (name, value) in rejection.headers() {
+                writeln!(out, "  answer header {name}: {value}")?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// A request that was pasted into a file has LF line ends; on the wire they would be refused.
+fn with_crlf(raw: &[u8], out: &mut impl Write) -> io::Result<Vec<u8>> {
+    let Some(first) = memchr::memchr(b'\n', raw).filter(|&at| at > 0 && raw.get(at - 1) != Some(&b'\r'))
+    else {
+        return Ok(raw.to_vec());
+    };
+    writeln!(
+        out,
+        "note: the head has LF line ends; it is read as if they were CRLF (on the wire: 400)"
+    )?;
+    let end = raw
+        .windows(2)
+        .skip(first)
+        .position(|pair| pair == b"\n\n")
+        .map_or(raw.len(), |at| first + at + 2);
+    let (head, body) = raw.split_at(end);
+    let mut request = Vec::with_capacity(raw.len() + 64);
+    for line in head.split_inclusive(|&b| b == b'\n') {
+        request.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(body);
+    Ok(request)
+}
+
+fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<(), Rejection>> {
+    let (length, framing) = match front_door(request) {
+        Ok(found) => found,
+        Err(rejection) => {
+            writeln!(out, "front door: refused")?;
+            return Ok(Err(rejection));
+        }
+    };
+    let (head, rest) = request.split_at(length);
+    let Some((method, raw_target, headers)) = parsed(head) else {
+        return Ok(Err(Rejection::InternalError));
+    };
+    writeln!(out, "front door: sound")?;
+    let peer = Peer {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let head = Head {
+        method: &method,
+        raw_target,
+        headers: &headers,
+        peer,
+    };
+    let opened = match pipeline::open(&head, env) {
+        Ok(opened) => opened,
+        Err((_, rejection)) => return Ok(Err(rejection)),
+    };
+    let (kind, mode) = match opened.route.kind {
+        Kind::Widget(mode) => ("widget", mode),
+        Kind::Pass => ("pass", Mode::Enforce),
+    };
+    let route = opened.route;
+    writeln!(
+        out,
+        "route: {} ({kind}, {}), upstream {}",
+        route.name,
+        mode.label(),
+        route.upstream
+    )?;
+    let body = match body(rest, framing) {
+        Ok(body) => body,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    if let BodyPlan::Hold { limit, .. } = opened.body {
+        writeln!(out, "body: {} bytes of at most {limit}", body.len())?;
+        if body.len() > limit {
+            return Ok(Err(Rejection::BodyTooLarge));
+        }
+        let query = Target::parse(raw_target)
+            .map(|target| target.query)
+            .unwrap_or_default();
+        fields(query, &body, env, out)?;
+    }
+    decision(&opened, &head, &body, env, out)
+}
+
+fn front_door(request: &[u8]) -> Result<(usize, Framing), Rejection> {
+    let scanned = HeadScan::default().advance(request)?;
+    let length = scanned.ok_or(Rejection::MalformedRequest(front_door::Malformed::RequestLine))?;
+    let head = request.get(..length).unwrap_or_default();
+    Ok((length, front_door::check(head)?))
+}
+
+fn parsed(head: &[u8]) -> Option<(Method, &[u8], HeaderMap)> {
+    let mut lines = [httparse::EMPTY_HEADER; front_door::MAX_HEADER_LINES];
+    let mut request = httparse::Request::new(&mut lines);
+    request.parse(head).ok()?;
+    let mut headers = HeaderMap::new();
+    for line in request.headers.iter() {
+        headers.append(
+            HeaderName::from_bytes(line.name.as_bytes()).ok()?,
+            HeaderValue::from_bytes(line.value).ok()?,
+        );
+    }
+    Some((request.method?.parse().ok()?, request.path?.as_bytes(), headers))
+}
+
+fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
+    match framing {
+        Framing::Length(length) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            rest.get(..length)
+                .map(<[u8]>::to_vec)
+                .ok_or(Rejection::ClientClosed)
+        }
+        Framing::Chunked => {
+            let broken = Rejection::MalformedForm(BrokenForm::Chunks);
+            let mut chunks = Chunks::default();
+            let framed = chunks.advance(rest).map_err(|_| broken)?;
+            if !chunks.is_complete() {
+                return Err(Rejection::ClientClosed);
+            }
+            Ok(unchunked(rest.get(..framed).unwrap_or_default()))
+        }
+    }
+}
+
+/// The data of chunks whose framing is known to be sound.
+fn unchunked(mut framed: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    while let Some(line) = memchr::memchr(b'\n', framed) {
+        let (size, rest) = framed.split_at(line + 1);
+        let digits = size
+            .split(|b| !b.is_ascii_hexdigit())
+            .next()
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let size = digits
+            .and_then(|digits| usize::from_str_radix(digits, 16).ok())
+            .unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        data.extend_from_slice(rest.get(..size).unwrap_or_default());
+        framed = rest.get(size + 2..).unwrap_or_default();
+    }
+    data
+}
+
+fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Result<()> {
+    let max = env.widget.max_params;
+    let (Ok(all), Ok(in_query), Ok(in_body)) = (
+        Form::parse(query, body, max),
+        Form::parse(query, b"", max),
+        Form::parse(b"", body, max),
+    ) else {
+        return writeln!(out, "fields: not read, there are more than {max} parameters");
+    };
+    writeln!(out, "fields:")?;
+    for field in Field::ALL {
+        let is_in = |form: &Form<'_>| *form.reading(field) != Reading::Absent;
+        let from = match (is_in(&in_query), is_in(&in_body)) {
+            (true, true) => "query and body",
+            (true, false) => "query",
+            (false, true) => "body",
+            (false, false) => "nowhere",
+        };
+        let what = match all.reading(field) {
+            Reading::Absent => continue,
+            Reading::Faulty(code) => code.says().to_owned(),
+            Reading::Value(value) if is_shown(field) => {
+                format!("\"{}\"", String::from_utf8_lossy(value).escape_debug())
+            }
+            Reading::Value(value) => format!("{} bytes, redacted", value.len()),
+        };
+        writeln!(out, "  {:<18} from {from}: {what}", field.name())?;
+    }
+    Ok(())
+}
+
+/// Tokens never, and the options may hold a session id of the portal.
+fn is_shown(field: Field) -> bool {
+    match field {
+        Field::AuthId | Field::RefreshId | Field::ApplicationToken | Field::PlacementOptions => false,
+        Field::Domain
+        | Field::Protocol
+        | Field::Lang
+        | Field::AppSid
+        | Field::AuthExpires
+        | Field::ServerEndpoint
+        | Field::ApplicationScope
+        | Field::MemberId
+        | Field::Status
+        | Field::Placement => true,
+    }
+}
+
+fn decision(
+    opened: &Opened<'_>,
+    head: &Head<'_>,
+    body: &[u8],
+    env: &Env,
+    out: &mut impl Write,
+) -> io::Result<Result<(), Rejection>> {
+    let origin = Origin::of(head.peer, head.headers, &env.trusted, || [0; 16]);
+    let decision = pipeline::decide(opened, head, &origin, body, Duration::ZERO, env);
+    for fault in &decision.findings.faults {
+        writeln!(out, "fault: {} {}", fault.field.name(), fault.code.says())?;
+    }
+    for rejection in &decision.findings.would_reject {
+        writeln!(
+            out,
+            "observed: would be refused as {}: {}",
+            rejection.reason().code(),
+            rejection.detail()
+        )?;
+    }
+    match (
+        &decision.findings.limiter,
+        &env.member_limit,
+        &decision.findings.member_id,
+    ) {
+        (Some(said), Some(policy), Some(member_id)) => {
+            let quota = policy.limiter_of(member_id).quota();
+            let said = match said {
+                LimiterSaid::Allowed => "allows",
+                LimiterSaid::Limited(_) => "refuses",
+            };
+            let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);
+            writeln!(
+                out,
+                "limit: member, {rate} per {seconds} s, burst {burst}: a fresh key, {said}"
+            )?;
+        }
+        _ => writeln!(out, "limit: not asked")?,
+    }
+    Ok(match decision.verdict {
+        Err(rejection) => Err(rejection),
+        Ok(forward) => {
+            for name in &forward.rewrite.remove {
+                writeln!(out, "header removed: {name}")?;
+            }
+            for (name, value) in &forward.rewrite.set {
+                writeln!(
+                    out,
+                    "header set: {name}: {}",
+                    value.to_str().unwrap_or("(not text)")
+                )?;
+            }
+            for server in &forward.target.upstream().servers {
+                writeln!(out, "server: {}", server.name)?;
+            }
+            Ok(())
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! Strict chunked framing (RFC 9112 7.1), followed byte by byte without copying. The engine would take
+//! an empty size line for the end of the body and a bare LF for a line end.
+
+use super::body::BrokenChunks;
+
+/// Hex digits of one size: 15 stay within 60 bits.
+const MAX_SIZE_DIGITS: u8 = 15;
+/// Extensions and trailers of one body, in bytes. Nobody here uses them.
+const MAX_EXTRA: usize = 8 * 1024;
+
+/// Where in the framing the next byte stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    Size { digits: u8, size: u64 },
+    Extension { size: u64 },
+    SizeLf { size: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    EndLf,
+    End,
+}
+
+/// Follows the chunks of one body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunks {
+    at: At,
+    extra: usize,
+}
+
+impl Default for Chunks {
+    fn default() -> Chunks {
+        Chunks {
+            at: At::Size { digits: 0, size: 0 },
+            extra: 0,
+        }
+    }
+}
+
+impl Chunks {
+    /// Whether the last chunk and the trailers are complete.
+    pub fn is_complete(&self) -> bool {
+        self.at == At::End
+    }
+
+    /// Looks at the next bytes; returns how many of them belong to this body.
+    ///
+    /// # Errors
+    /// Where the framing is broken.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BrokenChunks> {
+        let mut rest = bytes;
+        while let (Some((&b, after)), false) = (rest.split_first(), self.is_complete()) {
+            rest = after;
+            self.at = match self.at {
+                At::Size { digits, size } => match (char::from(b).to_digit(16), b) {
+                    (Some(_), _) if digits == MAX_SIZE_DIGITS => return Err(BrokenChunks),
+                    (Some(digit), _) => At::Size {
+                        digits: digits + 1,
+                        size: size << 4 | u64::from(digit),
+                    },
+                    (None, b'\r') if digits > 0 => At::SizeLf { size },
+                    (None, b';') if digits > 0 => At::Extension { size },
+                    (None, _) => return Err(BrokenChunks),
+                },
+                At::Extension { size } if b == b'\r' => At::SizeLf { size },
+                At::Extension { size } => {
+                    self.extra(b)?;
+                    At::Extension { size }
+                }
+                At::SizeLf { size: 0 } if b == b'\n' => At::TrailerStart,
+                At::SizeLf { size } if b == b'\n' => At::Data { left: size },
+                At::Data { left } => {
+                    // The byte in hand and as many more as are there at once.
+                    let more = usize::try_from(left - 1).unwrap_or(usize::MAX).min(rest.len());
+                    rest = rest.get(more..).unwrap_or_default();
+                    match left - 1 - more as u64 {
+                        0 => At::DataCr,
+                        left => At::Data { left },
+                    }
+                }
+                At::DataCr if b == b'\r' => At::DataLf,
+                At::DataLf if b == b'\n' => At::Size { digits: 0, size: 0 },
+                At::TrailerStart if b == b'\r' => At::EndLf,
+                At::TrailerStart | At::Trailer if b != b'\r' => {
+                    self.extra(b)?;
+                    At::Trailer
+                }
+                At::Trailer => At::TrailerLf,
+                At::TrailerLf if b == b'\n' => At::TrailerStart,
+                At::EndLf if b == b'\n' => At::End,
+                At::SizeLf { .. }
+                | At::DataCr
+                | At::DataLf
+                | At::TrailerStart
+                | At::TrailerLf
+                | At::EndLf
+                | At::End => {
+                    return Err(BrokenChunks);
+                }
+            };
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    fn extra(&mut self, b: u8) -> Result<(), BrokenChunks> {
+        self.extra += 1;
+        if self.extra > MAX_EXTRA || (b < b' ' && b != b'\t') || b == 0x7f {
+            return Err(BrokenChunks);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_ends_where_it_ends_at_every_cut() {
+        let body = b"3\r\nabc\r\n1F;x=\"y\"\r\n0123456789012345678901234567890\r\n0\r\nX: y\r\n\r\nnext";
+        let end = body.len() - 4;
+        for cut in 0..=end {
+            let mut chunks = Chunks::default();
+            assert_eq!(chunks.advance(&body[..cut]), Ok(cut));
+            assert_eq!(chunks.is_complete(), cut == end);
+            assert_eq!(chunks.advance(&body[cut..]), Ok(end - cut));
+            assert!(chunks.is_complete());
+        }
+    }
+
+    #[test]
+    fn broken_framing_is_refused() {
+        for body in [
+            "\r\n",
+            "0x3\r\nabc\r\n",
+            "+3\r\nabc",
+            "3 \r\nabc",
+            " 3\r\n",
+            "3\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "3\r\nabc0\r\n",
+            "3;a\nb\r\n",
+            "3;a\rb\r\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\n\n",
+            "FFFFFFFFFFFFFFFFF\r\n",
+            "g\r\n",
+            "3;\0\r\n",
+            "-1\r\n",
+            "1_0\r\n",
+        ] {
+            assert_eq!(
+                Chunks::default().advance(body.as_bytes()),
+                Err(BrokenChunks),
+                "{body:?}"
+            );
+        }
+        let long = format!("3;{}", "x".repeat(MAX_EXTRA + 1));
+        assert_eq!(Chunks::default().advance(long.as_bytes()), Err(BrokenChunks));
+    }
+}

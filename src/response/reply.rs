@@ -1,0 +1,148 @@
+//! A rejection becomes an answer on the session, and the connection's fate is decided: it stays open
+//! where the body was read or little of it is left, else the answer is made to arrive before it closes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::page;
+use super::rejection::Rejection;
+use crate::pipeline::announced_length;
+
+/// For draining what is left of a body.
+const DRAIN: Duration = Duration::from_secs(2);
+/// What may be left of a body for the connection to stay open.
+const DRAIN_BYTES: u64 = 64 * 1024;
+
+/// Writes the answer and drains what has to be drained.
+///
+/// # Errors
+/// Where the client is gone.
+pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &str) -> Result<()> {
+    let (media_type, body) = if prefers_html(&session.req_header().headers) {
+        ("text/html; charset=utf-8", page::html(rejection, request_id))
+    } else {
+        ("application/problem+json", page::problem(rejection, request_id))
+    };
+    let mut head = ResponseHeader::build(rejection.reason().status(), Some(10))?;
+    head.insert_header(header::CONTENT_TYPE, media_type)?;
+    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    head.insert_header("X-Request-Id", request_id)?;
+    for (name, value) in rejection.headers() {
+        head.insert_header(name, value)?;
+    }
+    let rest = rest_of_body(session);
+    if rejection.ends_connection() {
+        session.set_keepalive(None);
+    }
+    match rest {
+        Rest::None => {}
+        Rest::Little => {
+            session.set_close_on_response_before_downstream_finish(false);
+            session.set_total_drain_timeout(Some(DRAIN));
+        }
+        Rest::Much => session.set_keepalive(None),
+    }
+    let is_head = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), is_head).await?;
+    if !is_head {
+        session.write_response_body(Some(Bytes::from(body)), true).await?;
+    }
+    match rest {
+        Rest::None => {}
+        // The engine drains before it takes the next request.
+        Rest::Little if !session.is_http2() => {}
+        Rest::Little | Rest::Much => {
+            // A close with unread bytes would reset the connection and could take the answer with it.
+            session.set_total_drain_timeout(Some(DRAIN));
+            let _ = tokio::time::timeout(DRAIN, session.drain_request_body()).await;
+        }
+    }
+    Ok(())
+}
+
+enum Rest {
+    None,
+    Little,
+    Much,
+}
+
+fn rest_of_body(session: &mut Session) -> Rest {
+    if session.is_body_done() {
+        return Rest::None;
+    }
+    // Who waits for 100-continue may never send the body: nothing tells where the next request begins.
+    let waits = session.get_header(header::EXPECT).is_some() && session.body_bytes_read() == 0;
+    match announced_length(&session.req_header().headers) {
+        Some(length) if !waits && length.saturating_sub(session.body_bytes_read() as u64) <= DRAIN_BYTES => {
+            Rest::Little
+        }
+        Some(_) | None => Rest::Much,
+    }
+}
+
+/// Whether `text/html` is named with a higher quality than any JSON type (RFC 9110 12.5.1); what is not
+/// named explicitly does not count, so that curl and fetch get the problem document.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let mut html = 0_u16;
+    let mut json = 0_u16;
+    for range in headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+    {
+        let mut parts = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = parts.find_map(quality).unwrap_or(1000);
+        match media.as_slice() {
+            b"text/html" => html = html.max(quality),
+            b"application/problem+json" | b"application/json" => json = json.max(quality),
+            _ => {}
+        }
+    }
+    html > json
+}
+
+/// `q=0.8` in thousandths.
+fn quality(parameter: &[u8]) -> Option<u16> {
+    let value = parameter
+        .strip_prefix(b"q=")
+        .or_else(|| parameter.strip_prefix(b"Q="))?;
+    let value: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    // Clamped to 0..=1000, so the cast can not lose anything.
+    Some((value.clamp(0.0, 1.0) * 1000.0) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn html_is_for_browsers() {
+        let prefers = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            prefers_html(&headers)
+        };
+        assert!(prefers(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        ));
+        assert!(prefers("application/json;q=0.5, Text/HTML;q=0.6"));
+        for json in [
+            "*/*",
+            "",
+            "application/json, text/html",
+            "text/html;q=0",
+            "application/problem+json, text/html;q=0.9",
+        ] {
+            assert!(!prefers(json), "{json}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,247 @@
+//! The door of a listener. It waits for each head with a deadline, judges it before the engine sees it,
+//! and bounds how many connections there are and how long they may be idle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use tokio::time::timeout;
+
+use super::wire::Wire;
+use crate::context::Arrival;
+use crate::gateway::Gateway;
+use crate::request::front_door::{self, Framing, HeadFault, HeadScan, MAX_HEADER_SECTION, Malformed};
+use crate::telemetry::metrics::{Closed, Metrics};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the engine reads in place of a head that was refused: the refusal goes the way of every other
+/// answer, and not a byte of the client's takes part in it.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// Bounds of all connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionRules {
+    /// Connections of all listeners together.
+    pub max_connections: usize,
+    /// For a connection between requests.
+    pub keepalive_timeout: Duration,
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+}
+
+/// One listener's door.
+pub struct Door {
+    /// The engine.
+    pub proxy: Arc<HttpProxy<Gateway>>,
+    /// The engine for connections that speak HTTP/2.
+    pub http2: Arc<Http2>,
+    /// Bounds.
+    pub rules: ConnectionRules,
+    /// Whether plain connections may begin with the HTTP/2 preface.
+    pub h2c: bool,
+    /// Open connections of all doors.
+    pub open: Arc<AtomicUsize>,
+    /// Where connections are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What the wait for a head ends with.
+enum Arrived {
+    Request { head: usize, framing: Framing },
+    Refused(HeadFault),
+    Http2,
+    Gone(Closed),
+}
+
+/// Counts a connection while it is open.
+struct Counted<'d>(&'d Door);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.connections_open.dec();
+    }
+}
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections_open.inc();
+        let _counted = Counted(self);
+        let closed = if before < self.rules.max_connections {
+            self.serve(stream, shutdown).await
+        } else {
+            Closed::Limit
+        };
+        self.metrics.connection_closed(closed).inc();
+        None
+    }
+}
+
+impl Door {
+    async fn serve(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Closed {
+        let mut wire = Box::new(Wire::new(stream));
+        let mut is_first = true;
+        loop {
+            let arrived = self.next_head(&mut wire, is_first, shutdown.clone()).await;
+            is_first = false;
+            let (prefix, refused) = match arrived {
+                Arrived::Request { head, framing } => (wire.take_request(head, framing), None),
+                Arrived::Refused(fault) => {
+                    wire.refuse();
+                    (BytesMut::from(STAND_IN), Some(fault.into()))
+                }
+                Arrived::Http2 => {
+                    wire.open();
+                    self.http2.process_new(wire, shutdown).await;
+                    return Closed::Client;
+                }
+                Arrived::Gone(closed) => return closed,
+            };
+            let was_refused = refused.is_some();
+            let mut session = ServerSession::new_http1(wire);
+            session.set_pipelined_prefix(prefix);
+            session.set_connection_user_context(Some(Box::new(Arrival {
+                at: Instant::now(),
+                refused,
+            })));
+            let reused = self.proxy.process_new_http(session, shutdown).await;
+            let next = reused
+                .map(ReusedHttpStream::consume)
+                .and_then(|(stream, _)| stream.into_any().downcast().ok());
+            match next {
+                Some(at_head) if Wire::is_at_head(&at_head) => wire = at_head,
+                Some(_) => return Closed::Refused,
+                None if was_refused => return Closed::Refused,
+                None if *shutdown.borrow() => return Closed::Drain,
+                None => return Closed::Client,
+            }
+        }
+    }
+
+    async fn next_head(&self, wire: &mut Wire, is_first: bool, mut shutdown: ShutdownWatch) -> Arrived {
+        if wire.ahead().is_empty() {
+            let first = timeout(self.rules.keepalive_timeout, wire.read_ahead());
+            let first = tokio::select! {
+                biased;
+                first = first => first,
+                () = drains(&mut shutdown) => return Arrived::Gone(Closed::Drain),
+            };
+            match first {
+                Err(_) => return Arrived::Gone(Closed::Idle),
+                Ok(Ok(0) | Err(_)) => return Arrived::Gone(Closed::Client),
+                Ok(Ok(_)) => {}
+            }
+        }
+        match timeout(self.rules.header_timeout, self.rest_of_head(wire, is_first)).await {
+            Ok(arrived) => arrived,
+            Err(_) => Arrived::Gone(Closed::HeaderTimeout),
+        }
+    }
+
+    async fn rest_of_head(&self, wire: &mut Wire, is_first: bool) -> Arrived {
+        let may_be_http2 = is_first && (self.h2c || wire.is_http2_by_alpn());
+        let mut scan = HeadScan::default();
+        let mut may_skip_line = true;
+        loop {
+            let ahead = wire.ahead();
+            if may_be_http2 && ahead.starts_with(PREFACE) {
+                return Arrived::Http2;
+            }
+            let may_become_preface = may_be_http2 && PREFACE.starts_with(ahead);
+            if !may_become_preface {
+                // One empty line before a request is allowed (RFC 9112 2.2).
+                if may_skip_line && ahead.starts_with(b"\r\n") {
+                    may_skip_line = false;
+                    wire.skip(2);
+                    continue;
+                }
+                match look(&mut scan, ahead, may_skip_line) {
+                    Ok(Some((head, framing))) => return Arrived::Request { head, framing },
+                    Ok(None) => {}
+                    Err(fault) => return Arrived::Refused(fault),
+                }
+            }
+            match wire.read_ahead().await {
+                Ok(0) | Err(_) => return Arrived::Gone(Closed::Client),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+fn look(
+    scan: &mut HeadScan,
+    ahead: &[u8],
+    may_skip_line: bool,
+) -> Result<Option<(usize, Framing)>, HeadFault> {
+    match ahead.first() {
+        None => return Ok(None),
+        Some(b'\r') if may_skip_line && ahead.len() == 1 => return Ok(None),
+        // No method begins so: a TLS handshake, say, is refused at its first byte.
+        Some(b) if !b.is_ascii_graphic() => return Err(Malformed::RequestLine.into()),
+        Some(_) => {}
+    }
+    match scan.advance(ahead)? {
+        None => Ok(None),
+        Some(head) => {
+            front_door::check(ahead.get(..head).unwrap_or_default()).map(|framing| Some((head, framing)))
+        }
+    }
+}
+
+async fn drains(shutdown: &mut ShutdownWatch) {
+    // An error says that the sender is gone, which happens at the very end only.
+    if shutdown.wait_for(|&drains| drains).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The engine's own handling of HTTP/2 connections, with our bounds.
+pub struct Http2 {
+    proxy: Arc<HttpProxy<Gateway>>,
+    options: HttpServerOptions,
+}
+
+impl Http2 {
+    /// A connection without streams is closed after `idle`.
+    pub fn new(proxy: Arc<HttpProxy<Gateway>>, idle: Duration) -> Http2 {
+        let mut options = HttpServerOptions::default();
+        // The door has seen the preface; on TLS the engine goes by ALPN.
+        options.h2c = true;
+        options.h2_idle_timeout = Some(idle);
+        Http2 { proxy, options }
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Http2 {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        // HPACK counts 32 bytes more for each line (RFC 9113 6.5.2).
+        options.max_header_list_size(MAX_HEADER_SECTION as u32 + 32 * front_door::MAX_HEADER_LINES as u32);
+        Some(options)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}

@@ -1,0 +1,106 @@
+//! The sockets of the process: bound here, or taken over from a predecessor that hands them on.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pingora::server::{Fds, ListenFds};
+
+use crate::config::{ListenerSettings, ServerSettings};
+
+/// A successor waits so long for its predecessor to hand over.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(60);
+
+/// Sockets by the address that the engine knows them under.
+pub struct Sockets(Fds);
+
+/// What is listened on, in the order of the configuration.
+pub struct Bound {
+    /// With the address that was bound: port 0 became a real one.
+    pub http: Vec<(ListenerSettings, SocketAddr)>,
+    /// The operator's listener.
+    pub admin: SocketAddr,
+}
+
+impl Sockets {
+    /// Nothing yet.
+    pub fn none() -> Sockets {
+        Sockets(Fds::new())
+    }
+
+    /// Waits at the upgrade socket until the predecessor, told by SIGQUIT, hands its sockets over.
+    ///
+    /// # Errors
+    /// Where none did in time.
+    pub fn from_predecessor(upgrade_socket: &Path) -> io::Result<Sockets> {
+        let since = Instant::now();
+        loop {
+            let mut fds = Fds::new();
+            match fds.get_from_sock(&*upgrade_socket.to_string_lossy()) {
+                Ok(()) => return Ok(Sockets(fds)),
+                Err(e) if since.elapsed() > HAND_OVER_WAIT => return Err(e.into()),
+                // The engine's own wait is a few seconds long.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Binds every address that was not taken over.
+    ///
+    /// # Errors
+    /// The address, and why it can not be bound.
+    pub fn bind_all(&mut self, server: &ServerSettings) -> Result<Bound, (String, io::Error)> {
+        let mut bind = |address: &str| self.bind(address).map_err(|e| (address.to_owned(), e));
+        let http = server
+            .listeners
+            .iter()
+            .map(|listener| Ok((listener.clone(), bind(&listener.address)?)))
+            .collect::<Result<Vec<_>, (String, io::Error)>>()?;
+        let bound = Bound {
+            http,
+            admin: bind(&server.admin)?,
+        };
+        // A socket that nobody accepts from would swallow connections.
+        let claimed = bound
+            .http
+            .iter()
+            .map(|(_, address)| address)
+            .chain([&bound.admin]);
+        self.0
+            .close_unclaimed(&claimed.map(ToString::to_string).collect::<HashSet<_>>());
+        Ok(bound)
+    }
+
+    fn bind(&mut self, address: &str) -> io::Result<SocketAddr> {
+        if self.0.get(address).is_some() {
+            return address.parse().map_err(|_| io::ErrorKind::InvalidInput.into());
+        }
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        self.0.add(bound.to_string(), listener.into_raw_fd());
+        Ok(bound)
+    }
+
+    /// As the engine takes them.
+    pub fn into_fds(self) -> ListenFds {
+        Arc::new(Mutex::new(self.0))
+    }
+}
+
+/// Hands every socket to the successor that waits at the upgrade socket. Blocks for a few seconds where
+/// none does.
+///
+/// # Errors
+/// Where there is no successor.
+pub fn hand_over(fds: &ListenFds, upgrade_socket: &Path) -> io::Result<()> {
+    fds.lock()
+        .send_to_sock(&*upgrade_socket.to_string_lossy())
+        .map(|_| ())
+        .map_err(Into::into)
+}

@@ -1,0 +1,72 @@
+//! What is in force: a configuration, ready for decisions, with the series that its requests feed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::Snapshot;
+use crate::pipeline::Env;
+use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, UpstreamSeries};
+
+/// One configuration, immutable. A request holds it from its head to its end.
+pub struct Live {
+    /// For the pipeline, with what it was made from.
+    pub snapshot: Snapshot,
+    /// For the telling.
+    pub series: Series,
+}
+
+impl Live {
+    /// Creates the series that are not there yet.
+    pub fn new(snapshot: Snapshot, metrics: &Metrics) -> Live {
+        Live {
+            series: Series::of(&snapshot.env, metrics),
+            snapshot,
+        }
+    }
+
+    /// What requests are decided by.
+    pub fn env(&self) -> &Env {
+        &self.snapshot.env
+    }
+}
+
+/// The series of a configuration's routes and upstreams.
+pub struct Series {
+    routes: Vec<Arc<RouteSeries>>,
+    none: Arc<RouteSeries>,
+    upstreams: HashMap<Arc<str>, Arc<UpstreamSeries>>,
+}
+
+impl Series {
+    fn of(env: &Env, metrics: &Metrics) -> Series {
+        for (name, upstream) in &env.upstreams {
+            for server in &upstream.servers {
+                metrics.server_up(name, &server.name, server.is_up());
+            }
+        }
+        Series {
+            routes: env
+                .routes
+                .all()
+                .iter()
+                .map(|route| metrics.route(&route.name))
+                .collect(),
+            none: metrics.route(NO_ROUTE),
+            upstreams: env
+                .upstreams
+                .keys()
+                .map(|name| (name.clone(), metrics.upstream(name)))
+                .collect(),
+        }
+    }
+
+    /// Of a route by its index, or of `none`.
+    pub fn route(&self, index: Option<usize>) -> &RouteSeries {
+        index.and_then(|at| self.routes.get(at)).unwrap_or(&self.none)
+    }
+
+    /// Of an upstream by its name.
+    pub fn upstream(&self, name: &Arc<str>) -> Option<&UpstreamSeries> {
+        self.upstreams.get(name).map(|series| &**series)
+    }
+}

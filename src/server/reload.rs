@@ -1,0 +1,221 @@
+//! A reload is a transaction: read, check and build everything, then one swap; or nothing changes and
+//! every fault is told. Its triggers are a signal, a watch on the files and a call; they are serialized.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::Level;
+use serde_json::json;
+
+use super::live::Live;
+use super::{Process, unix_now};
+use crate::config::{self, Fault, Loaded, Snapshot, restart_only_changes};
+use crate::pipeline::Env;
+use crate::telemetry::metrics::{Reloaded, Trigger};
+
+/// Reloads that are remembered for the status page.
+const REMEMBERED: usize = 20;
+/// How often the watch looks at the files.
+const WATCH_STEP: Duration = Duration::from_millis(200);
+
+/// How a reload ended.
+#[derive(Debug)]
+pub enum ReloadOutcome {
+    /// The new configuration is in force.
+    Applied {
+        /// Its number.
+        generation: u64,
+        /// Changed keys that wait for a restart.
+        restart_pending: Vec<&'static str>,
+    },
+    /// The content is the one in force.
+    Unchanged {
+        /// Its number.
+        generation: u64,
+        /// Changed keys that wait for a restart.
+        restart_pending: Vec<&'static str>,
+    },
+    /// Nothing changed.
+    Refused {
+        /// Every fault, in the order of the file.
+        faults: Vec<Fault>,
+    },
+}
+
+impl ReloadOutcome {
+    /// For metric and log.
+    pub const fn result(&self) -> Reloaded {
+        match self {
+            ReloadOutcome::Applied { .. } => Reloaded::Applied,
+            ReloadOutcome::Unchanged { .. } => Reloaded::Unchanged,
+            ReloadOutcome::Refused { .. } => Reloaded::Refused,
+        }
+    }
+}
+
+/// One reload that was.
+#[derive(Clone, Debug)]
+pub struct ReloadRecord {
+    /// When it ended.
+    pub at: SystemTime,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub result: Reloaded,
+    /// As they were told.
+    pub faults: Vec<String>,
+}
+
+/// The last reloads, the latest last.
+pub type History = VecDeque<ReloadRecord>;
+
+impl Process {
+    /// Reads the configuration again. Blocks: files are read and names are looked up.
+    pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
+        // Held to the end: a trigger that comes meanwhile sees what this one leaves.
+        let mut history = self.history.lock();
+        let outcome = match config::read(&self.path) {
+            Ok(loaded) => self.apply(loaded),
+            Err(faults) => ReloadOutcome::Refused { faults },
+        };
+        self.tell_reload(trigger, &outcome, &mut history);
+        outcome
+    }
+
+    fn apply(&self, loaded: Loaded) -> ReloadOutcome {
+        let before = self.live.load_full();
+        let restart_pending = restart_only_changes(&self.server, &loaded.settings.server);
+        if loaded.sha256 == before.snapshot.sha256 {
+            return ReloadOutcome::Unchanged {
+                generation: before.snapshot.generation,
+                restart_pending,
+            };
+        }
+        log::set_max_level(loaded.settings.log.level);
+        self.files.lock().clone_from(&loaded.files);
+        let snapshot = Snapshot::build(loaded, Some(&before.snapshot), &self.table, self.epoch.elapsed());
+        let generation = snapshot.generation;
+        self.metrics
+            .in_force(generation, &snapshot.sha256, restart_pending.len());
+        let live = Arc::new(Live::new(snapshot, &self.metrics));
+        self.live.store(live.clone());
+        self.forget_series(before.env(), live.env());
+        self.metrics.certificates(&live.snapshot.not_after());
+        ReloadOutcome::Applied {
+            generation,
+            restart_pending,
+        }
+    }
+
+    /// Takes the series away whose route, upstream or server is gone.
+    fn forget_series(&self, before: &Env, now: &Env) {
+        let routes: HashSet<_> = now.routes.all().iter().map(|route| &route.name).collect();
+        for route in before
+            .routes
+            .all()
+            .iter()
+            .filter(|route| !routes.contains(&route.name))
+        {
+            self.metrics.forget_route(&route.name);
+        }
+        for (name, upstream) in &before.upstreams {
+            let kept = now.upstreams.get(name);
+            for server in &upstream.servers {
+                if !kept.is_some_and(|kept| kept.servers.iter().any(|other| other.name == server.name)) {
+                    self.metrics.forget_server(name, &server.name);
+                }
+            }
+            if kept.is_none() {
+                self.metrics.forget_upstream(name);
+            }
+        }
+    }
+
+    fn tell_reload(&self, trigger: Trigger, outcome: &ReloadOutcome, history: &mut History) {
+        let result = outcome.result();
+        self.metrics.reloaded(trigger, result, unix_now());
+        let common = json!({ "trigger": trigger.label(), "result": result.label() });
+        let mut faults = Vec::new();
+        let (level, details) = match outcome {
+            ReloadOutcome::Applied {
+                generation,
+                restart_pending,
+            } => (
+                Level::Info,
+                json!({ "generation": generation, "restart_pending": restart_pending }),
+            ),
+            ReloadOutcome::Unchanged { generation, .. } => (Level::Info, json!({ "generation": generation })),
+            ReloadOutcome::Refused { faults: found } => {
+                faults = found.iter().map(ToString::to_string).collect();
+                (Level::Error, json!({ "faults": faults }))
+            }
+        };
+        let mut all = common;
+        if let (Some(all), serde_json::Value::Object(details)) = (all.as_object_mut(), details) {
+            all.extend(details);
+        }
+        self.log.event(level, "reload", all);
+        if history.len() == REMEMBERED {
+            history.pop_front();
+        }
+        history.push_back(ReloadRecord {
+            at: SystemTime::now(),
+            trigger,
+            result,
+            faults,
+        });
+    }
+
+    /// Looks at the files and reloads when they have changed and then stood still for one step, so that
+    /// a file being written is not read half. It looks through links, at identity, size and times: an
+    /// atomic replace, an editor's rename and a swapped ConfigMap link all show; what counts in the end
+    /// is the content, which the reload compares.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut told = self.marks();
+        let mut seen = told.clone();
+        loop {
+            tokio::time::sleep(WATCH_STEP).await;
+            let now = self.marks();
+            let stands_still = now == seen;
+            seen = now;
+            if stands_still && seen != told {
+                told.clone_from(&seen);
+                let process = self.clone();
+                let _ = tokio::task::spawn_blocking(move || process.reload(Trigger::Watch)).await;
+            }
+        }
+    }
+
+    fn marks(&self) -> Vec<Option<Mark>> {
+        let files: Vec<PathBuf> = self.files.lock().clone();
+        files
+            .iter()
+            .map(|file| std::fs::metadata(file).ok().as_ref().map(Mark::of))
+            .collect()
+    }
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(metadata: &std::fs::Metadata) -> Mark {
+        use std::os::unix::fs::MetadataExt;
+        Mark {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}

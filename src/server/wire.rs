@@ -1,0 +1,301 @@
+//! The stream under the engine on an HTTP/1 connection. It keeps the bytes that were read ahead, gives
+//! the engine the body of the current request and not a byte more, follows the chunk framing strictly,
+//! and lingers after a refusal so that the answer arrives.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::request::chunks::Chunks;
+use crate::request::front_door::Framing;
+
+/// Most heads, and small bodies with them, fit.
+const READ_AHEAD: usize = 4096;
+/// After a refusal, what the client still sends is read for so long before the connection closes.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What the engine may read.
+enum Expect {
+    /// A head is being awaited: nothing.
+    Head,
+    /// So many bytes of the body.
+    Length(u64),
+    /// Chunks up to the last one.
+    Chunks(Chunks),
+    /// Everything: the connection is HTTP/2.
+    All,
+    /// The head was refused: nothing, and what is left is of no interest.
+    Nothing,
+}
+
+/// See the module.
+pub struct Wire {
+    inner: Stream,
+    ahead: BytesMut,
+    expect: Expect,
+}
+
+impl Wire {
+    /// Takes over a fresh connection.
+    pub fn new(inner: Stream) -> Wire {
+        Wire {
+            inner,
+            ahead: BytesMut::new(),
+            expect: Expect::Head,
+        }
+    }
+
+    /// What was read and not yet given to the engine.
+    pub fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Drops bytes that mean nothing.
+    pub fn skip(&mut self, bytes: usize) {
+        self.ahead.advance(bytes.min(self.ahead.len()));
+    }
+
+    /// Waits for more bytes. Zero says that the client is gone.
+    pub async fn read_ahead(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(READ_AHEAD);
+        self.inner.read_buf(&mut self.ahead).await
+    }
+
+    /// Hands out a head and sets what the engine may read after it. The body's bytes that are there
+    /// already come with the head where their number is announced.
+    pub fn take_request(&mut self, head: usize, framing: Framing) -> BytesMut {
+        match framing {
+            Framing::Length(length) => {
+                let there = self.ahead.len().saturating_sub(head);
+                let given = usize::try_from(length).unwrap_or(usize::MAX).min(there);
+                self.expect = Expect::Length(length - given as u64);
+                if head + given == self.ahead.len() {
+                    return std::mem::take(&mut self.ahead);
+                }
+                self.ahead.split_to(head + given)
+            }
+            Framing::Chunked => {
+                self.expect = Expect::Chunks(Chunks::default());
+                self.ahead.split_to(head.min(self.ahead.len()))
+            }
+        }
+    }
+
+    /// The head was refused: the engine gets nothing more.
+    pub fn refuse(&mut self) {
+        self.expect = Expect::Nothing;
+    }
+
+    /// The connection speaks HTTP/2: the engine gets everything.
+    pub fn open(&mut self) {
+        self.expect = Expect::All;
+    }
+
+    /// Whether the current body was read to its end, so that the connection stands at the next head.
+    pub fn is_at_head(&self) -> bool {
+        match &self.expect {
+            Expect::Length(left) => *left == 0,
+            Expect::Chunks(chunks) => chunks.is_complete(),
+            Expect::Head | Expect::All | Expect::Nothing => false,
+        }
+    }
+
+    /// Whether TLS agreed on HTTP/2.
+    pub fn is_http2_by_alpn(&self) -> bool {
+        matches!(self.inner.selected_alpn_proto(), Some(ALPN::H2))
+    }
+
+    /// After the body: an end of the stream is told, the bytes of the next request are kept.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            return Poll::Pending;
+        }
+        self.ahead.reserve(READ_AHEAD);
+        let mut chunk = [0; READ_AHEAD];
+        let mut buf = ReadBuf::new(&mut chunk);
+        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.ahead.extend_from_slice(buf.filled());
+        Poll::Pending
+    }
+
+    /// Reads what was read ahead, else from the connection, at most `limit` bytes.
+    fn poll_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let give = self.ahead.len().min(out.remaining()).min(limit);
+            out.put_slice(self.ahead.get(..give).unwrap_or_default());
+            self.ahead.advance(give);
+            return Poll::Ready(Ok(()));
+        }
+        if limit >= out.remaining() {
+            return Pin::new(&mut self.inner).poll_read(cx, out);
+        }
+        let mut limited = ReadBuf::new(out.initialize_unfilled_to(limit));
+        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, &mut limited))?;
+        let read = limited.filled().len();
+        out.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        chunks: Chunks,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        std::task::ready!(self.poll_some(cx, out, usize::MAX))?;
+        let mut chunks = chunks;
+        let new = out.filled().get(before..).unwrap_or_default();
+        let own = chunks
+            .advance(new)
+            .map_err(|broken| io::Error::new(io::ErrorKind::InvalidData, broken))?;
+        if own < new.len() {
+            // The rest belongs to the next request and goes back in front of what is ahead.
+            let mut ahead = BytesMut::from(new.get(own..).unwrap_or_default());
+            ahead.extend_from_slice(&self.ahead);
+            self.ahead = ahead;
+            out.set_filled(before + own);
+        }
+        self.expect = Expect::Chunks(chunks);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.expect {
+            Expect::All => this.poll_some(cx, out, usize::MAX),
+            Expect::Length(left) if left > 0 => {
+                let before = out.filled().len();
+                std::task::ready!(this.poll_some(cx, out, usize::try_from(left).unwrap_or(usize::MAX)))?;
+                this.expect = Expect::Length(left - (out.filled().len() - before) as u64);
+                Poll::Ready(Ok(()))
+            }
+            Expect::Chunks(chunks) if !chunks.is_complete() => this.poll_chunks(cx, out, chunks),
+            Expect::Length(_) | Expect::Chunks(_) | Expect::Head | Expect::Nothing => this.poll_idle(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    /// Closes our side; after a refused head the client's side is read to its end, within bounds, since
+    /// a close with unread bytes would reset the connection and could take the answer with it.
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+        if matches!(self.expect, Expect::Nothing) {
+            let mut sink = [0; 8192];
+            let drain = async { while self.inner.read(&mut sink).await.is_ok_and(|read| read > 0) {} };
+            let _ = tokio::time::timeout(LINGER, drain).await;
+        }
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Wire {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl Peek for Wire {
+    /// What is wanted has been read ahead: the door has waited for it, with a deadline.
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        match self.ahead.get(..buf.len()) {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the bytes that were read ahead.
+        f.debug_struct("Wire")
+            .field("id", &self.inner.id())
+            .finish_non_exhaustive()
+    }
+}

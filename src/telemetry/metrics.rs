@@ -1,0 +1,545 @@
+//! The metric families. Every label value comes from a closed set or from the configuration, and
+//! every series of a closed set exists from the start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use super::{Outcome, placement};
+use crate::policy::Mode;
+use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::response::rejection::Reason;
+
+/// The `route` of a request for which no route was found.
+pub const NO_ROUTE: &str = "none";
+
+/// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
+/// PAGE_BACKGROUND_WORKER as too slow, and beyond.
+const SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// This hop's own time, in seconds: tens of microseconds are usual.
+const OVERHEAD_SECONDS: [f64; 12] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
+/// Bodies, in bytes: a usual call is under 4 KiB, the largest allowed is 8 MiB.
+const BYTES: [f64; 9] = [
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    8_388_608.0,
+];
+const CODE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Why a connection ended: the label `reason` of `connections_closed_total`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Closed {
+    /// The client closed it, or asked to.
+    Client,
+    /// It was idle for `keepalive_timeout`.
+    Idle,
+    /// A head was not complete within `header_timeout`.
+    HeaderTimeout,
+    /// `max_connections` was reached.
+    Limit,
+    /// After a refusal that does not keep the connection, or an error.
+    Refused,
+    /// The gateway drains.
+    Drain,
+}
+
+impl Closed {
+    const ALL: [Closed; 6] = [
+        Closed::Client,
+        Closed::Idle,
+        Closed::HeaderTimeout,
+        Closed::Limit,
+        Closed::Refused,
+        Closed::Drain,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Closed::Client => "client",
+            Closed::Idle => "idle",
+            Closed::HeaderTimeout => "header_timeout",
+            Closed::Limit => "limit",
+            Closed::Refused => "refused",
+            Closed::Drain => "drain",
+        }
+    }
+}
+
+/// What made a reload: the label `trigger`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    /// The process started.
+    Start,
+    /// SIGHUP.
+    Sighup,
+    /// The file's folder changed.
+    Watch,
+    /// `POST /-/reload`.
+    Api,
+}
+
+impl Trigger {
+    const ALL: [Trigger; 4] = [Trigger::Start, Trigger::Sighup, Trigger::Watch, Trigger::Api];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Trigger::Start => "start",
+            Trigger::Sighup => "sighup",
+            Trigger::Watch => "watch",
+            Trigger::Api => "api",
+        }
+    }
+}
+
+/// How a reload ended: the label `result`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reloaded {
+    /// The new configuration is in force.
+    Applied,
+    /// It is the one in force.
+    Unchanged,
+    /// It has faults; nothing changed.
+    Refused,
+}
+
+impl Reloaded {
+    const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Unchanged, Reloaded::Refused];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Unchanged => "unchanged",
+            Reloaded::Refused => "refused",
+        }
+    }
+}
+
+/// The series of one route, looked up once per configuration.
+pub struct RouteSeries {
+    requests: [IntCounter; Outcome::ALL.len()],
+    durations: [Histogram; Outcome::ALL.len()],
+    rejections: [[IntCounter; 2]; Reason::ALL.len()],
+    /// The gateway's own time.
+    pub overhead: Histogram,
+    /// Held bodies.
+    pub body_bytes: Histogram,
+}
+
+impl RouteSeries {
+    /// `requests_total`
+    pub fn requests(&self, outcome: Outcome) -> &IntCounter {
+        slot(&self.requests, outcome as usize)
+    }
+
+    /// `request_duration_seconds`
+    pub fn duration(&self, outcome: Outcome) -> &Histogram {
+        slot(&self.durations, outcome as usize)
+    }
+
+    /// `rejections_total`
+    pub fn rejections(&self, reason: Reason, mode: Mode) -> &IntCounter {
+        slot(slot(&self.rejections, reason as usize), mode as usize)
+    }
+}
+
+/// An enum's discriminant always fits the array made of its `ALL`.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the index is the discriminant of a variant listed in the array's source"
+)]
+fn slot<T, const N: usize>(array: &[T; N], at: usize) -> &T {
+    &array[if at < N { at } else { 0 }]
+}
+
+/// The series of one upstream.
+pub struct UpstreamSeries {
+    /// `upstream_duration_seconds`
+    pub duration: Histogram,
+    /// `upstream_retries_total`
+    pub retries: IntCounter,
+    classes: [IntCounter; 5],
+}
+
+impl UpstreamSeries {
+    /// `upstream_responses_total`
+    pub fn responses(&self, status: u16) -> &IntCounter {
+        slot(&self.classes, usize::from(status / 100).saturating_sub(1))
+    }
+}
+
+/// All families of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    rejections: IntCounterVec,
+    field_faults: Vec<IntCounter>,
+    durations: HistogramVec,
+    overhead: HistogramVec,
+    body_bytes: HistogramVec,
+    upstream_durations: HistogramVec,
+    upstream_responses: IntCounterVec,
+    upstream_retries: IntCounterVec,
+    upstream_up: IntGaugeVec,
+    placements: HashMap<&'static str, IntCounter>,
+    limiter: [IntCounter; 3],
+    limiter_keys: IntGauge,
+    limiter_keys_limit: IntGauge,
+    limiter_evictions: IntCounter,
+    limiter_overflow: IntCounter,
+    /// Requests between their head and their end.
+    pub in_flight: IntGauge,
+    /// Connections of all listeners.
+    pub connections_open: IntGauge,
+    connections_closed: [IntCounter; Closed::ALL.len()],
+    reloads: IntCounterVec,
+    reload_successful: IntGauge,
+    reload_timestamp: Gauge,
+    generation: IntGauge,
+    config_hash: Gauge,
+    restart_pending: IntGauge,
+    log_lines_dropped: IntCounter,
+    certificates_end: IntGaugeVec,
+}
+
+/// Makes families under the prefix and registers them.
+struct Maker(Registry);
+
+impl Maker {
+    fn register<C: Collector + Clone + 'static>(&self, family: C) -> prometheus::Result<C> {
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("widget_gateway")
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::with_opts(Self::opts(name, help))?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn real_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts {
+            common_opts: Self::opts(name, help),
+            buckets: buckets.to_vec(),
+        };
+        self.register(HistogramVec::new(opts, labels)?)
+    }
+}
+
+impl Metrics {
+    /// Registers every family and creates the series of every closed set.
+    ///
+    /// # Errors
+    /// Only if two families had the same name.
+    pub fn new(version: &str, revision: &str, rustc: &str) -> prometheus::Result<Metrics> {
+        let make = Maker(Registry::new());
+        let field_faults = make.counters(
+            "field_faults_total",
+            "Faults of fields, by field and kind.",
+            &["field", "code"],
+        )?;
+        let placements = make.counters(
+            "placements_total",
+            "Validated widget calls by placement.",
+            &["placement"],
+        )?;
+        let limiter = make.counters(
+            "ratelimit_decisions_total",
+            "What the limiter said.",
+            &["policy", "decision"],
+        )?;
+        let policy = &[crate::policy::limit::MemberPolicy::NAME];
+        let keys = make.register(IntGaugeVec::new(
+            Maker::opts("ratelimit_keys", "Keys with state."),
+            &["policy"],
+        )?)?;
+        let evictions = make.counters(
+            "ratelimit_key_evictions_total",
+            "Keys dropped from the table because their state had run out.",
+            &["policy"],
+        )?;
+        let overflow = make.counters(
+            "ratelimit_overflow_total",
+            "Requests judged by the shared state because the table was full.",
+            &["policy"],
+        )?;
+        let closed = make.counters(
+            "connections_closed_total",
+            "Connections that ended, by cause.",
+            &["reason"],
+        )?;
+        let reloads = make.counters(
+            "config_reloads_total",
+            "Attempts to load a configuration.",
+            &["trigger", "result"],
+        )?;
+        for trigger in Trigger::ALL {
+            for result in Reloaded::ALL {
+                reloads.with_label_values(&[trigger.label(), result.label()]);
+            }
+        }
+        let build = IntGaugeVec::new(
+            Maker::opts("build_info", "What is running."),
+            &["version", "revision", "rustc"],
+        )?;
+        make.register(build)?
+            .with_label_values(&[version, revision, rustc])
+            .set(1);
+        #[cfg(target_os = "linux")]
+        make.0.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        let route = &["route"];
+        let route_outcome = &["route", "outcome"];
+        let metrics = Metrics {
+            requests: make.counters("requests_total", "Requests that ended, by how.", route_outcome)?,
+            rejections: make.counters(
+                "rejections_total",
+                "Requests refused by the gateway itself; with mode observe, those that would have been.",
+                &["route", "reason", "mode"],
+            )?,
+            field_faults: Field::ALL
+                .into_iter()
+                .flat_map(|field| FaultCode::ALL.map(|code| field_faults.with_label_values(&[field.name(), code.label()])))
+                .collect(),
+            durations: make.histograms("request_duration_seconds", "From the complete head to the end.", &SECONDS, route_outcome)?,
+            overhead: make.histograms(
+                "overhead_seconds",
+                "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body excluded.",
+                &OVERHEAD_SECONDS,
+                route,
+            )?,
+            body_bytes: make.histograms("request_body_bytes", "Sizes of held bodies.", &BYTES, route)?,
+            upstream_durations: make.histograms(
+                "upstream_duration_seconds",
+                "From the first connect to the end of the answer.",
+                &SECONDS,
+                &["upstream"],
+            )?,
+            upstream_responses: make.counters("upstream_responses_total", "Answers by class.", &["upstream", "code_class"])?,
+            upstream_retries: make.counters("upstream_retries_total", "Connects after a failed one.", &["upstream"])?,
+            upstream_up: make.register(IntGaugeVec::new(
+                Maker::opts("upstream_up", "0 after a failed connect or check until one succeeds."),
+                &["upstream", "server"],
+            )?)?,
+            placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
+            limiter: ["allowed", "limited", "would_limit"].map(|said| limiter.with_label_values(&[policy[0], said])),
+            limiter_keys: keys.with_label_values(policy),
+            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
+            limiter_evictions: evictions.with_label_values(policy),
+            limiter_overflow: overflow.with_label_values(policy),
+            in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
+            connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
+            connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
+            reloads,
+            reload_successful: make.gauge("config_last_reload_successful", "1 if the last attempt was not refused.")?,
+            reload_timestamp: make.real_gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the last attempt that was not refused ended.",
+            )?,
+            generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
+            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
+            restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            certificates_end: make.register(IntGaugeVec::new(
+                Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
+                &["listener", "name"],
+            )?)?,
+            registry: make.0,
+        };
+        metrics.route(NO_ROUTE);
+        Ok(metrics)
+    }
+
+    /// The series of a route, all of them created.
+    pub fn route(&self, name: &str) -> Arc<RouteSeries> {
+        Arc::new(RouteSeries {
+            requests: Outcome::ALL.map(|outcome| self.requests.with_label_values(&[name, outcome.label()])),
+            durations: Outcome::ALL.map(|outcome| self.durations.with_label_values(&[name, outcome.label()])),
+            rejections: Reason::ALL.map(|reason| {
+                Mode::ALL.map(|mode| {
+                    self.rejections
+                        .with_label_values(&[name, reason.code(), mode.label()])
+                })
+            }),
+            overhead: self.overhead.with_label_values(&[name]),
+            body_bytes: self.body_bytes.with_label_values(&[name]),
+        })
+    }
+
+    /// Takes the series of a route away that no configuration has any more.
+    pub fn forget_route(&self, name: &str) {
+        // An error says that the series is gone already.
+        for outcome in Outcome::ALL {
+            let _ = self.requests.remove_label_values(&[name, outcome.label()]);
+            let _ = self.durations.remove_label_values(&[name, outcome.label()]);
+        }
+        for reason in Reason::ALL {
+            for mode in Mode::ALL {
+                let _ = self
+                    .rejections
+                    .remove_label_values(&[name, reason.code(), mode.label()]);
+            }
+        }
+        let _ = self.overhead.remove_label_values(&[name]);
+        let _ = self.body_bytes.remove_label_values(&[name]);
+    }
+
+    /// The series of an upstream, all of them created.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamSeries> {
+        Arc::new(UpstreamSeries {
+            duration: self.upstream_durations.with_label_values(&[name]),
+            retries: self.upstream_retries.with_label_values(&[name]),
+            classes: CODE_CLASSES.map(|class| self.upstream_responses.with_label_values(&[name, class])),
+        })
+    }
+
+    /// Takes the series of an upstream away; those of its servers go with [`Metrics::server_up`].
+    pub fn forget_upstream(&self, name: &str) {
+        let _ = self.upstream_durations.remove_label_values(&[name]);
+        let _ = self.upstream_retries.remove_label_values(&[name]);
+        for class in CODE_CLASSES {
+            let _ = self.upstream_responses.remove_label_values(&[name, class]);
+        }
+    }
+
+    /// `upstream_up` of one server.
+    pub fn server_up(&self, upstream: &str, server: &str, up: bool) {
+        self.upstream_up
+            .with_label_values(&[upstream, server])
+            .set(i64::from(up));
+    }
+
+    /// Takes the series of a server away.
+    pub fn forget_server(&self, upstream: &str, server: &str) {
+        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
+    }
+
+    /// `field_faults_total`
+    pub fn field_fault(&self, fault: FieldFault) -> &IntCounter {
+        let at = fault.field.index() * FaultCode::ALL.len() + fault.code as usize;
+        self.field_faults.get(at).unwrap_or(&self.log_lines_dropped)
+    }
+
+    /// `ratelimit_decisions_total`
+    pub fn limiter_decision(&self, said: Result<(), Mode>) -> &IntCounter {
+        let [allowed, limited, would_limit] = &self.limiter;
+        match said {
+            Ok(()) => allowed,
+            Err(Mode::Enforce) => limited,
+            Err(Mode::Observe) => would_limit,
+        }
+    }
+
+    /// `placements_total`
+    pub fn placement(&self, label: &'static str) -> &IntCounter {
+        self.placements.get(label).unwrap_or(&self.log_lines_dropped)
+    }
+
+    /// `connections_closed_total`
+    pub fn connection_closed(&self, reason: Closed) -> &IntCounter {
+        slot(&self.connections_closed, reason as usize)
+    }
+
+    /// Tells how an attempt to load a configuration ended, at `now` (seconds since the epoch).
+    pub fn reloaded(&self, trigger: Trigger, result: Reloaded, now: f64) {
+        self.reloads
+            .with_label_values(&[trigger.label(), result.label()])
+            .inc();
+        match result {
+            Reloaded::Applied | Reloaded::Unchanged => {
+                self.reload_successful.set(1);
+                self.reload_timestamp.set(now);
+            }
+            Reloaded::Refused => self.reload_successful.set(0),
+        }
+    }
+
+    /// Tells which configuration is in force.
+    pub fn in_force(&self, generation: u64, sha256: &[u8; 32], restart_pending: usize) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        // A double holds 53 bits exactly.
+        let [a, b, c, d, e, f, ..] = *sha256;
+        self.config_hash
+            .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
+        self.restart_pending
+            .set(i64::try_from(restart_pending).unwrap_or(i64::MAX));
+    }
+
+    /// Tells listener, name and end of every certificate in force.
+    pub fn certificates(&self, all: &[(&str, &str, i64)]) {
+        self.certificates_end.reset();
+        for (listener, name, not_after) in all {
+            self.certificates_end
+                .with_label_values(&[listener, name])
+                .set(*not_after);
+        }
+    }
+
+    /// Brings the families up to date whose source counts by itself.
+    pub fn limiter_table(&self, keys: usize, limit: usize, evicted: u64, overflowed: u64) {
+        self.limiter_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.limiter_keys_limit
+            .set(i64::try_from(limit).unwrap_or(i64::MAX));
+        catch_up(&self.limiter_evictions, evicted);
+        catch_up(&self.limiter_overflow, overflowed);
+    }
+
+    /// Log lines dropped, ever.
+    pub fn log_lines_dropped(&self, dropped: u64) {
+        catch_up(&self.log_lines_dropped, dropped);
+    }
+
+    /// The exposition text (version 0.0.4).
+    ///
+    /// # Errors
+    /// Only if a family is inconsistent.
+    pub fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(64 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Two scrapes at once may both see the difference; the counter then runs ahead until the source
+/// overtakes it, and never goes back.
+fn catch_up(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}

@@ -1,0 +1,321 @@
+//! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use common::forms::{self, KNOWN};
+use common::{Conn, Gateway, Received, Upstream, shown};
+use serde_json::{Value, json};
+
+struct Case {
+    name: String,
+    method: String,
+    target: String,
+    headers: Vec<String>,
+    body: String,
+    expect: Value,
+}
+
+fn cases() -> Vec<Case> {
+    let all: Vec<Value> = serde_json::from_str(include_str!("fixtures/widgets.json")).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let cases: Vec<_> = all
+        .iter()
+        .map(|case| Case {
+            name: text(&case["name"]),
+            method: text(&case["method"]),
+            target: text(&case["path"]),
+            headers: case["headers"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(k, v)| format!("{k}: {}", text(v)))
+                .collect(),
+            body: text(&case["body"]),
+            expect: case["expect"].clone(),
+        })
+        .collect();
+    assert_eq!(cases.len(), 49, "a case was lost");
+    cases
+}
+
+impl Case {
+    fn is(&self, outcome: &str) -> bool {
+        self.expect["outcome"] == outcome
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut headers: Vec<&str> = self.headers.iter().map(String::as_str).collect();
+        let length = format!("Content-Length: {}", self.body.len());
+        if self.method == "POST" {
+            headers.push(&length);
+        }
+        forms::request(&self.method, &self.target, &headers, &self.body)
+    }
+
+    /// How often the name stands, undecoded, in the query and in the body.
+    fn count(&self, name: &str) -> (usize, usize) {
+        let begins = |part: &str| {
+            part.split('&')
+                .filter(|pair| pair.split('=').next() == Some(name))
+                .count()
+        };
+        (
+            self.target.split_once('?').map_or(0, |(_, query)| begins(query)),
+            begins(&self.body),
+        )
+    }
+
+    fn names(&self, key: &str) -> Vec<&str> {
+        self.expect[key]
+            .as_array()
+            .map(|a| a.iter().map(|v| v.as_str().unwrap()).collect())
+            .unwrap_or_default()
+    }
+
+    /// What the problem document has to list, exactly, in the order of the contract.
+    fn errors(&self, missing: &str) -> Vec<Value> {
+        let mut errors = Vec::new();
+        for name in KNOWN {
+            let (query, body) = self.count(name);
+            if self.names(missing).contains(&name) {
+                errors.push(
+                    json!({"field": name, "code": if query + body == 0 { "missing" } else { "blank" }}),
+                );
+            }
+            if self.names("invalid").contains(&name) {
+                errors.push(json!({"field": name, "code": "invalid"}));
+            }
+            if self.names("conflict").contains(&name) {
+                let code = if query > 1 || body > 1 {
+                    "duplicate"
+                } else {
+                    "conflict"
+                };
+                errors.push(json!({"field": name, "code": code}));
+            }
+        }
+        errors
+    }
+}
+
+fn setting() -> (Upstream, Gateway) {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    (upstream, gateway)
+}
+
+#[test]
+fn accepted_cases_arrive_byte_for_byte_with_canonical_headers() {
+    let (upstream, gateway) = setting();
+    let mut conn = gateway.connect();
+    let accepted: Vec<_> = cases().into_iter().filter(|case| case.is("accept")).collect();
+    assert_eq!(accepted.len(), 23);
+    for case in accepted {
+        let response = conn.roundtrip(case.bytes());
+        assert_eq!(response.status, 200, "{}: {}", case.name, shown(&response.body));
+        assert_eq!(response.text(), "handled\n", "{}", case.name);
+        let received = upstream.take_one();
+        assert_eq!(received.method(), "POST", "{}", case.name);
+        assert_eq!(
+            shown(&received.target()),
+            shown(case.target.as_bytes()),
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            shown(&received.body),
+            shown(case.body.as_bytes()),
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            received.header("Host").as_deref(),
+            Some("widgets.example"),
+            "{}",
+            case.name
+        );
+        assert_canonical(&case, &received);
+    }
+}
+
+fn assert_canonical(case: &Case, received: &Received) {
+    let canonical = &case.expect["canonical"];
+    let text = |key: &str| canonical[key].as_str().map(str::to_owned);
+    let header = |name: &str| received.header(&format!("X-Bitrix24-{name}"));
+    let name = &case.name;
+    assert_eq!(header("Domain"), text("domain"), "{name}");
+    assert_eq!(header("Protocol"), text("scheme"), "{name}");
+    let portal = format!(
+        "{}://{}",
+        canonical["scheme"].as_str().unwrap(),
+        canonical["domain"].as_str().unwrap()
+    );
+    assert_eq!(header("Portal"), Some(portal), "{name}");
+    assert_eq!(header("Lang"), text("lang"), "{name}");
+    assert!(header("Locale").is_some(), "{name}");
+    assert_eq!(header("Member-Id"), text("member_id"), "{name}");
+    assert_eq!(header("Placement"), text("placement"), "{name}");
+    assert_eq!(
+        header("App-Sid"),
+        text("app_sid").filter(|sid| !sid.is_empty()),
+        "{name}"
+    );
+    assert_eq!(header("Status"), text("status"), "{name}");
+    let options = &canonical["placement_options"];
+    let state = match (case.expect["placement_options_state"].as_str(), options) {
+        (Some(state), _) => state,
+        (None, Value::Object(_)) => "object",
+        (None, Value::Array(_)) => "array",
+        (None, _) => "absent",
+    };
+    assert_eq!(
+        header("Placement-Options-State").as_deref(),
+        Some(state),
+        "{name}"
+    );
+    match header("Placement-Options") {
+        Some(json) => {
+            assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {json}");
+            assert_eq!(&serde_json::from_str::<Value>(&json).unwrap(), options, "{name}");
+        }
+        None => assert!(!matches!(state, "object" | "array"), "{name}"),
+    }
+}
+
+#[test]
+fn rejected_cases_name_exactly_their_faults_and_reach_nobody() {
+    let (upstream, gateway) = setting();
+    let mut conn = gateway.connect();
+    let rejected: Vec<_> = cases().into_iter().filter(|case| case.is("reject")).collect();
+    assert_eq!(rejected.len(), 16);
+    for case in rejected {
+        let response = conn.roundtrip(case.bytes());
+        let errors = case.errors("missing");
+        let (status, code) = match errors[0]["code"].as_str().unwrap() {
+            "duplicate" | "conflict" => (400, "ambiguous_field"),
+            "missing" | "blank" => (422, "missing_field"),
+            _ => (422, "invalid_field"),
+        };
+        assert_eq!(
+            response.status,
+            status,
+            "{}: {}",
+            case.name,
+            shown(&response.body)
+        );
+        let problem = response.json();
+        assert_eq!(problem["code"], code, "{}", case.name);
+        assert_eq!(problem["errors"], Value::from(errors), "{}", case.name);
+    }
+    assert_eq!(
+        upstream.connections(),
+        0,
+        "a refused call costs no upstream connection"
+    );
+    upstream.expect_untouched();
+}
+
+#[test]
+fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
+    let (upstream, gateway) = setting();
+    let others: Vec<_> = cases()
+        .into_iter()
+        .filter(|case| case.is("not_a_placement_call"))
+        .collect();
+    assert_eq!(others.len(), 9);
+    for case in others {
+        // Some of them say `Connection: close`.
+        let response = gateway.ask(case.bytes());
+        if case.method == "GET" {
+            assert_eq!(response.status, 200, "{}", case.name);
+            let received = upstream.take_one();
+            assert_eq!(
+                shown(&received.target()),
+                shown(case.target.as_bytes()),
+                "{}",
+                case.name
+            );
+            let ours = received
+                .headers()
+                .into_iter()
+                .filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
+            assert_eq!(ours.count(), 0, "{}: a pass route establishes nothing", case.name);
+            continue;
+        }
+        assert_eq!(response.status, 422, "{}: {}", case.name, shown(&response.body));
+        let problem = response.json();
+        assert_eq!(problem["code"], "missing_field", "{}", case.name);
+        for error in case.errors("missing_if_judged_as_placement") {
+            assert!(
+                problem["errors"].as_array().unwrap().contains(&error),
+                "{}: {error} in {problem}",
+                case.name
+            );
+        }
+        upstream.expect_untouched();
+    }
+}
+
+#[test]
+fn a_multipart_form_is_415() {
+    let (upstream, gateway) = setting();
+    let case = cases()
+        .into_iter()
+        .find(|case| case.is("accept_if_supported_else_415"))
+        .unwrap();
+    let response = gateway.ask(case.bytes());
+    assert_eq!(
+        (response.status, &response.json()["code"]),
+        (415, &json!("unsupported_media_type"))
+    );
+    upstream.expect_untouched();
+}
+
+#[test]
+fn no_token_shows_in_log_metric_or_answer() {
+    let (_upstream, gateway) = setting();
+    let mut answers = Vec::new();
+    let mut secrets = std::collections::BTreeSet::new();
+    let mut count = 0.0;
+    for case in cases() {
+        for html in [false, true] {
+            let mut bytes = case.bytes();
+            if html {
+                let at = bytes.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+                bytes.splice(at..at, *b"Accept: text/html\r\n");
+            }
+            let mut conn = Conn::open(gateway.http());
+            let response = conn.roundtrip(bytes);
+            count += 1.0;
+            if response.status != 200 {
+                answers.push(String::from_utf8_lossy(&response.body).into_owned());
+            }
+        }
+        for pair in case.body.split('&') {
+            if let Some(("AUTH_ID" | "REFRESH_ID" | "APPLICATION_TOKEN", value)) = pair.split_once('=') {
+                secrets.insert(value.to_owned());
+            }
+        }
+    }
+    secrets.remove("");
+    assert!(secrets.len() >= 5, "{secrets:?}");
+    // Metrics and log lines are written at the same moment; all of them are there now.
+    let metrics = gateway.metric_reaches("widget_gateway_requests_total", &[], count);
+    gateway.request_lines(count as usize);
+    let mut told = answers;
+    told.push(metrics.text);
+    told.extend(gateway.raw_logs());
+    for secret in &secrets {
+        assert!(
+            !told.iter().any(|text| text.contains(secret.as_str())),
+            "a token is told"
+        );
+    }
+}

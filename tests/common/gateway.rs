@@ -1,0 +1,312 @@
+//! A real gateway process on ports of its own, its log lines and its metrics.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Conn, Metrics, PATIENCE, Response};
+
+/// The parts of a configuration file that the harness completes with its listeners.
+#[derive(Default, Clone)]
+pub struct Setup {
+    /// Keys before the first table.
+    pub top: String,
+    /// More keys of `[server]`.
+    pub server: String,
+    /// Everything else.
+    pub rest: String,
+}
+
+impl Setup {
+    pub fn of(rest: impl Into<String>) -> Setup {
+        Setup {
+            rest: rest.into(),
+            ..Setup::default()
+        }
+    }
+
+    pub fn top(mut self, lines: &str) -> Setup {
+        self.top = lines.to_owned();
+        self
+    }
+
+    pub fn server(mut self, lines: &str) -> Setup {
+        self.server = lines.to_owned();
+        self
+    }
+
+    /// Two workers: enough to show races, few enough for a small machine.
+    fn text(&self) -> String {
+        let Setup { top, server, rest } = self;
+        format!(
+            "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{server}\n\
+             [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{rest}\n"
+        )
+    }
+}
+
+pub struct Gateway {
+    child: Child,
+    log: Arc<Log>,
+    addresses: HashMap<Listener, SocketAddr>,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Listener {
+    Http,
+    H2c,
+    Admin,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Lines>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    raw: Vec<String>,
+    parsed: Vec<Value>,
+    ended: bool,
+}
+
+impl Gateway {
+    pub fn start(rest: impl Into<String>) -> Gateway {
+        Gateway::with(Setup::of(rest))
+    }
+
+    pub fn with(setup: Setup) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, setup.text()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
+            .arg("run")
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::inherit())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        let log = Arc::new(Log::default());
+        let (sink, stderr) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || sink.read(stderr));
+        let mut gateway = Gateway {
+            child,
+            log,
+            addresses: HashMap::new(),
+            _folder: folder,
+        };
+        gateway.learn_addresses();
+        gateway
+    }
+
+    /// One line per listener tells where it is; the plain ones come in the order of the file.
+    fn learn_addresses(&mut self) {
+        let listening = |line: &Value| line["msg"] == "listening";
+        let lines = self.log.wait("three listeners", |lines| {
+            let found: Vec<Value> = lines.iter().filter(|line| listening(line)).cloned().collect();
+            (found.len() >= 3).then_some(found)
+        });
+        for line in lines {
+            let address = line["address"]
+                .as_str()
+                .and_then(|a| a.parse().ok())
+                .expect("an address");
+            let listener = match line["listener"].as_str() {
+                Some("admin") => Listener::Admin,
+                Some("h2c") => Listener::H2c,
+                _ if self.addresses.contains_key(&Listener::Http) => Listener::H2c,
+                _ => Listener::Http,
+            };
+            self.addresses.insert(listener, address);
+        }
+        assert_eq!(self.addresses.len(), 3, "{:?}", self.addresses);
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.addresses[&Listener::Http]
+    }
+
+    pub fn h2c(&self) -> SocketAddr {
+        self.addresses[&Listener::H2c]
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses[&Listener::Admin]
+    }
+
+    pub fn connect(&self) -> Conn {
+        Conn::open(self.http())
+    }
+
+    /// One request on a connection of its own.
+    pub fn ask(&self, request: impl AsRef<[u8]>) -> Response {
+        self.connect().roundtrip(request)
+    }
+
+    pub fn ask_admin(&self, method: &str, path: &str) -> Response {
+        let mut conn = Conn::open(self.admin());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin()
+        );
+        conn.send(head);
+        conn.response_to(method)
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let response = self.ask_admin("GET", "/metrics");
+        assert_eq!(response.status, 200);
+        Metrics::parse(response.text())
+    }
+
+    /// Scrapes until the metrics are as they should be: they move right after an answer, not before.
+    pub fn metrics_when(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.metrics();
+            if wanted(&metrics) {
+                return metrics;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the metrics never showed {what}:\n{}",
+                metrics.text
+            );
+        }
+    }
+
+    /// Waits until the series stands exactly at the value.
+    pub fn metric_reaches(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Metrics {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.metrics();
+            let is = metrics.value(name, labels);
+            if is == value {
+                return metrics;
+            }
+            assert!(
+                is <= value && Instant::now() < deadline,
+                "{name}{labels:?} is {is}, not {value}:\n{}",
+                metrics.lines(name)
+            );
+        }
+    }
+
+    /// Every line so far; one that is no JSON stands as a string.
+    pub fn logs(&self) -> Vec<Value> {
+        self.log.lines().parsed.clone()
+    }
+
+    /// Every line so far as it was written.
+    pub fn raw_logs(&self) -> Vec<String> {
+        self.log.lines().raw.clone()
+    }
+
+    /// The first line, past or coming, that fits.
+    pub fn wait_log(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.log
+            .wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
+    }
+
+    /// The lines of requests, once there are so many.
+    pub fn request_lines(&self, count: usize) -> Vec<Value> {
+        self.log.wait(&format!("{count} requests"), |lines| {
+            let of_requests = || lines.iter().filter(|line| line["request_id"].is_string());
+            (of_requests().count() >= count).then(|| of_requests().cloned().collect())
+        })
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(id), signal).expect("the gateway is alive");
+    }
+
+    /// SIGTERM, and the way it ends.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.log.wait_for_end();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.raw_logs();
+            let recent = lines.len().saturating_sub(60);
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(
+                stderr,
+                "--- the gateway's last log lines\n{}\n---",
+                lines[recent..].join("\n")
+            );
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Log {
+    /// Readable after a failed wait too: the last lines are printed while the test unwinds.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, stderr: impl std::io::Read) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let parsed = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line.clone()));
+            let mut lines = self.lines();
+            lines.raw.push(line);
+            lines.parsed.push(parsed);
+            drop(lines);
+            self.more.notify_all();
+        }
+        self.lines().ended = true;
+        self.more.notify_all();
+    }
+
+    fn wait<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines();
+        loop {
+            if let Some(found) = find(&lines.parsed) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if lines.ended || left.is_zero() {
+                let ended = if lines.ended {
+                    " before the process ended"
+                } else {
+                    ""
+                };
+                let (all, count) = (&lines.raw, lines.raw.len());
+                panic!(
+                    "no log line for {what}{ended}; last of {count}:\n{}",
+                    all[count.saturating_sub(30)..].join("\n")
+                );
+            }
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    fn wait_for_end(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines();
+        while !lines.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the gateway does not stop");
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}

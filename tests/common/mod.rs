@@ -1,0 +1,64 @@
+//! What every test of this folder stands on: a real gateway process, a recording upstream, a client
+//! that sends bytes as they are, and the matchers for metrics and log lines.
+//!
+//! Nothing here sleeps to wait for something, and no port is chosen here: everything binds port 0 and
+//! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part of the harness"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a harness fails loudly"
+)]
+
+pub mod client;
+pub mod forms;
+pub mod gateway;
+pub mod h2;
+pub mod metrics;
+pub mod php;
+pub mod upstream;
+
+use std::time::Duration;
+
+pub use client::{Conn, Response};
+pub use gateway::{Gateway, Setup};
+pub use metrics::Metrics;
+pub use upstream::{Received, Reply, Upstream};
+
+/// After this long, something that did not happen is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes as a reader of a failure wants to see them.
+pub fn shown(bytes: &[u8]) -> String {
+    const MOST: usize = 2000;
+    let cut = &bytes[..bytes.len().min(MOST)];
+    let more = if bytes.len() > MOST {
+        format!("... ({} bytes)", bytes.len())
+    } else {
+        String::new()
+    };
+    format!("{}{more}", cut.escape_ascii())
+}
+
+/// A name under which nothing listens, held for as long as the value lives: bound, never listening, so
+/// that a connect is refused and nobody else can get the port.
+pub struct DeadServer(tokio::net::TcpSocket);
+
+impl DeadServer {
+    pub fn new() -> DeadServer {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        DeadServer(socket)
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+}

@@ -1,0 +1,366 @@
+//! A recording upstream: strict about what it reads, told what to answer.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use super::{PATIENCE, shown};
+
+pub struct Upstream {
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    reply: Reply,
+    requests: Vec<Received>,
+    connections: usize,
+    broken: Vec<String>,
+}
+
+/// What a connection is answered with. `Raw`, `Cut` and `Silent` close it.
+#[derive(Clone, Default)]
+pub enum Reply {
+    /// 200 with a short text.
+    #[default]
+    Ok,
+    /// 200 whose body is the request as it came; nothing is recorded.
+    Echo,
+    /// These bytes, then a close.
+    Raw(Vec<u8>),
+    /// The close alone.
+    Close,
+    /// 200, once the gate is open.
+    Held(Gate),
+}
+
+/// Opened once; whoever waits goes on.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let opened = self.0.0.lock().unwrap();
+        let _opened = self
+            .0
+            .1
+            .wait_timeout_while(opened, PATIENCE, |open| !*open)
+            .unwrap();
+    }
+}
+
+/// One request as it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Request line and header lines, without the empty line.
+    pub head: Vec<u8>,
+    /// Without its chunked coding, if it had one.
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    /// Reads what `Reply::Echo` sent back.
+    pub fn echoed(bytes: &[u8]) -> Received {
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .expect("an echoed head");
+        Received {
+            head: bytes[..end].to_vec(),
+            body: bytes[end + 4..].to_vec(),
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.head
+            .split(|&b| b == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    pub fn method(&self) -> String {
+        String::from_utf8_lossy(self.head.split(|&b| b == b' ').next().unwrap_or_default()).into_owned()
+    }
+
+    /// As it stands in the request line.
+    pub fn target(&self) -> Vec<u8> {
+        let line = self.lines().next().unwrap_or_default();
+        line.split(|&b| b == b' ').nth(1).unwrap_or_default().to_vec()
+    }
+
+    pub fn query(&self) -> Vec<u8> {
+        let target = self.target();
+        target
+            .iter()
+            .position(|&b| b == b'?')
+            .map_or(Vec::new(), |at| target[at + 1..].to_vec())
+    }
+
+    /// Every header as (name, value), in order.
+    pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.lines()
+            .skip(1)
+            .map(|line| {
+                let colon = line
+                    .iter()
+                    .position(|&b| b == b':')
+                    .unwrap_or_else(|| panic!("{}", shown(line)));
+                let name = String::from_utf8(line[..colon].to_vec()).expect("an ASCII name");
+                (name, line[colon + 1..].trim_ascii().to_vec())
+            })
+            .collect()
+    }
+
+    /// Every value of the name, which is compared as HTTP compares it.
+    pub fn values(&self, name: &str) -> Vec<Vec<u8>> {
+        let headers = self.headers().into_iter();
+        headers
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// The value of a header that is there at most once.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let mut values = self.values(name);
+        assert!(
+            values.len() <= 1,
+            "{name} {} times: {}",
+            values.len(),
+            shown(&self.head)
+        );
+        values
+            .pop()
+            .map(|value| String::from_utf8(value).expect("an ASCII value"))
+    }
+}
+
+impl Upstream {
+    pub fn start() -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State::default());
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = shared.clone();
+                state.change(|inner| inner.connections += 1);
+                std::thread::spawn(move || serve(stream, &state));
+            }
+        });
+        Upstream { address, state }
+    }
+
+    pub fn replying(reply: Reply) -> Upstream {
+        let upstream = Upstream::start();
+        upstream.reply(reply);
+        upstream
+    }
+
+    /// From the next request on.
+    pub fn reply(&self, reply: Reply) {
+        self.state.change(|inner| inner.reply = reply);
+    }
+
+    /// Every request since the last `take`, in the order in which they were complete.
+    pub fn take(&self) -> Vec<Received> {
+        let mut inner = self.state.inner.lock().unwrap();
+        assert!(
+            inner.broken.is_empty(),
+            "the upstream got something broken: {:?}",
+            inner.broken
+        );
+        std::mem::take(&mut inner.requests)
+    }
+
+    /// The only request since the last `take`.
+    pub fn take_one(&self) -> Received {
+        let mut requests = self.take();
+        assert_eq!(
+            requests.len(),
+            1,
+            "one request reaches the upstream, not {requests:?}"
+        );
+        requests.remove(0)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.state.inner.lock().unwrap().connections
+    }
+
+    /// Not one request, whole or cut, since the last `take`.
+    pub fn expect_untouched(&self) {
+        assert_eq!(self.take(), [], "nothing may reach the upstream");
+    }
+
+    /// Waits until so many requests stand recorded.
+    pub fn wait_for(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut inner = self.state.inner.lock().unwrap();
+        while inner.requests.len() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "only {} of {count} requests came",
+                inner.requests.len()
+            );
+            inner = self.state.changed.wait_timeout(inner, left).unwrap().0;
+        }
+    }
+}
+
+impl State {
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let changed = change(&mut self.inner.lock().unwrap());
+        self.changed.notify_all();
+        changed
+    }
+}
+
+fn serve(mut stream: TcpStream, state: &State) {
+    stream.set_nodelay(true).unwrap();
+    let mut held = Vec::new();
+    loop {
+        let received = match receive(&mut stream, &mut held) {
+            Ok(Some(received)) => received,
+            Ok(None) => return,
+            Err(broken) => {
+                state.change(|inner| inner.broken.push(broken));
+                return;
+            }
+        };
+        let reply = state.inner.lock().unwrap().reply.clone();
+        let head = received.method() == "HEAD";
+        let answer = match &reply {
+            Reply::Echo => ok(&[&received.head[..], b"\r\n\r\n", &received.body].concat(), head),
+            Reply::Ok | Reply::Held(_) => ok(b"handled\n", head),
+            Reply::Raw(bytes) => bytes.clone(),
+            Reply::Close => Vec::new(),
+        };
+        if !matches!(reply, Reply::Echo) {
+            state.change(|inner| inner.requests.push(received));
+        }
+        if let Reply::Held(gate) = &reply {
+            gate.wait();
+        }
+        if stream.write_all(&answer).is_err() || matches!(reply, Reply::Raw(_) | Reply::Close) {
+            return;
+        }
+    }
+}
+
+fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    if !head_only {
+        answer.extend_from_slice(body);
+    }
+    answer
+}
+
+/// One whole request; none where the connection ends between two.
+fn receive(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Option<Received>, String> {
+    let end = loop {
+        if let Some(at) = held.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        if !fill(stream, held) {
+            return if held.is_empty() {
+                Ok(None)
+            } else {
+                Err(format!("cut head: {}", shown(held)))
+            };
+        }
+    };
+    let received = Received {
+        head: held[..end].to_vec(),
+        body: Vec::new(),
+    };
+    held.drain(..end + 4);
+    if received
+        .head
+        .iter()
+        .enumerate()
+        .any(|(at, &b)| b == b'\n' && (at == 0 || received.head[at - 1] != b'\r'))
+    {
+        return Err(format!("bare LF in {}", shown(&received.head)));
+    }
+    let lengths = received.values("content-length");
+    let codings = received.values("transfer-encoding");
+    let body = match (lengths.as_slice(), codings.as_slice()) {
+        ([], []) => Vec::new(),
+        ([length], []) => {
+            let length = std::str::from_utf8(length)
+                .ok()
+                .filter(|l| l.bytes().all(|b| b.is_ascii_digit()));
+            let length = length
+                .and_then(|l| l.parse().ok())
+                .ok_or_else(|| shown(&received.head))?;
+            take(stream, held, length)?
+        }
+        ([], [coding]) if coding == b"chunked" => chunks(stream, held)?,
+        _ => return Err(format!("framing of {}", shown(&received.head))),
+    };
+    Ok(Some(Received { body, ..received }))
+}
+
+fn fill(stream: &mut TcpStream, held: &mut Vec<u8>) -> bool {
+    let mut piece = [0; 64 * 1024];
+    match stream.read(&mut piece) {
+        Ok(size @ 1..) => {
+            held.extend_from_slice(&piece[..size]);
+            true
+        }
+        Ok(0) | Err(_) => false,
+    }
+}
+
+fn take(stream: &mut TcpStream, held: &mut Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
+    while held.len() < size {
+        if !fill(stream, held) {
+            return Err(format!("cut body: {} of {size} bytes", held.len()));
+        }
+    }
+    Ok(held.drain(..size).collect())
+}
+
+fn chunks(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        let at = loop {
+            if let Some(at) = held.windows(2).position(|two| two == b"\r\n") {
+                break at;
+            }
+            if !fill(stream, held) {
+                return Err("cut chunk".to_owned());
+            }
+        };
+        let line: Vec<u8> = held.drain(..at + 2).take(at).collect();
+        let size = std::str::from_utf8(&line)
+            .ok()
+            .and_then(|line| usize::from_str_radix(line, 16).ok());
+        let size = size.ok_or_else(|| format!("chunk size {}", shown(&line)))?;
+        body.extend(take(stream, held, size)?);
+        if take(stream, held, 2)? != b"\r\n" {
+            return Err("chunk without CRLF".to_owned());
+        }
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
