@@ -29,7 +29,12 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Setup {
         let (top, server, rest) = Default::default();
-        Setup { admin: "127.0.0.1:0".to_owned(), top, server, rest }
+        Setup {
+            admin: "127.0.0.1:0".to_owned(),
+            top,
+            server,
+            rest,
+        }
     }
 }
 
@@ -58,7 +63,12 @@ impl Setup {
 
     /// Two workers: enough to show races, few enough for a small machine.
     fn text(&self) -> String {
-        let Setup { admin, top, server, rest } = self;
+        let Setup {
+            admin,
+            top,
+            server,
+            rest,
+        } = self;
         format!(
             "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"{admin}\"\nthreads = 2\n{server}\n\
              [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{rest}\n"

@@ -15,7 +15,10 @@ pub struct Misread {
 /// Looks at all pairs of query and body.
 pub fn misread(name: &str, query: &[u8], body: &[u8]) -> Misread {
     let mut found = Misread::default();
-    for pair in query.split(|b| b"&;".contains(b)).chain(body.split(|&b| b == b'&')) {
+    for pair in query
+        .split(|b| b"&;".contains(b))
+        .chain(body.split(|&b| b == b'&'))
+    {
         let first = pair.iter().position(|&b| b == b'=');
         let spelled = url_decode(&pair[..first.unwrap_or(pair.len())]);
         if spelled == name.as_bytes() {
