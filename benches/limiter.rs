@@ -51,7 +51,10 @@ fn limits(c: &mut Criterion) {
         }
         assert_eq!(table.len() as u64, count);
         if count == 1_000_000 {
-            println!("limiter: {} bytes resident per member", (resident() - before) / count);
+            println!(
+                "limiter: {} bytes resident per member",
+                (resident() - before) / count
+            );
         }
         for threads in [1, 2] {
             group.bench_function(format!("{count} members, {threads} threads"), |b| {

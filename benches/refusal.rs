@@ -34,7 +34,12 @@ fn decisions(c: &mut Criterion) {
     assert_eq!(refusal(&narrow, &target, BODY), None);
     for (name, env, body, reason) in [
         ("accepted", &wide, BODY, None),
-        ("missing field", &wide, without.as_str(), Some(Reason::MissingField)),
+        (
+            "missing field",
+            &wide,
+            without.as_str(),
+            Some(Reason::MissingField),
+        ),
         ("ambiguous", &wide, twice.as_str(), Some(Reason::AmbiguousField)),
         ("rate limited", &narrow, BODY, Some(Reason::RateLimited)),
     ] {

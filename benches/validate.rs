@@ -17,13 +17,19 @@ fn validation(c: &mut Criterion) {
     let rows = [
         ("genuine", BODY.to_owned(), true),
         ("options of 2 KiB", body_with_options(2 * 1024), true),
-        ("options too large for a header", body_with_options(64 * 1024), true),
+        (
+            "options too large for a header",
+            body_with_options(64 * 1024),
+            true,
+        ),
         ("two fields missing", "AUTH_ID=x&status=L".to_owned(), false),
     ];
     for (name, body, is_sound) in rows {
         let form = Form::parse(QUERY.as_bytes(), body.as_bytes(), 1000).unwrap();
         assert_eq!(validate(&form, MemberIdShape::Hex32).is_ok(), is_sound, "{name}");
-        group.bench_function(name, |b| b.iter(|| validate(black_box(&form), MemberIdShape::Hex32)));
+        group.bench_function(name, |b| {
+            b.iter(|| validate(black_box(&form), MemberIdShape::Hex32))
+        });
     }
 }
 

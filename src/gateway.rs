@@ -25,6 +25,7 @@ use crate::server::live::Live;
 use crate::telemetry::access_log::{self, AccessLine};
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE};
+use crate::telemetry::top::Top;
 use crate::telemetry::{self, Ended, Outcome, UpstreamEnded, placement};
 use crate::upstream::headers::{Origin, Peer};
 use crate::upstream::peer;
@@ -35,6 +36,8 @@ pub struct Gateway {
     pub live: Arc<ArcSwap<Live>>,
     /// Every family.
     pub metrics: Arc<Metrics>,
+    /// Who is busy.
+    pub top: Arc<Top>,
     /// Where lines go.
     pub log: LogSink,
     /// All held bodies.
@@ -416,6 +419,15 @@ impl Gateway {
                     }),
             },
         );
+        if let Some(member) = &findings.member_id {
+            let was_limited = matches!(findings.limiter, Some(pipeline::LimiterSaid::Limited(_)));
+            self.top.count(
+                member,
+                findings.domain.as_ref(),
+                was_limited,
+                self.epoch.elapsed(),
+            );
+        }
         if self.is_sampled_out(ctx, outcome, session) {
             return;
         }

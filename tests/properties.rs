@@ -44,7 +44,9 @@ fn the_seeds_hold() {
 #[test]
 fn what_a_fuzz_target_found_once_holds_now() {
     for (target, holds) in TARGETS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/regressions").join(target);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzz/regressions")
+            .join(target);
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             println!("{}", path.display());
@@ -77,7 +79,15 @@ fn every_accepted_fixture_is_forwarded() {
 /// A known name, spelled as PHP reads it or nearly so.
 fn name() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
-        "DOMAIN", "PROTOCOL", "LANG", "APP_SID", "AUTH_ID", "REFRESH_ID", "member_id", "status", "PLACEMENT",
+        "DOMAIN",
+        "PROTOCOL",
+        "LANG",
+        "APP_SID",
+        "AUTH_ID",
+        "REFRESH_ID",
+        "member_id",
+        "status",
+        "PLACEMENT",
         "PLACEMENT_OPTIONS",
     ]);
     let exact = known.clone().prop_map(str::to_owned);
@@ -114,11 +124,19 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 fn part() -> impl Strategy<Value = String> {
-    let pair = (name(), prop_oneof![8 => Just("="), 1 => Just(""), 1 => Just("==")], value())
+    let pair = (
+        name(),
+        prop_oneof![8 => Just("="), 1 => Just(""), 1 => Just("==")],
+        value(),
+    )
         .prop_map(|(name, equals, value)| format!("{name}{equals}{value}"));
     let separator = prop_oneof![12 => Just("&"), 1 => Just("&&"), 1 => Just(";")];
-    prop::collection::vec((pair, separator), 0..8)
-        .prop_map(|pairs| pairs.into_iter().map(|(pair, separator)| format!("{pair}{separator}")).collect())
+    prop::collection::vec((pair, separator), 0..8).prop_map(|pairs| {
+        pairs
+            .into_iter()
+            .map(|(pair, separator)| format!("{pair}{separator}"))
+            .collect()
+    })
 }
 
 /// A sound call, so that what is added decides.

@@ -43,7 +43,10 @@ pub fn headers(body: usize) -> HeaderMap {
         (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
         (header::ORIGIN, "https://portal.bitrix24.com"),
         (header::REFERER, "https://portal.bitrix24.com/"),
-        (header::ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        (
+            header::ACCEPT,
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        ),
         (header::ACCEPT_LANGUAGE, "en-US,en;q=0.9"),
         (header::ACCEPT_ENCODING, "gzip, deflate, br, zstd"),
         (header::COOKIE, "PHPSESSID=k3v9m2n8b7c6x5z4; theme=dark"),

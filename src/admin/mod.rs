@@ -1,157 +1,184 @@
-//! The operator's listener: health, readiness, metrics.
+//! The operator's listener: health, readiness, metrics, who is busy, limits, configuration, reload and
+//! the status page. Nothing here is on the way of a request.
 
+mod answer;
 pub mod client;
+mod config;
+mod guard;
+mod health;
+mod limits;
+mod page;
+mod reload;
+pub mod status;
+mod top;
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
-use pingora::apps::http_app::ServeHttp;
+use http::Method;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
-use serde_json::json;
+use pingora::server::ShutdownWatch;
+use tokio::time::timeout;
 
 use crate::server::Process;
+use answer::{Answer, Problem};
+use guard::{Guard, Refusal};
+
+/// For a head, and for a connection between requests: a page asks every two seconds, a scraper may as
+/// well connect anew.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a body, which nothing here needs, to be read and dropped.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a whole answer. A client that does not read it costs its bytes and a socket for this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The application behind the admin listener.
 pub struct Admin {
     process: Arc<Process>,
+    guard: Guard,
 }
 
-impl Admin {
-    /// Serves what the process shares.
-    pub fn new(process: Arc<Process>) -> Admin {
-        Admin { process }
-    }
+/// What can be asked.
+enum Endpoint<'a> {
+    Page,
+    Healthy,
+    Ready,
+    Metrics,
+    Status,
+    Config,
+    Reload,
+    Top,
+    Limits(&'a str),
+}
 
-    fn answer(&self, session: &ServerSession) -> Response<Vec<u8>> {
-        let head = session.req_header();
-        if !self.is_allowed(session) {
-            return text(StatusCode::FORBIDDEN, "not from this address\n");
-        }
-        if !self.is_known_host(session) {
-            return text(StatusCode::FORBIDDEN, "not under this host name\n");
-        }
-        let path = head.uri.path();
-        if !matches!(head.method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-        }
-        match path {
-            "/-/healthy" => text(StatusCode::OK, "alive\n"),
-            "/-/ready" => self.ready(),
-            "/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "/-/healthy, /-/ready, /metrics\n"),
-        }
-    }
-
-    fn ready(&self) -> Response<Vec<u8>> {
-        let live = self.process.live.load();
-        let upstreams: serde_json::Map<_, _> = live
-            .env()
-            .upstreams
-            .values()
-            .map(|upstream| {
-                let up = |server: &Arc<crate::upstream::pool::Server>| {
-                    (server.name.to_string(), server.is_up().into())
-                };
-                (
-                    upstream.name.to_string(),
-                    serde_json::Value::Object(upstream.servers.iter().map(up).collect()),
-                )
-            })
-            .collect();
-        let has_upstream = || {
-            let mut all = live.env().upstreams.values();
-            all.all(|upstream| upstream.servers.iter().any(|server| server.is_up()))
-        };
-        let ready =
-            self.process.is_ready() && (!self.process.server.ready_requires_upstream || has_upstream());
-        let status = if ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        let body = json!({ "ready": ready, "draining": !self.process.is_ready(), "upstreams": upstreams });
-        answer(status, "application/json", body.to_string().into_bytes())
-    }
-
-    fn metrics(&self) -> Response<Vec<u8>> {
-        self.process.refresh_metrics();
-        match self.process.metrics.text() {
-            Ok(exposition) => answer(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                exposition,
-            ),
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics are inconsistent\n"),
-        }
-    }
-
-    /// Loopback, and the networks of `admin_allow`.
-    fn is_allowed(&self, session: &ServerSession) -> bool {
-        let address = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .map(|address| address.ip().to_canonical());
-        address.is_some_and(|address| {
-            address.is_loopback()
-                || self
-                    .process
-                    .server
-                    .admin_allow
-                    .iter()
-                    .any(|network| network.contains(&address))
+impl<'a> Endpoint<'a> {
+    fn find(path: &'a str) -> Option<Endpoint<'a>> {
+        Some(match path {
+            "/" => Endpoint::Page,
+            "/-/healthy" => Endpoint::Healthy,
+            "/-/ready" => Endpoint::Ready,
+            "/metrics" => Endpoint::Metrics,
+            "/-/status" => Endpoint::Status,
+            "/-/config" => Endpoint::Config,
+            "/-/reload" => Endpoint::Reload,
+            "/-/top" => Endpoint::Top,
+            other => Endpoint::Limits(other.strip_prefix("/-/limits/")?),
         })
     }
 
-    /// An IP literal, localhost, or a listed name: a page elsewhere whose name was rebound to this
-    /// address is refused.
-    fn is_known_host(&self, session: &ServerSession) -> bool {
-        let mut hosts = session.req_header().headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return false;
-        };
-        let Ok(host) = host.to_str() else { return false };
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        name.parse::<IpAddr>().is_ok()
-            || name.eq_ignore_ascii_case("localhost")
-            || self
-                .process
-                .server
-                .admin_hosts
-                .iter()
-                .any(|listed| listed.eq_ignore_ascii_case(name))
+    /// For `Allow`.
+    const fn methods(&self) -> &'static str {
+        match self {
+            Endpoint::Reload => "POST",
+            Endpoint::Limits(_) => "GET, HEAD, DELETE",
+            Endpoint::Page
+            | Endpoint::Healthy
+            | Endpoint::Ready
+            | Endpoint::Metrics
+            | Endpoint::Status
+            | Endpoint::Config
+            | Endpoint::Top => "GET, HEAD",
+        }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|taken| taken == method.as_str())
+    }
+}
+
+impl Admin {
+    /// Serves what the process shares. The token is read here, once.
+    pub fn new(process: Arc<Process>) -> Admin {
+        Admin {
+            guard: Guard::new(&process.server, &process.log),
+            process,
+        }
+    }
+
+    async fn answer(&self, session: &ServerSession) -> Answer {
+        match self.judge(session) {
+            Ok(endpoint) => self.ask(endpoint, session).await,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// Who may ask what: the peer, the host name, the path, the method, and whether it may write.
+    fn judge<'s>(&self, session: &'s ServerSession) -> Result<Endpoint<'s>, Refusal> {
+        let head = session.req_header();
+        let peer = self.guard.admit(session)?;
+        let endpoint = Endpoint::find(head.uri.path()).ok_or(Refusal::NotFound)?;
+        if !endpoint.takes(&head.method) {
+            return Err(Refusal::Method(endpoint.methods()));
+        }
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            self.guard.admit_write(peer, &head.headers)?;
+        }
+        Ok(endpoint)
+    }
+
+    async fn ask(&self, endpoint: Endpoint<'_>, session: &ServerSession) -> Answer {
+        let head = session.req_header();
+        let process = &self.process;
+        match endpoint {
+            Endpoint::Page => page::page(),
+            Endpoint::Healthy => Answer::text("alive\n"),
+            Endpoint::Ready => health::ready(process),
+            Endpoint::Metrics => health::metrics(process),
+            Endpoint::Status => status::status(process),
+            Endpoint::Config => config::config(process),
+            Endpoint::Reload => reload::reload(process.clone()).await,
+            Endpoint::Top => top::top(process, head.uri.query()),
+            Endpoint::Limits(member) if head.method == Method::DELETE => limits::reset(process, member),
+            Endpoint::Limits(member) => limits::show(process, member),
+        }
     }
 }
 
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        self.answer(session)
+impl HttpServerApp for Admin {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        _: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match timeout(HEAD_TIMEOUT, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Err(_)) => {
+                session.set_keepalive(None);
+                let malformed = Problem::new(400, "malformed_request", "This is no HTTP request").into();
+                let _ = timeout(ANSWER_TIMEOUT, write(&mut session, malformed, false)).await;
+                return None;
+            }
+            Ok(Ok(false)) | Err(_) => return None,
+        }
+        session.set_keepalive(Some(HEAD_TIMEOUT.as_secs()));
+        // Nothing here has a body; one that was sent must not become the next request.
+        if !matches!(
+            timeout(DRAIN_TIMEOUT, session.drain_request_body()).await,
+            Ok(Ok(()))
+        ) {
+            return None;
+        }
+        let answer = self.answer(&session).await;
+        let is_head = session.req_header().method == Method::HEAD;
+        timeout(ANSWER_TIMEOUT, async move {
+            write(&mut session, answer, is_head).await.ok()?;
+            let settings = HttpPersistentSettings::for_session(&session);
+            let stream = session.finish().await.ok()??;
+            Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        })
+        .await
+        .ok()?
     }
 }
 
-fn text(status: StatusCode, body: &str) -> Response<Vec<u8>> {
-    answer(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
-}
-
-fn answer(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let length = response.body().len();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-store"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        header::HeaderValue::from_static("nosniff"),
-    );
-    response
+async fn write(session: &mut ServerSession, answer: Answer, is_head: bool) -> pingora::Result<()> {
+    let (head, body) = answer.into_parts()?;
+    session.write_response_header(Box::new(head)).await?;
+    if !is_head && !body.is_empty() {
+        session.write_response_body(body, true).await?;
+    }
+    Ok(())
 }

@@ -374,8 +374,10 @@ pub fn escape(after_percent: &[u8]) -> Option<u8> {
 fn reads_alike(raw: &[u8], value: &[u8]) -> bool {
     let whole =
         memchr::memchr_iter(b'%', raw).all(|at| escape(raw.get(at + 1..).unwrap_or_default()).is_some());
-    let splits_elsewhere = memchr::memchr_iter(b'=', raw)
-        .any(|at| raw.get(..at).is_some_and(|before| decoded(before).ends_with(b"]")));
+    let splits_elsewhere = memchr::memchr_iter(b'=', raw).any(|at| {
+        raw.get(..at)
+            .is_some_and(|before| decoded(before).ends_with(b"]"))
+    });
     whole && !splits_elsewhere && std::str::from_utf8(value).is_ok()
 }
 

@@ -65,6 +65,18 @@ impl Series {
         index.and_then(|at| self.routes.get(at)).unwrap_or(&self.none)
     }
 
+    /// Every route once, by its name; routes of one name share their series. The last is `none`.
+    pub fn by_name<'a>(&'a self, env: &'a Env) -> Vec<(&'a str, &'a RouteSeries)> {
+        let mut named: Vec<(&str, &RouteSeries)> = Vec::new();
+        for (route, series) in env.routes.all().iter().zip(&self.routes) {
+            if named.iter().all(|(name, _)| *name != &*route.name) {
+                named.push((&route.name, series));
+            }
+        }
+        named.push((NO_ROUTE, &self.none));
+        named
+    }
+
     /// Of an upstream by its name.
     pub fn upstream(&self, name: &Arc<str>) -> Option<&UpstreamSeries> {
         self.upstreams.get(name).map(|series| &**series)

@@ -31,13 +31,15 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::Admin;
-use crate::config::{self, Loaded, ServerSettings, Snapshot};
+use crate::admin::{self, Admin};
+use crate::config::{self, Loaded, ServerSettings, Snapshot, Watched};
 use crate::gateway::Gateway;
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::{self as sink, LogSink};
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::recent::Recent;
+use crate::telemetry::top::Top;
 use connection::{ConnectionRules, Door, Http2};
 use listeners::{Bound, Sockets};
 use live::Live;
@@ -53,7 +55,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 ///
 /// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
 pub fn run(path: &Path, take_over: bool) -> ExitCode {
-    let (log, flush) = sink::start();
+    let Ok((log, flush)) = sink::start() else {
+        return ExitCode::FAILURE;
+    };
     let code = match start(path, take_over, &log) {
         Ok(running) => running.until_signal(),
         Err(()) => ExitCode::FAILURE,
@@ -77,6 +81,10 @@ pub struct Process {
     pub live: Arc<ArcSwap<Live>>,
     /// Every family.
     pub metrics: Arc<Metrics>,
+    /// Who is busy.
+    pub top: Arc<Top>,
+    /// The last two minutes.
+    pub recent: Mutex<Recent>,
     /// Where lines go.
     pub log: LogSink,
     /// The bound of all limiters.
@@ -87,8 +95,8 @@ pub struct Process {
     pub draining: Arc<AtomicBool>,
     /// The file that is read and read again.
     pub path: PathBuf,
-    /// The files whose content counts: that one and those that it names.
-    pub files: Mutex<Vec<PathBuf>>,
+    /// The files whose content counts, that one and those that it names, as they were last read.
+    pub files: Mutex<Vec<Watched>>,
     /// The last reloads. Held while one is under way, which serializes them.
     pub history: Mutex<History>,
     /// As the listeners were built.
@@ -154,6 +162,8 @@ impl Process {
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
+            top: Arc::default(),
+            recent: Mutex::default(),
             log,
             table,
             epoch,
@@ -207,6 +217,7 @@ impl Running {
         let gateway = Gateway {
             live: process.live.clone(),
             metrics: process.metrics.clone(),
+            top: process.top.clone(),
             log: process.log.clone(),
             held: Arc::new(HeldBodies::default()),
             epoch: process.epoch,
@@ -246,8 +257,7 @@ impl Running {
         }
         // The admin listener answers while the others drain, so it never hears of the stop.
         let (never, not_stopped) = watch::channel(false);
-        let operator = pingora::apps::http_app::HttpServer::new_app(Admin::new(process.clone()));
-        let mut service = Service::new(bound.admin.to_string(), operator);
+        let mut service = Service::new(bound.admin.to_string(), Admin::new(process.clone()));
         service.add_tcp(&bound.admin.to_string());
         serve(&admin, service, &fds, &not_stopped);
         process.log.event(
@@ -268,6 +278,7 @@ impl Running {
                 }
             }
         });
+        admin.get_handle().spawn(admin::status::sample(process.clone()));
         admin.get_handle().spawn(process.clone().watch());
         Ok(Running {
             process,

@@ -4,6 +4,8 @@ pub mod access_log;
 pub mod log;
 pub mod metrics;
 pub mod placement;
+pub mod recent;
+pub mod top;
 
 use std::time::Duration;
 

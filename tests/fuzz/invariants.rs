@@ -31,8 +31,15 @@ const MAX_KEYS: usize = 1000;
 pub fn form(data: &[u8]) {
     let (query, body) = halves(data);
     let parsed = Form::parse(query, body, MAX_PARAMS);
-    let query_pairs = query.split(|&b| b == b'&').filter(|pair| !pair.is_empty()).count();
-    let body_pairs = if body.is_empty() { 0 } else { body.split(|&b| b == b'&').count() };
+    let query_pairs = query
+        .split(|&b| b == b'&')
+        .filter(|pair| !pair.is_empty())
+        .count();
+    let body_pairs = if body.is_empty() {
+        0
+    } else {
+        body.split(|&b| b == b'&').count()
+    };
     let too_many = query_pairs > MAX_PARAMS || body_pairs > MAX_PARAMS;
     let form = match parsed {
         Ok(form) => form,
@@ -62,7 +69,11 @@ struct Readings {
 impl Readings {
     fn of(query: &[u8], body: &[u8]) -> Readings {
         Readings {
-            php: [php::read(query, b"&"), php::read(query, b"&;"), php::read(body, b"&")],
+            php: [
+                php::read(query, b"&"),
+                php::read(query, b"&;"),
+                php::read(body, b"&"),
+            ],
             others: others::misread(query, body),
         }
     }
@@ -88,17 +99,14 @@ impl Readings {
 
 fn of(seen: &Seen, field: Field) -> impl Iterator<Item = &Event> {
     let is_field = move |name: &[u8]| name == field.name().as_bytes();
-    seen.iter().filter(move |(name, _)| is_field(name)).map(|(_, event)| event)
+    seen.iter()
+        .filter(move |(name, _)| is_field(name))
+        .map(|(_, event)| event)
 }
 
 /// A value means that every reading of both parts has this value and no other; absence, that none has
 /// any; and a fault, that there is something to be at fault.
-fn one_opinion(
-    form: &Form<'_>,
-    field: Field,
-    readings: &Readings,
-    whatwg: &[(Cow<'_, str>, Cow<'_, str>)],
-) {
+fn one_opinion(form: &Form<'_>, field: Field, readings: &Readings, whatwg: &[(Cow<'_, str>, Cow<'_, str>)]) {
     let name = field.name();
     let has_alias = readings.has_alias(field);
     let first = readings.events(field).next();
@@ -114,7 +122,10 @@ fn one_opinion(
             }
             assert!(!has_alias, "{name}: also under a name that Rack 2 or qs read so");
             if field != Field::PlacementOptions {
-                assert!(!readings.is_split_elsewhere(field), "{name}: qs splits it elsewhere");
+                assert!(
+                    !readings.is_split_elsewhere(field),
+                    "{name}: qs splits it elsewhere"
+                );
                 assert!(std::str::from_utf8(value).is_ok(), "{name}: not UTF-8");
                 // The reader of browsers and of most libraries.
                 for (_, other) in whatwg.iter().filter(|(other, _)| other == name) {
@@ -168,7 +179,8 @@ pub fn head(data: &[u8]) {
 fn one_meaning(head: &[u8], framing: Framing) {
     let text = &head[..head.len() - 4];
     assert!(
-        head.iter().all(|&b| b >= b' ' && b != 0x7f || matches!(b, b'\t' | b'\r' | b'\n')),
+        head.iter()
+            .all(|&b| b >= b' ' && b != 0x7f || matches!(b, b'\t' | b'\r' | b'\n')),
         "a control byte"
     );
     let mut lines = Vec::new();
@@ -179,7 +191,10 @@ fn one_meaning(head: &[u8], framing: Framing) {
     }
     lines.push(rest);
     for line in &lines {
-        assert!(!line.contains(&b'\r') && !line.contains(&b'\n'), "a line end inside a line");
+        assert!(
+            !line.contains(&b'\r') && !line.contains(&b'\n'),
+            "a line end inside a line"
+        );
     }
     let request: Vec<&[u8]> = lines[0].split(|&b| b == b' ').collect();
     let [_, target, version] = request[..] else {
@@ -202,17 +217,24 @@ fn one_meaning(head: &[u8], framing: Framing) {
         values("content-length"),
         values("transfer-encoding"),
     );
-    assert!(hosts.len() == 1 || (hosts.is_empty() && version == b"HTTP/1.0"), "hosts");
+    assert!(
+        hosts.len() == 1 || (hosts.is_empty() && version == b"HTTP/1.0"),
+        "hosts"
+    );
     match framing {
         Framing::Chunked => {
-            assert!(lengths.is_empty() && codings.len() == 1 && version == b"HTTP/1.1", "chunked");
+            assert!(
+                lengths.is_empty() && codings.len() == 1 && version == b"HTTP/1.1",
+                "chunked"
+            );
             assert!(codings[0].eq_ignore_ascii_case(b"chunked"), "coding");
         }
         Framing::Length(length) => {
             assert!(codings.is_empty() && lengths.len() <= 1, "length");
             let told = lengths.first().map_or(Some(0), |digits| {
                 digits.iter().try_fold(0_u64, |sum, digit| {
-                    sum.checked_mul(10)?.checked_add(u64::from(digit.checked_sub(b'0')?))
+                    sum.checked_mul(10)?
+                        .checked_add(u64::from(digit.checked_sub(b'0')?))
                 })
             });
             assert_eq!(Some(length), told, "length");
@@ -226,7 +248,11 @@ fn one_meaning(head: &[u8], framing: Framing) {
         Ok(httparse::Status::Complete(head.len())),
         "the engine's parser"
     );
-    assert_eq!(parsed.path.map(str::as_bytes), Some(target), "the engine's target");
+    assert_eq!(
+        parsed.path.map(str::as_bytes),
+        Some(target),
+        "the engine's target"
+    );
     assert_eq!(parsed.headers.len(), lines.len() - 1, "the engine's headers");
 }
 
@@ -236,21 +262,32 @@ fn no_other_script(target: &[u8]) {
     let path = match path.windows(3).position(|at| at == b"://") {
         Some(scheme) if !path.starts_with(b"/") => {
             let after = &path[scheme + 3..];
-            after.iter().position(|&b| b == b'/').map_or(&b"/"[..], |at| &after[at..])
+            after
+                .iter()
+                .position(|&b| b == b'/')
+                .map_or(&b"/"[..], |at| &after[at..])
         }
         _ => path,
     };
     // In a path `+` is itself.
-    let kept = path.iter().map(|&b| if b == b'+' { b'~' } else { b }).collect::<Vec<_>>();
+    let kept = path
+        .iter()
+        .map(|&b| if b == b'+' { b'~' } else { b })
+        .collect::<Vec<_>>();
     let decoded = php::url_decode(&kept);
     assert_eq!(
         path.iter().filter(|&&b| b == b'/').count(),
         decoded.iter().filter(|&&b| b == b'/').count(),
         "an encoded slash"
     );
-    assert!(!decoded.contains(&b'\\') && !decoded.contains(&0), "a backslash or NUL");
     assert!(
-        decoded.split(|&b| b == b'/').all(|segment| segment != b"." && segment != b".."),
+        !decoded.contains(&b'\\') && !decoded.contains(&0),
+        "a backslash or NUL"
+    );
+    assert!(
+        decoded
+            .split(|&b| b == b'/')
+            .all(|segment| segment != b"." && segment != b".."),
         "a dot segment"
     );
 }
@@ -264,7 +301,11 @@ pub fn chunks(data: &[u8]) {
     for cut in cuts(data.len()) {
         let mut parts = Chunks::default();
         let taken = parts.advance(&data[..cut]).and_then(|first| {
-            if parts.is_complete() { Ok(first) } else { parts.advance(&data[first..]).map(|then| first + then) }
+            if parts.is_complete() {
+                Ok(first)
+            } else {
+                parts.advance(&data[first..]).map(|then| first + then)
+            }
         });
         assert_eq!(taken, whole, "cut at {cut}");
         if whole.is_ok() {
@@ -273,7 +314,10 @@ pub fn chunks(data: &[u8]) {
     }
     match (whole, naive_chunks(data)) {
         (Ok(taken), Some(end)) => {
-            assert!(chunks.is_complete() && taken == end, "ends at {taken} instead of {end}");
+            assert!(
+                chunks.is_complete() && taken == end,
+                "ends at {taken} instead of {end}"
+            );
         }
         (Ok(taken), None) => assert!(!chunks.is_complete() && taken == data.len(), "complete too early"),
         // Stricter in extensions and trailers, never in the frame.
@@ -284,7 +328,10 @@ pub fn chunks(data: &[u8]) {
 /// Where the body ends, read line by line. None where it does not.
 fn naive_chunks(data: &[u8]) -> Option<usize> {
     let line_end = |from: usize| {
-        data.get(from..)?.windows(2).position(|pair| pair == b"\r\n").map(|at| from + at)
+        data.get(from..)?
+            .windows(2)
+            .position(|pair| pair == b"\r\n")
+            .map(|at| from + at)
     };
     let mut at = 0;
     loop {
@@ -388,9 +435,12 @@ fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) 
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis() % 1024 == 0 {
         let policy = env.member_limit.as_ref();
-        policy.into_iter().flat_map(MemberPolicy::limiters).for_each(|limiter| {
-            limiter.sweep(now);
-        });
+        policy
+            .into_iter()
+            .flat_map(MemberPolicy::limiters)
+            .for_each(|limiter| {
+                limiter.sweep(now);
+            });
     }
     let forward = match verdict {
         Ok(forward) => forward,
@@ -400,7 +450,9 @@ fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) 
         }
     };
     nothing_forged(headers, &forward);
-    let query = Target::parse(raw_target).map(|target| target.query).unwrap_or_default();
+    let query = Target::parse(raw_target)
+        .map(|target| target.query)
+        .unwrap_or_default();
     no_token(&forward, query, body);
     let enforced = opened.route.kind == Kind::Widget(Mode::Enforce);
     if enforced {
@@ -439,7 +491,12 @@ impl World {
         let env = Env {
             routes: Routes::new(vec![
                 route("widget", "/", &[Method::POST], Kind::Widget(Mode::Enforce)),
-                route("observed", "/observed", &[Method::POST], Kind::Widget(Mode::Observe)),
+                route(
+                    "observed",
+                    "/observed",
+                    &[Method::POST],
+                    Kind::Widget(Mode::Observe),
+                ),
                 route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
             ]),
             member_limit: Some(policy),
@@ -467,11 +524,19 @@ fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
             let first = *texts[field.index()].get_or_insert(text);
             assert_eq!(first, &**text, "{}: two values were forwarded", field.name());
         }
-        assert!(!readings.has_alias(field), "{}: an alias was forwarded", field.name());
+        assert!(
+            !readings.has_alias(field),
+            "{}: an alias was forwarded",
+            field.name()
+        );
     }
     for field in Field::REQUIRED {
         let text = texts[field.index()].unwrap_or_default();
-        assert!(!text.trim_ascii().is_empty(), "{}: forwarded without it", field.name());
+        assert!(
+            !text.trim_ascii().is_empty(),
+            "{}: forwarded without it",
+            field.name()
+        );
     }
     for (field, header) in [
         (Field::MemberId, "X-Bitrix24-Member-Id"),
@@ -497,7 +562,11 @@ fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
     for decode_names in [false, true] {
         let seen = php::read_cookies(&cookies, decode_names);
         for field in Field::ALL {
-            assert!(of(&seen, field).next().is_none(), "{}: a cookie shadows it", field.name());
+            assert!(
+                of(&seen, field).next().is_none(),
+                "{}: a cookie shadows it",
+                field.name()
+            );
         }
     }
     let length = body.len().to_string();
@@ -505,7 +574,11 @@ fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
 }
 
 fn set<'f>(forward: &'f Forward, name: &str) -> Option<&'f [u8]> {
-    let mut found = forward.rewrite.set.iter().filter(|(set, _)| set.eq_ignore_ascii_case(name));
+    let mut found = forward
+        .rewrite
+        .set
+        .iter()
+        .filter(|(set, _)| set.eq_ignore_ascii_case(name));
     let value = found.next().map(|(_, value)| value.as_bytes());
     assert!(found.next().is_none(), "{name} is set twice");
     value
@@ -516,13 +589,24 @@ fn nothing_forged(headers: &HeaderMap, forward: &Forward) {
     for name in headers.keys() {
         let php = |name: &str| -> String {
             name.bytes()
-                .map(|b| if b.is_ascii_alphanumeric() { b.to_ascii_uppercase() as char } else { '_' })
+                .map(|b| {
+                    if b.is_ascii_alphanumeric() {
+                        b.to_ascii_uppercase() as char
+                    } else {
+                        '_'
+                    }
+                })
                 .collect()
         };
         let gone = forward.rewrite.remove.contains(name)
-            || forward.rewrite.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()));
+            || forward
+                .rewrite
+                .set
+                .iter()
+                .any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()));
         let shown = php(name.as_str());
-        let ours = shown.starts_with("X_BITRIX24_") || forward.rewrite.set.iter().any(|(set, _)| php(set) == shown);
+        let ours =
+            shown.starts_with("X_BITRIX24_") || forward.rewrite.set.iter().any(|(set, _)| php(set) == shown);
         assert!(gone || !ours, "{name} reaches the handler as {shown}");
     }
 }
@@ -531,7 +615,9 @@ fn nothing_forged(headers: &HeaderMap, forward: &Forward) {
 fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
     let readings = [php::read(query, b"&"), php::read(body, b"&")];
     let texts = |fields: &[Field]| -> Vec<Vec<u8>> {
-        let events = fields.iter().flat_map(|&field| readings.iter().flat_map(move |seen| of(seen, field)));
+        let events = fields
+            .iter()
+            .flat_map(|&field| readings.iter().flat_map(move |seen| of(seen, field)));
         events
             .filter_map(|event| match event {
                 Event::Text(text) => Some(text.clone()),
@@ -540,7 +626,10 @@ fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
             .collect()
     };
     let secret = [Field::AuthId, Field::RefreshId, Field::ApplicationToken];
-    let public: Vec<Field> = Field::ALL.into_iter().filter(|field| !secret.contains(field)).collect();
+    let public: Vec<Field> = Field::ALL
+        .into_iter()
+        .filter(|field| !secret.contains(field))
+        .collect();
     let public = texts(&public);
     let within = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|at| at == short);
     for token in texts(&secret).iter().filter(|token| token.len() >= 16) {
@@ -548,7 +637,9 @@ fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
             if name.starts_with("X-Bitrix24-") && within(value.as_bytes(), token) {
                 let lower = token.to_ascii_lowercase();
                 assert!(
-                    public.iter().any(|text| within(&text.to_ascii_lowercase(), &lower))
+                    public
+                        .iter()
+                        .any(|text| within(&text.to_ascii_lowercase(), &lower))
                         || *name == "X-Bitrix24-Placement-Options",
                     "{name} holds a token"
                 );
@@ -561,7 +652,10 @@ fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
 fn sound_answer(rejection: &widget_gateway::response::rejection::Rejection) {
     assert!((400..=599).contains(&rejection.reason().status()), "status");
     let detail = rejection.detail();
-    assert!(!detail.is_empty() && detail.bytes().all(|b| (b' '..=b'~').contains(&b)), "detail");
+    assert!(
+        !detail.is_empty() && detail.bytes().all(|b| (b' '..=b'~').contains(&b)),
+        "detail"
+    );
     for (name, value) in rejection.headers() {
         assert!(HeaderValue::from_str(&value).is_ok(), "{name}");
     }
@@ -574,4 +668,3 @@ fn cuts(length: usize) -> impl Iterator<Item = usize> {
     let step = (length / 16).max(1);
     (0..length).step_by(step).chain(length.saturating_sub(4)..length)
 }
-

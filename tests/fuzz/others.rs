@@ -15,7 +15,10 @@ pub enum Misread {
 /// All such pairs of query and body.
 pub fn misread(query: &[u8], body: &[u8]) -> Vec<Misread> {
     let mut found = Vec::new();
-    for pair in query.split(|b| b"&;".contains(b)).chain(body.split(|&b| b == b'&')) {
+    for pair in query
+        .split(|b| b"&;".contains(b))
+        .chain(body.split(|&b| b == b'&'))
+    {
         let first = pair.iter().position(|&b| b == b'=');
         let spelled = url_decode(&pair[..first.unwrap_or(pair.len())]);
         for name in [rack2(&spelled), qs_root(&spelled)] {

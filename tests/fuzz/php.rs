@@ -40,7 +40,11 @@ pub fn read_cookies(header: &[u8], decode_names: bool) -> Seen {
             None => (pair, &b""[..]),
         };
         let blanks = name.iter().take_while(|b| b" \t\n\r\x0b\x0c".contains(b)).count();
-        let name = if decode_names { url_decode(&name[blanks..]) } else { name[blanks..].to_vec() };
+        let name = if decode_names {
+            url_decode(&name[blanks..])
+        } else {
+            name[blanks..].to_vec()
+        };
         register(&name, value.to_vec(), &mut seen);
     }
     seen

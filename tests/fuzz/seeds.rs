@@ -50,8 +50,18 @@ const CHUNKS: [&str; 6] = [
 /// The seeds of one target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     let fixtures: Value = serde_json::from_str(WIDGETS).expect("the fixtures");
-    let cases: Vec<Case> = fixtures.as_array().expect("a list").iter().map(Case::of).collect();
-    let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+    let cases: Vec<Case> = fixtures
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(Case::of)
+        .collect();
+    let texts = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    };
     match target {
         "form" => [cases.iter().map(Case::form).collect(), texts(&FORMS)].concat(),
         "head" => [cases.iter().map(Case::head).collect(), texts(&HEADS)].concat(),
@@ -65,7 +75,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
                 let cookie = "PHPSESSID=1; member%5fid=2";
                 format!("{}\n{cookie}\n{}", case.target, case.body).into_bytes()
             });
-            let whole = cases.iter().map(|case| [case.head(), case.body.clone().into_bytes()].concat());
+            let whole = cases
+                .iter()
+                .map(|case| [case.head(), case.body.clone().into_bytes()].concat());
             split.chain(whole).chain(forms).chain(texts(&HEADS)).collect()
         }
         other => panic!("no target {other}"),
@@ -73,7 +85,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// Where `FUZZ_SEEDS` names a folder, the seeds of the target are put into it.
-#[allow(dead_code, reason = "of the fuzz targets; the property tests take the seeds as they are")]
+#[allow(
+    dead_code,
+    reason = "of the fuzz targets; the property tests take the seeds as they are"
+)]
 pub fn write(target: &str) {
     let Some(folder) = std::env::var_os("FUZZ_SEEDS") else {
         return;
@@ -110,7 +125,10 @@ impl Case {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: widgets.example\r\n", self.method, self.target);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: widgets.example\r\n",
+            self.method, self.target
+        );
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

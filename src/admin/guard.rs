@@ -1,0 +1,286 @@
+//! Who may use the admin listener. A browser on the same machine is the dangerous client: any page may
+//! send requests from it, under a host name of its choice (DNS rebinding) and with methods that change
+//! something (cross-site requests).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Uri, header};
+use ipnet::IpNet;
+use log::Level;
+use pingora::protocols::http::ServerSession;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::answer::{Answer, Problem};
+use crate::config::ServerSettings;
+use crate::telemetry::log::LogSink;
+
+/// The rules, as the process started with them.
+pub(super) struct Guard {
+    allow: Vec<IpNet>,
+    /// Lower case.
+    hosts: Vec<String>,
+    /// Of the token. The token itself is not kept, and digests are compared, so that neither its bytes
+    /// nor its length show in the time.
+    token: Option<[u8; 32]>,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    Peer,
+    Host,
+    NotFound,
+    Method(&'static str),
+    CrossSite,
+    Token,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Answer {
+        match refusal {
+            Refusal::Peer => Problem::new(403, "peer_not_allowed", "Not from this address")
+                .with("detail", "allowed are loopback and the networks of server.admin_allow"),
+            Refusal::Host => Problem::new(403, "host_not_allowed", "Not under this host name")
+                .with("detail", "allowed are IP addresses, localhost and the names of server.admin_hosts"),
+            Refusal::NotFound => Problem::new(404, "not_found", "There is nothing here").with(
+                "detail",
+                "/, /metrics, /-/healthy, /-/ready, /-/status, /-/top, /-/limits/{member_id}, /-/config, /-/reload",
+            ),
+            Refusal::Method(allowed) => {
+                Problem::new(405, "method_not_allowed", "Not by this method").header("allow", allowed)
+            }
+            Refusal::CrossSite => Problem::new(403, "cross_site", "Not from another site"),
+            Refusal::Token => Problem::new(401, "token_required", "A token is needed to change something")
+                .with("detail", "from elsewhere than loopback, the content of server.admin_token_file is asked for")
+                .header("www-authenticate", "Bearer realm=\"widget-gateway\""),
+        }
+        .into()
+    }
+}
+
+impl Guard {
+    /// Reads the token. The configuration has checked the file; if it is gone by now, nothing but
+    /// loopback writes.
+    pub(super) fn new(server: &ServerSettings, log: &LogSink) -> Guard {
+        let token = server
+            .admin_token_file
+            .as_ref()
+            .and_then(|file| match std::fs::read(file) {
+                Ok(content) => Some(Sha256::digest(content.trim_ascii()).into()),
+                Err(e) => {
+                    let details = json!({ "file": file, "error": e.to_string() });
+                    log.event(Level::Error, "the admin token can not be read", details);
+                    None
+                }
+            });
+        Guard {
+            allow: server.admin_allow.clone(),
+            hosts: server.admin_hosts.clone(),
+            token,
+        }
+    }
+
+    /// The address of a peer that may ask, under a name that is ours.
+    pub(super) fn admit(&self, session: &ServerSession) -> Result<IpAddr, Refusal> {
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip().to_canonical())
+            .filter(|peer| peer.is_loopback() || self.allow.iter().any(|network| network.contains(peer)))
+            .ok_or(Refusal::Peer)?;
+        let head = session.req_header();
+        if self.is_ours(&head.headers, &head.uri) {
+            Ok(peer)
+        } else {
+            Err(Refusal::Host)
+        }
+    }
+
+    /// Whether that peer may change something with this request.
+    pub(super) fn admit_write(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+        if is_cross_site(headers) {
+            return Err(Refusal::CrossSite);
+        }
+        if peer.is_loopback() || self.has_token(headers) {
+            Ok(())
+        } else {
+            Err(Refusal::Token)
+        }
+    }
+
+    /// An IP literal, localhost or a listed name: a page whose name was rebound to this address is
+    /// refused.
+    fn is_ours(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        let Some(host) = only(headers, header::HOST).and_then(|host| host.to_str().ok()) else {
+            return false;
+        };
+        self.is_our_name(host)
+            && uri
+                .authority()
+                .is_none_or(|authority| self.is_our_name(authority.as_str()))
+    }
+
+    fn is_our_name(&self, host: &str) -> bool {
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) if name.contains(':') => (name, port),
+                Some(_) | None => return false,
+            },
+            None => host.split_at(host.find(':').unwrap_or(host.len())),
+        };
+        let port_is_sound = match port.strip_prefix(':') {
+            Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()),
+            None => port.is_empty(),
+        };
+        port_is_sound
+            && (name.parse::<IpAddr>().is_ok()
+                || name.eq_ignore_ascii_case("localhost")
+                || self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
+    }
+
+    fn has_token(&self, headers: &HeaderMap) -> bool {
+        let given = only(headers, header::AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+            scheme
+                .eq_ignore_ascii_case(b"bearer ")
+                .then(|| token.trim_ascii())
+        });
+        let (Some(given), Some(token)) = (given, &self.token) else {
+            return false;
+        };
+        let given: [u8; 32] = Sha256::digest(given).into();
+        // Every byte is looked at.
+        given
+            .iter()
+            .zip(token)
+            .fold(0, |differs, (a, b)| differs | (a ^ b))
+            == 0
+    }
+}
+
+/// Browsers say where a request comes from: `Sec-Fetch-Site` where they are current, `Origin` for any
+/// method that changes something. What is no browser says neither.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let from_elsewhere = headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .any(|site| site != "same-origin" && site != "none");
+    let host = headers
+        .get(header::HOST)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let from_another = headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let origin = origin.as_bytes();
+        let name = origin
+            .strip_prefix(b"http://")
+            .or_else(|| origin.strip_prefix(b"https://"));
+        !name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+    });
+    from_elsewhere || from_another
+}
+
+/// A header that is there exactly once.
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(token: Option<&str>) -> Guard {
+        Guard {
+            allow: Vec::new(),
+            hosts: vec!["gateway.internal".to_owned()],
+            token: token.map(|token| Sha256::digest(token).into()),
+        }
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    #[test]
+    fn only_our_names_are_hosts() {
+        for (host, ours) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3:9901", true),
+            ("[::1]:9901", true),
+            ("[::1]", true),
+            ("LocalHost:9901", true),
+            ("Gateway.Internal", true),
+            ("evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("[::1]evil.example", false),
+            ("[evil.example]", false),
+            ("localhost:evil", false),
+            ("", false),
+        ] {
+            let headers = headers(&[("host", host)]);
+            assert_eq!(
+                guard(None).is_ours(&headers, &"/".parse().unwrap()),
+                ours,
+                "{host}"
+            );
+        }
+        let ours = headers(&[("host", "localhost")]);
+        assert!(!guard(None).is_ours(&ours, &"http://evil.example/".parse().unwrap()));
+        assert!(!guard(None).is_ours(&HeaderMap::new(), &"/".parse().unwrap()));
+    }
+
+    #[test]
+    fn writes_from_elsewhere_need_the_token() {
+        let guard = guard(Some("a-token-of-some-length"));
+        for (authorization, may) in [
+            (None, false),
+            (Some("Bearer a-token-of-some-length"), true),
+            (Some("bearer a-token-of-some-length"), true),
+            (Some("Bearer a-token-of-some-lengtH"), false),
+            (Some("Bearer a-token-of-some-length-"), false),
+            (Some("Bearer "), false),
+            (Some("Basic a-token-of-some-length"), false),
+        ] {
+            let headers = match authorization {
+                Some(value) => headers(&[("authorization", value)]),
+                None => HeaderMap::new(),
+            };
+            let want = if may { Ok(()) } else { Err(Refusal::Token) };
+            assert_eq!(guard.admit_write(ELSEWHERE, &headers), want, "{authorization:?}");
+            assert_eq!(guard.admit_write(LOOPBACK, &headers), Ok(()));
+        }
+        let none = super::tests::guard(None);
+        assert_eq!(
+            none.admit_write(ELSEWHERE, &headers(&[("authorization", "Bearer ")])),
+            Err(Refusal::Token)
+        );
+    }
+
+    #[test]
+    fn cross_site_writes_are_refused() {
+        let guard = guard(None);
+        for (name, value, may) in [
+            ("origin", "http://127.0.0.1:9901", true),
+            ("origin", "https://127.0.0.1:9901", true),
+            ("origin", "http://127.0.0.1:8080", false),
+            ("origin", "http://evil.example", false),
+            ("origin", "null", false),
+            ("sec-fetch-site", "same-origin", true),
+            ("sec-fetch-site", "none", true),
+            ("sec-fetch-site", "same-site", false),
+            ("sec-fetch-site", "cross-site", false),
+        ] {
+            let headers = headers(&[("host", "127.0.0.1:9901"), (name, value)]);
+            let want = if may { Ok(()) } else { Err(Refusal::CrossSite) };
+            assert_eq!(guard.admit_write(LOOPBACK, &headers), want, "{name}: {value}");
+        }
+    }
+}

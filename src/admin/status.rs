@@ -1,0 +1,225 @@
+//! All that the status page shows, as one document.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::{config, limits, top};
+use crate::config::restart_only_changes;
+use crate::policy::Mode;
+use crate::policy::limit::MemberPolicy;
+use crate::policy::route::Kind;
+use crate::response::rejection::Reason;
+use crate::server::Process;
+use crate::server::live::Live;
+use crate::server::reload::ReloadRecord;
+use crate::telemetry::Outcome;
+use crate::telemetry::metrics::RouteSeries;
+use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
+
+/// Members of each list.
+const MEMBERS: usize = 10;
+
+/// Feeds the ring of the last minutes, for as long as the process lives.
+pub async fn sample(process: Arc<Process>) {
+    let mut tick = tokio::time::interval(STEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let live = process.live.load();
+        let totals = Totals::of(
+            live.series
+                .by_name(live.env())
+                .into_iter()
+                .map(|(_, series)| series),
+        );
+        process.recent.lock().sample(totals, process.epoch.elapsed());
+    }
+}
+
+pub(super) fn status(process: &Process) -> Answer {
+    let live = process.live.load();
+    let now = SystemTime::now();
+    let uptime = process.epoch.elapsed();
+    let table = &process.table;
+    let trend = process.recent.lock().trend();
+    Answer::json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": env!("GATEWAY_REVISION"),
+        "now": millis(now),
+        "started": millis(now.checked_sub(uptime).unwrap_or(now)),
+        "uptime_seconds": uptime.as_secs(),
+        "draining": !process.is_ready(),
+        "in_flight": process.metrics.in_flight.get(),
+        "connections_open": process.metrics.connections_open.get(),
+        "max_connections": process.server.max_connections,
+        "log_lines_dropped": process.log.dropped(),
+        "recent": self::trend(trend.as_ref()),
+        "refusals": refusals(&live, trend.as_ref()),
+        "routes": routes(&live),
+        "upstreams": upstreams(&live),
+        "top": top::json(&process.top.busy(MEMBERS, uptime)),
+        "limiter": {
+            "keys": table.len(),
+            "max_keys": table.max_keys(),
+            "evicted": table.evicted(),
+            "overflowed": table.overflowed(),
+            "policies": policies(&live),
+        },
+        "configuration": configuration(process, &live),
+    }))
+}
+
+fn millis(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One list of rates per outcome, the latest last.
+fn trend(trend: Option<&Trend>) -> Value {
+    let rates: Map<_, _> = Outcome::ALL
+        .into_iter()
+        .map(|outcome| {
+            let steps = trend.iter().flat_map(|trend| &trend.rates);
+            let of_outcome = steps.filter_map(|rates| rates.get(outcome as usize));
+            let rounded: Vec<f64> = of_outcome.map(|rate| (rate * 100.0).round() / 100.0).collect();
+            (outcome.label().to_owned(), rounded.into())
+        })
+        .collect();
+    let quantiles = |of: Option<[f64; 2]>| of.map(|[median, most]| json!({ "p50": median, "p95": most }));
+    json!({
+        "step_seconds": STEP.as_secs(),
+        "steps": STEPS,
+        "covers_seconds": trend.map_or(Duration::ZERO, |trend| trend.covers).as_secs_f64().round(),
+        "rates": rates,
+        "duration_seconds": trend.and_then(|trend| quantiles(trend.durations)),
+        "overhead_seconds": trend.and_then(|trend| quantiles(trend.overhead)),
+    })
+}
+
+/// Those that ever were, over all routes.
+fn refusals(live: &Live, trend: Option<&Trend>) -> Vec<Value> {
+    let routes = live.series.by_name(live.env());
+    let mut told = Vec::new();
+    for (at, reason) in Reason::ALL.into_iter().enumerate() {
+        let total = |mode| {
+            routes
+                .iter()
+                .map(|(_, series)| series.rejections(reason, mode).get())
+                .sum::<u64>()
+        };
+        let (enforced, observed) = (total(Mode::Enforce), total(Mode::Observe));
+        if enforced + observed > 0 {
+            let recent = trend
+                .and_then(|trend| trend.refusals.get(at))
+                .copied()
+                .unwrap_or_default();
+            let [recently_enforced, recently_observed] = recent;
+            told.push(json!({
+                "reason": reason.code(),
+                "status": reason.status(),
+                "enforced": enforced,
+                "observed": observed,
+                "recently_enforced": recently_enforced,
+                "recently_observed": recently_observed,
+            }));
+        }
+    }
+    told
+}
+
+fn routes(live: &Live) -> Vec<Value> {
+    let all = live.env().routes.all();
+    let named = live.series.by_name(live.env());
+    named
+        .into_iter()
+        .map(|(name, series)| {
+            let mut paths = Vec::new();
+            let mut modes = Vec::new();
+            for route in all.iter().filter(|route| &*route.name == name) {
+                let methods: Vec<_> = route.methods.iter().map(http::Method::as_str).collect();
+                paths.push(format!(
+                    "{} {}",
+                    methods.join(" "),
+                    config::path_rule(&route.path)
+                ));
+                modes.push(match route.kind {
+                    Kind::Widget(mode) => mode.label(),
+                    Kind::Pass => "pass",
+                });
+            }
+            modes.dedup();
+            json!({ "name": name, "paths": paths, "modes": modes, "outcomes": outcomes(series) })
+        })
+        .collect()
+}
+
+fn outcomes(series: &RouteSeries) -> Value {
+    let counted =
+        Outcome::ALL.map(|outcome| (outcome.label().to_owned(), series.requests(outcome).get().into()));
+    Value::Object(counted.into_iter().collect())
+}
+
+fn upstreams(live: &Live) -> Vec<Value> {
+    let mut upstreams: Vec<_> = live.env().upstreams.values().collect();
+    upstreams.sort_by_key(|upstream| &upstream.name);
+    upstreams
+        .into_iter()
+        .map(|upstream| {
+            let servers: Vec<_> = upstream
+                .servers
+                .iter()
+                .map(|server| json!({ "name": &*server.name, "up": server.is_up() }))
+                .collect();
+            let series = live.series.upstream(&upstream.name);
+            let class = |status| series.map_or(0, |series| series.responses(status).get());
+            let answers: Map<_, _> = (1..=5u16)
+                .map(|class_of| (format!("{class_of}xx"), class(class_of * 100).into()))
+                .collect();
+            let retries = series.map_or(0, |series| series.retries.get());
+            json!({ "name": &*upstream.name, "servers": servers, "answers": answers, "retries": retries })
+        })
+        .collect()
+}
+
+fn policies(live: &Live) -> Vec<Value> {
+    let limit = live.snapshot.settings.spec.member_limit.iter();
+    limit
+        .map(|limit| {
+            json!({
+                "name": MemberPolicy::NAME,
+                "mode": limit.mode.label(),
+                "quota": limits::quota(limit.quota),
+                "overrides": limit.overrides.len(),
+            })
+        })
+        .collect()
+}
+
+fn configuration(process: &Process, live: &Live) -> Value {
+    let snapshot = &live.snapshot;
+    // A reload holds the history while it looks names up; the page must not wait for it.
+    let history = process.history.try_lock();
+    let reloads: Option<Vec<_>> = history
+        .as_ref()
+        .map(|history| history.iter().rev().map(record).collect());
+    json!({
+        "file": process.path,
+        "generation": snapshot.generation,
+        "sha256": config::hex(&snapshot.sha256),
+        "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),
+        "reloading": reloads.is_none(),
+        "reloads": reloads,
+    })
+}
+
+fn record(record: &ReloadRecord) -> Value {
+    json!({
+        "at": millis(record.at),
+        "trigger": record.trigger.label(),
+        "result": record.result.label(),
+        "faults": record.faults,
+    })
+}

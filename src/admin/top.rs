@@ -1,0 +1,52 @@
+//! Who is busy.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Problem};
+use crate::server::Process;
+use crate::telemetry::top::{Busy, Member};
+
+const DEFAULT: usize = 20;
+/// All that the sketch could hold.
+const MOST: usize = 1000;
+
+pub(super) fn top(process: &Process, query: Option<&str>) -> Answer {
+    match wanted(query.unwrap_or_default()) {
+        Some(n) => Answer::json(&json(&process.top.busy(n, process.epoch.elapsed()))),
+        None => Problem::new(400, "bad_parameter", "n is a number from 1 to 1000").into(),
+    }
+}
+
+fn wanted(query: &str) -> Option<usize> {
+    let mut n = DEFAULT;
+    for pair in query.split('&') {
+        if let Some(value) = pair.strip_prefix("n=") {
+            n = value.parse().ok().filter(|n| (1..=MOST).contains(n))?;
+        }
+    }
+    Some(n)
+}
+
+/// For this endpoint and the status page.
+pub(super) fn json(busy: &Busy) -> Value {
+    let list = |members: &[Member]| -> Vec<Value> { members.iter().map(member).collect() };
+    json!({
+        "covers_seconds": busy.covers.as_secs_f64().round(),
+        "requests": busy.requests,
+        "limited": busy.limited,
+        "distinct_members": busy.members,
+        "dropped": busy.dropped,
+        "busiest": list(&busy.busiest),
+        "most_limited": list(&busy.most_limited),
+    })
+}
+
+fn member(member: &Member) -> Value {
+    json!({
+        "member_id": member.id.to_string(),
+        "domain": member.domain.as_ref().map(|domain| domain.as_str()),
+        "requests": member.requests,
+        "limited": member.limited,
+        "over": member.over,
+    })
+}

@@ -1,0 +1,287 @@
+//! The status page in a real browser: it shows what happens, says when it lost the gateway, asks nobody
+//! else and leaves the console quiet.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod browser;
+mod common;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use browser::{Browser, Look};
+use common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
+
+const DESKTOP: Look = Look {
+    dark: false,
+    width: 1280,
+};
+const DESKTOP_DARK: Look = Look {
+    dark: true,
+    width: 1280,
+};
+const PHONE: Look = Look {
+    dark: false,
+    width: 390,
+};
+const PHONE_DARK: Look = Look {
+    dark: true,
+    width: 390,
+};
+
+fn gateway(upstream: &Upstream, dead: &DeadServer) -> Gateway {
+    let limits = "[limits.member]\nrate = \"5/s\"\nburst = 10\n[limits]\nmax_keys = 1000\n";
+    let rest = format!(
+        "{}[upstreams.reports]\nservers = [\"{}\", \"{}\"]\n\
+         [[routes]]\npath = \"/reports\"\nname = \"reports\"\nkind = \"pass\"\nupstream = \"reports\"\n{limits}",
+        forms::routes(&[upstream.address]),
+        upstream.address,
+        dead.address(),
+    );
+    Gateway::with(Setup::of(rest).server("drain_delay = \"1ms\"\n"))
+}
+
+/// Calls of six members, one of them too many, with a share that is refused.
+fn call(conn: &mut Conn, round: usize) {
+    let member = match round % 8 {
+        at @ 0..3 => at,
+        _ => 7,
+    };
+    let body = forms::BODY.replace("3f7a90c1d2e45b68a0719cbe8d243f56", &format!("{member:032x}"));
+    let target = forms::TARGET.replace("portal.", &format!("portal{member}."));
+    match round % 20 {
+        5 => conn.roundtrip(forms::post("/app?DOMAIN=a.example", &[], "PLACEMENT=DEFAULT")),
+        11 => conn.roundtrip(forms::post(&target, &[], format!("{body}&LANG=de"))),
+        17 => conn.roundtrip(forms::request("GET", "/reports", &[], "")),
+        _ => conn.roundtrip(forms::post(&target, &[], body)),
+    };
+}
+
+/// Calls as long as the test runs on; paced, so that the browser has a processor too.
+fn under_traffic<T>(gateway: &Gateway, test: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut conn = gateway.connect();
+            for round in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                call(&mut conn, round);
+                if round % 50 == 49 {
+                    conn = gateway.connect();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        // Set when the test fails too: the scope waits for the traffic.
+        struct Over<'a>(&'a AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _over = Over(&over);
+        test()
+    })
+}
+
+fn configuration_file(gateway: &Gateway) -> PathBuf {
+    let config = gateway.ask_admin("GET", "/-/config").json();
+    config["file"].as_str().expect("the file").into()
+}
+
+fn assert_quiet(browser: &Browser, gateway: &Gateway) {
+    let complaints = browser.console();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    let own = format!("http://{}/", gateway.admin());
+    let requests = browser.requests();
+    assert!(
+        requests.iter().any(|url| url.ends_with("/-/status")),
+        "{requests:?}"
+    );
+    for url in &requests {
+        assert!(url.starts_with(&own) || url == "data:,", "a request to {url}");
+    }
+}
+
+/// Nothing stands beyond the right edge.
+fn assert_fits(browser: &Browser) {
+    let overflow =
+        browser.value("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    assert_eq!(overflow, 0, "the page is wider than its window");
+}
+
+#[test]
+fn the_page_tells_the_truth_at_a_glance() {
+    let upstream = Upstream::start();
+    let dead = DeadServer::new();
+    let gateway = gateway(&upstream, &dead);
+    let browser = Browser::start();
+    browser.look(DESKTOP);
+    browser.open(&format!("http://{}/", gateway.admin()));
+    browser.wait(
+        "the first numbers",
+        "document.querySelector('#verdict p').innerText.includes('Serving')",
+    );
+    assert!(browser.text("#generation").contains('1'));
+    assert!(browser.text("#servers").contains("up"));
+    browser.screenshot("idle-light");
+
+    under_traffic(&gateway, || {
+        browser.wait(
+            "requests",
+            "/[1-9][0-9]*\\/s/.test(document.querySelector('#tiles dd').innerText)",
+        );
+        browser.wait(
+            "a refusal",
+            "document.querySelector('#refusals').innerText.includes('ambiguous_field')",
+        );
+        browser.wait(
+            "the busiest member",
+            "document.querySelector('#busiest tbody th').innerText.includes('00000007')
+             && document.querySelector('#busiest tbody th').innerText.includes('portal7.bitrix24.com')",
+        );
+        browser.wait(
+            "a limited member",
+            "document.querySelector('#limited tbody th').innerText.includes('00000007')",
+        );
+        browser.wait(
+            "the dead server",
+            "document.querySelector('#servers').innerText.includes('DOWN')",
+        );
+        assert!(
+            browser.text("#verdict").contains("look at this"),
+            "{}",
+            browser.text("#verdict")
+        );
+        browser.wait(
+            "a plot that moved on",
+            "document.querySelectorAll('#numbers tbody tr').length > 1
+             && document.querySelector('#all').getAttribute('aria-label').includes('now')
+             && document.querySelector('#all .line').getAttribute('d').split('L').length > 5",
+        );
+        for (look, name) in [
+            (DESKTOP, "traffic-light"),
+            (DESKTOP_DARK, "traffic-dark"),
+            (PHONE, "traffic-phone-light"),
+            (PHONE_DARK, "traffic-phone-dark"),
+        ] {
+            browser.look(look);
+            assert_fits(&browser);
+            browser.screenshot(name);
+        }
+        assert_quiet(&browser, &gateway);
+    });
+
+    browser.look(DESKTOP);
+    let file = configuration_file(&gateway);
+    let sound = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        format!("{sound}\n[widget]\nbody_limit = \"9GiB\"\nmode = \"<b>perhaps</b>\"\n"),
+    )
+    .unwrap();
+    assert_eq!(gateway.ask_admin("POST", "/-/reload").status, 422);
+    browser.wait(
+        "the refused reload",
+        "document.querySelector('#verdict').innerText.includes('REFUSED')
+         && document.querySelector('#reloads').innerText.includes('widget.body_limit')
+         && document.querySelector('#reloads').innerText.includes('<b>perhaps</b>')",
+    );
+    assert!(browser.text("#verdict").contains("Generation 1 stays in force"));
+    for (look, name) in [
+        (DESKTOP, "reload-light"),
+        (DESKTOP_DARK, "reload-dark"),
+        (PHONE, "reload-phone-light"),
+    ] {
+        browser.look(look);
+        assert_fits(&browser);
+        browser.screenshot(name);
+    }
+    std::fs::write(&file, format!("{sound}\n[widget]\nbody_limit = \"1MiB\"\n")).unwrap();
+    browser.wait(
+        "the fix",
+        "!document.querySelector('#verdict').innerText.includes('REFUSED')
+         && document.querySelector('#generation').innerText === '2'",
+    );
+    assert_quiet(&browser, &gateway);
+
+    browser.look(DESKTOP);
+    assert!(gateway.stop().success());
+    browser.wait(
+        "the loss",
+        "document.title.includes('\u{2716}') && /Lost the gateway at \\d\\d:/.test(document.querySelector('#verdict').innerText)
+         && document.body.classList.contains('stale')",
+    );
+    assert!(browser.text("#verdict").contains("Everything below is as of"));
+    for (look, name) in [
+        (DESKTOP, "lost-light"),
+        (DESKTOP_DARK, "lost-dark"),
+        (PHONE_DARK, "lost-phone-dark"),
+    ] {
+        browser.look(look);
+        assert_fits(&browser);
+        browser.screenshot(name);
+    }
+}
+
+#[test]
+fn the_page_can_be_paused_and_used_by_keyboard_and_screen_reader() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    let browser = Browser::start();
+    browser.look(PHONE);
+    browser.open(&format!("http://{}/", gateway.admin()));
+    browser.wait(
+        "the first numbers",
+        "document.querySelector('#verdict p').innerText.includes('Serving')",
+    );
+    let unnamed = browser.value(
+        "[...document.querySelectorAll('section, svg, meter, button, [tabindex], table')].filter((node) =>
+           !(node.ariaLabel || node.getAttribute('aria-labelledby') || node.innerText || node.caption)).map((node) => node.outerHTML)",
+    );
+    assert_eq!(
+        unnamed,
+        serde_json::json!([]),
+        "everything that is more than text has a name"
+    );
+    let labels = browser.value(
+        "[...document.querySelectorAll('[aria-labelledby]')].flatMap((node) => node.getAttribute('aria-labelledby').split(' '))
+           .filter((id) => !document.getElementById(id))",
+    );
+    assert_eq!(labels, serde_json::json!([]));
+    let headless = browser.value(
+        "[...document.querySelectorAll('thead th')].filter((th) => !th.scope).map((th) => th.innerText)",
+    );
+    assert_eq!(
+        headless,
+        serde_json::json!([]),
+        "every heading of a table has its scope"
+    );
+    assert_eq!(
+        browser.value("document.querySelector('#verdict').getAttribute('aria-live')"),
+        "polite"
+    );
+    browser.value("document.querySelector('#pause').click()");
+    assert_eq!(
+        browser.value("document.querySelector('#pause').getAttribute('aria-pressed')"),
+        "true"
+    );
+    browser.wait(
+        "the pause",
+        "document.querySelector('#age').innerText.startsWith('Paused')",
+    );
+    browser.value("document.querySelector('#pause').click()");
+    browser.wait(
+        "updates",
+        "document.querySelector('#age').innerText.includes('updates every')",
+    );
+    assert_quiet(&browser, &gateway);
+}
