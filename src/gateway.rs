@@ -421,7 +421,12 @@ impl Gateway {
         );
         if let Some(member) = &findings.member_id {
             let was_limited = matches!(findings.limiter, Some(pipeline::LimiterSaid::Limited(_)));
-            self.top.count(member, findings.domain.as_ref(), was_limited, self.epoch.elapsed());
+            self.top.count(
+                member,
+                findings.domain.as_ref(),
+                was_limited,
+                self.epoch.elapsed(),
+            );
         }
         if self.is_sampled_out(ctx, outcome, session) {
             return;

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Who may import whom. `context`, `gateway`, `server`, `admin` and `main` are the process: they take
+/// Who may import whom. `context`, `gateway`, `server`, `admin`, `explain` and `main` are the process: they take
 /// what they need.
 const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("request", &[]),
@@ -35,7 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     // The build script.
     ("build", &[]),
 ];
-const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "main", "commands"];
+const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "explain", "main"];
 
 /// Files outside the process that may name Pingora.
 const EDGES: [&str; 6] = [

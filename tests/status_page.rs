@@ -1,7 +1,12 @@
 //! The status page in a real browser: it shows what happens, says when it lost the gateway, asks nobody
 //! else and leaves the console quiet.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod browser;
 mod common;
@@ -13,10 +18,22 @@ use std::time::Duration;
 use browser::{Browser, Look};
 use common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
 
-const DESKTOP: Look = Look { dark: false, width: 1280 };
-const DESKTOP_DARK: Look = Look { dark: true, width: 1280 };
-const PHONE: Look = Look { dark: false, width: 390 };
-const PHONE_DARK: Look = Look { dark: true, width: 390 };
+const DESKTOP: Look = Look {
+    dark: false,
+    width: 1280,
+};
+const DESKTOP_DARK: Look = Look {
+    dark: true,
+    width: 1280,
+};
+const PHONE: Look = Look {
+    dark: false,
+    width: 390,
+};
+const PHONE_DARK: Look = Look {
+    dark: true,
+    width: 390,
+};
 
 fn gateway(upstream: &Upstream, dead: &DeadServer) -> Gateway {
     let limits = "[limits.member]\nrate = \"5/s\"\nburst = 10\n[limits]\nmax_keys = 1000\n";
@@ -85,7 +102,10 @@ fn assert_quiet(browser: &Browser, gateway: &Gateway) {
     assert!(complaints.is_empty(), "{complaints:#?}");
     let own = format!("http://{}/", gateway.admin());
     let requests = browser.requests();
-    assert!(requests.iter().any(|url| url.ends_with("/-/status")), "{requests:?}");
+    assert!(
+        requests.iter().any(|url| url.ends_with("/-/status")),
+        "{requests:?}"
+    );
     for url in &requests {
         assert!(url.starts_with(&own) || url == "data:,", "a request to {url}");
     }
@@ -93,7 +113,8 @@ fn assert_quiet(browser: &Browser, gateway: &Gateway) {
 
 /// Nothing stands beyond the right edge.
 fn assert_fits(browser: &Browser) {
-    let overflow = browser.value("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    let overflow =
+        browser.value("document.documentElement.scrollWidth - document.documentElement.clientWidth");
     assert_eq!(overflow, 0, "the page is wider than its window");
 }
 
@@ -105,22 +126,41 @@ fn the_page_tells_the_truth_at_a_glance() {
     let browser = Browser::start();
     browser.look(DESKTOP);
     browser.open(&format!("http://{}/", gateway.admin()));
-    browser.wait("the first numbers", "document.querySelector('#verdict p').innerText.includes('Serving')");
+    browser.wait(
+        "the first numbers",
+        "document.querySelector('#verdict p').innerText.includes('Serving')",
+    );
     assert!(browser.text("#generation").contains('1'));
     assert!(browser.text("#servers").contains("up"));
     browser.screenshot("idle-light");
 
     under_traffic(&gateway, || {
-        browser.wait("requests", "/[1-9][0-9]*\\/s/.test(document.querySelector('#tiles dd').innerText)");
-        browser.wait("a refusal", "document.querySelector('#refusals').innerText.includes('ambiguous_field')");
+        browser.wait(
+            "requests",
+            "/[1-9][0-9]*\\/s/.test(document.querySelector('#tiles dd').innerText)",
+        );
+        browser.wait(
+            "a refusal",
+            "document.querySelector('#refusals').innerText.includes('ambiguous_field')",
+        );
         browser.wait(
             "the busiest member",
             "document.querySelector('#busiest tbody th').innerText.includes('00000007')
              && document.querySelector('#busiest tbody th').innerText.includes('portal7.bitrix24.com')",
         );
-        browser.wait("a limited member", "document.querySelector('#limited tbody th').innerText.includes('00000007')");
-        browser.wait("the dead server", "document.querySelector('#servers').innerText.includes('DOWN')");
-        assert!(browser.text("#verdict").contains("look at this"), "{}", browser.text("#verdict"));
+        browser.wait(
+            "a limited member",
+            "document.querySelector('#limited tbody th').innerText.includes('00000007')",
+        );
+        browser.wait(
+            "the dead server",
+            "document.querySelector('#servers').innerText.includes('DOWN')",
+        );
+        assert!(
+            browser.text("#verdict").contains("look at this"),
+            "{}",
+            browser.text("#verdict")
+        );
         browser.wait(
             "a plot that moved on",
             "document.querySelectorAll('#numbers tbody tr').length > 1
@@ -143,7 +183,11 @@ fn the_page_tells_the_truth_at_a_glance() {
     browser.look(DESKTOP);
     let file = configuration_file(&gateway);
     let sound = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{sound}\n[widget]\nbody_limit = \"9GiB\"\nmode = \"<b>perhaps</b>\"\n")).unwrap();
+    std::fs::write(
+        &file,
+        format!("{sound}\n[widget]\nbody_limit = \"9GiB\"\nmode = \"<b>perhaps</b>\"\n"),
+    )
+    .unwrap();
     assert_eq!(gateway.ask_admin("POST", "/-/reload").status, 422);
     browser.wait(
         "the refused reload",
@@ -152,7 +196,11 @@ fn the_page_tells_the_truth_at_a_glance() {
          && document.querySelector('#reloads').innerText.includes('<b>perhaps</b>')",
     );
     assert!(browser.text("#verdict").contains("Generation 1 stays in force"));
-    for (look, name) in [(DESKTOP, "reload-light"), (DESKTOP_DARK, "reload-dark"), (PHONE, "reload-phone-light")] {
+    for (look, name) in [
+        (DESKTOP, "reload-light"),
+        (DESKTOP_DARK, "reload-dark"),
+        (PHONE, "reload-phone-light"),
+    ] {
         browser.look(look);
         assert_fits(&browser);
         browser.screenshot(name);
@@ -173,7 +221,11 @@ fn the_page_tells_the_truth_at_a_glance() {
          && document.body.classList.contains('stale')",
     );
     assert!(browser.text("#verdict").contains("Everything below is as of"));
-    for (look, name) in [(DESKTOP, "lost-light"), (DESKTOP_DARK, "lost-dark"), (PHONE_DARK, "lost-phone-dark")] {
+    for (look, name) in [
+        (DESKTOP, "lost-light"),
+        (DESKTOP_DARK, "lost-dark"),
+        (PHONE_DARK, "lost-phone-dark"),
+    ] {
         browser.look(look);
         assert_fits(&browser);
         browser.screenshot(name);
@@ -187,24 +239,49 @@ fn the_page_can_be_paused_and_used_by_keyboard_and_screen_reader() {
     let browser = Browser::start();
     browser.look(PHONE);
     browser.open(&format!("http://{}/", gateway.admin()));
-    browser.wait("the first numbers", "document.querySelector('#verdict p').innerText.includes('Serving')");
+    browser.wait(
+        "the first numbers",
+        "document.querySelector('#verdict p').innerText.includes('Serving')",
+    );
     let unnamed = browser.value(
         "[...document.querySelectorAll('section, svg, meter, button, [tabindex], table')].filter((node) =>
            !(node.ariaLabel || node.getAttribute('aria-labelledby') || node.innerText || node.caption)).map((node) => node.outerHTML)",
     );
-    assert_eq!(unnamed, serde_json::json!([]), "everything that is more than text has a name");
+    assert_eq!(
+        unnamed,
+        serde_json::json!([]),
+        "everything that is more than text has a name"
+    );
     let labels = browser.value(
         "[...document.querySelectorAll('[aria-labelledby]')].flatMap((node) => node.getAttribute('aria-labelledby').split(' '))
            .filter((id) => !document.getElementById(id))",
     );
     assert_eq!(labels, serde_json::json!([]));
-    let headless = browser.value("[...document.querySelectorAll('thead th')].filter((th) => !th.scope).map((th) => th.innerText)");
-    assert_eq!(headless, serde_json::json!([]), "every heading of a table has its scope");
-    assert_eq!(browser.value("document.querySelector('#verdict').getAttribute('aria-live')"), "polite");
+    let headless = browser.value(
+        "[...document.querySelectorAll('thead th')].filter((th) => !th.scope).map((th) => th.innerText)",
+    );
+    assert_eq!(
+        headless,
+        serde_json::json!([]),
+        "every heading of a table has its scope"
+    );
+    assert_eq!(
+        browser.value("document.querySelector('#verdict').getAttribute('aria-live')"),
+        "polite"
+    );
     browser.value("document.querySelector('#pause').click()");
-    assert_eq!(browser.value("document.querySelector('#pause').getAttribute('aria-pressed')"), "true");
-    browser.wait("the pause", "document.querySelector('#age').innerText.startsWith('Paused')");
+    assert_eq!(
+        browser.value("document.querySelector('#pause').getAttribute('aria-pressed')"),
+        "true"
+    );
+    browser.wait(
+        "the pause",
+        "document.querySelector('#age').innerText.startsWith('Paused')",
+    );
     browser.value("document.querySelector('#pause').click()");
-    browser.wait("updates", "document.querySelector('#age').innerText.includes('updates every')");
+    browser.wait(
+        "updates",
+        "document.querySelector('#age').innerText.includes('updates every')",
+    );
     assert_quiet(&browser, &gateway);
 }

@@ -4,6 +4,7 @@ mod build;
 mod certificate;
 mod fault;
 mod file;
+mod mark;
 mod parse;
 mod schema;
 mod settings;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 pub use certificate::{Certificate, Certificates};
 pub use fault::Fault;
+pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
@@ -39,6 +41,7 @@ const LARGEST: u64 = 4 << 20;
 pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let name = path.display().to_string();
     let of_file = |message: String| vec![Fault::of_file(&name, message)];
+    let watched = Watched::now(path);
     let content = read_file(path, LARGEST).map_err(|wrong| {
         of_file(format!(
             "{wrong}, allowed is a readable TOML file of at most 4MiB"
@@ -70,10 +73,10 @@ pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     }
     let (settings, warnings, others) = settings(text, path, &name)?;
     let mut sha256 = Sha256::new_with_prefix(&content);
-    let mut files = vec![path.to_owned()];
+    let mut files = vec![watched];
     for (other, content) in others.contents {
         sha256.update(b"\0");
-        sha256.update(other.as_os_str().as_encoded_bytes());
+        sha256.update(other.path.as_os_str().as_encoded_bytes());
         sha256.update(b"\0");
         sha256.update(content);
         files.push(other);

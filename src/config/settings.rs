@@ -9,6 +9,7 @@ use log::LevelFilter;
 
 use super::certificate::Certificates;
 use super::fault::Fault;
+use super::mark::Watched;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
@@ -30,7 +31,7 @@ pub struct Loaded {
     /// The file.
     pub file: PathBuf,
     /// Every file whose content counts, the configuration file first. A watch looks at all of them.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<Watched>,
 }
 
 /// A whole configuration.

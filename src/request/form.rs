@@ -216,7 +216,11 @@ fn scan(bytes: &[u8]) -> Scan {
                 piece_is_empty = true;
                 continue;
             }
-            b'=' => in_name = false,
+            // A second `=` could follow a bracket, where Express' reader would split instead.
+            b'=' => {
+                tame &= in_name;
+                in_name = false;
+            }
             b'%' => {
                 // A complete escape of an ASCII byte reads the same everywhere.
                 let ascii = matches!(rest.as_slice(), [b'0'..=b'7', low, ..] if low.is_ascii_hexdigit());
@@ -365,11 +369,16 @@ pub fn escape(after_percent: &[u8]) -> Option<u8> {
 }
 
 /// Whether PHP, Python, Node, Go and Rack all take the same text from the raw value (measured): every
-/// escape is complete and the bytes are UTF-8.
+/// escape is complete, the bytes are UTF-8, and no `]=` is in it, at which Express' reader (qs) would
+/// end the name.
 fn reads_alike(raw: &[u8], value: &[u8]) -> bool {
     let whole =
         memchr::memchr_iter(b'%', raw).all(|at| escape(raw.get(at + 1..).unwrap_or_default()).is_some());
-    whole && std::str::from_utf8(value).is_ok()
+    let splits_elsewhere = memchr::memchr_iter(b'=', raw).any(|at| {
+        raw.get(..at)
+            .is_some_and(|before| decoded(before).ends_with(b"]"))
+    });
+    whole && !splits_elsewhere && std::str::from_utf8(value).is_ok()
 }
 
 /// How a decoded name comes to mean a known field.
@@ -377,7 +386,8 @@ fn reads_alike(raw: &[u8], value: &[u8]) -> bool {
 pub enum Spelling {
     /// Equal after one decoding.
     Exact,
-    /// Leading blanks, `.`, space or an unclosed `[` that PHP turns into `_`.
+    /// Leading blanks, `.`, space or an unclosed `[` that PHP turns into `_`; brackets around the name,
+    /// which Rack 2 and Express' reader (qs) take away.
     Mangled,
     /// `name[...]`.
     Array,
@@ -385,15 +395,27 @@ pub enum Spelling {
     Truncated,
 }
 
-/// The known field that PHP registers under this decoded name, and how it came to that.
+/// The known field that a reader behind finds under this decoded name, and how it comes to that.
+pub fn known(name: &[u8]) -> Option<(Field, Spelling)> {
+    match Field::named(name) {
+        Some(field) => Some((field, Spelling::Exact)),
+        None => registered(name).or_else(|| unbracketed(name)),
+    }
+}
+
+/// Rack 2 takes the text between leading brackets and the next one for the name, qs that of `[name]`.
+fn unbracketed(name: &[u8]) -> Option<(Field, Spelling)> {
+    let is_bracket = |b: &u8| matches!(b, b'[' | b']');
+    let text = name.split(is_bracket).find(|text| !text.is_empty())?;
+    Field::named(text).map(|field| (field, Spelling::Mangled))
+}
+
+/// The known field that PHP registers under a name that is not spelled so.
 ///
 /// Follows `php_register_variable_ex`: the name is a C string; leading spaces go; space and `.`
 /// before the first `[` become `_`; `[` opens an index if a `]` follows, else it becomes `_` and, in
 /// PHP 8, so does every space, `.` and `[` behind it.
-pub fn known(name: &[u8]) -> Option<(Field, Spelling)> {
-    if let Some(field) = Field::named(name) {
-        return Some((field, Spelling::Exact));
-    }
+fn registered(name: &[u8]) -> Option<(Field, Spelling)> {
     let (head, cut) = match memchr::memchr(0, name) {
         Some(at) => (name.get(..at).unwrap_or_default(), true),
         None => (name, false),
@@ -517,6 +539,12 @@ mod tests {
             ("", "member.id%00[]=b", Truncated),
             ("x=1;member_id=2", "", Mangled),
             ("member_id=a;x=2", "", Mangled),
+            ("", "[member_id]=a", Mangled),
+            ("", "%5Bmember_id%5D=a", Mangled),
+            ("", "member_id%5D=a", Mangled),
+            ("", "[]]member_id]x=a", Mangled),
+            ("", "member_id=a]=b", Invalid),
+            ("", "member_id=a%5d=b", Invalid),
         ] {
             assert_eq!(faults(query, body), [(Field::MemberId, code)], "{query} | {body}");
         }
@@ -533,13 +561,13 @@ mod tests {
             "member_id.=a",
             "member_id%20=a",
             "%09member_id=a",
-            "[member_id]=a",
+            "[xmember_id]=a",
             "%00member_id=a",
             "=member_id",
             "auth[member_id]=a",
             "xmember_id=a",
             "member_id%0a=b",
-            "member_id%5D=a",
+            "member_id_%5D=a",
         ] {
             assert_eq!(faults("", body), [], "{body}");
             assert_eq!(parse("", body).value(Field::MemberId), None, "{body}");

@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
-use crate::config::{self, Loaded, ServerSettings, Snapshot};
+use crate::config::{self, Loaded, ServerSettings, Snapshot, Watched};
 use crate::gateway::Gateway;
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
@@ -55,7 +55,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 ///
 /// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
 pub fn run(path: &Path, take_over: bool) -> ExitCode {
-    let (log, flush) = sink::start();
+    let Ok((log, flush)) = sink::start() else {
+        return ExitCode::FAILURE;
+    };
     let code = match start(path, take_over, &log) {
         Ok(running) => running.until_signal(),
         Err(()) => ExitCode::FAILURE,
@@ -93,8 +95,8 @@ pub struct Process {
     pub draining: Arc<AtomicBool>,
     /// The file that is read and read again.
     pub path: PathBuf,
-    /// The files whose content counts: that one and those that it names.
-    pub files: Mutex<Vec<PathBuf>>,
+    /// The files whose content counts, that one and those that it names, as they were last read.
+    pub files: Mutex<Vec<Watched>>,
     /// The last reloads. Held while one is under way, which serializes them.
     pub history: Mutex<History>,
     /// As the listeners were built.

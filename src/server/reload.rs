@@ -2,7 +2,6 @@
 //! every fault is told. Its triggers are a signal, a watch on the files and a call; they are serialized.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use serde_json::json;
 
 use super::live::Live;
 use super::{Process, unix_now};
-use crate::config::{self, Fault, Loaded, Snapshot, restart_only_changes};
+use crate::config::{self, Fault, Loaded, Snapshot, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
 
@@ -76,9 +75,16 @@ impl Process {
     pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
         // Held to the end: a trigger that comes meanwhile sees what this one leaves.
         let mut history = self.history.lock();
+        let seen: Vec<_> = self.files.lock().iter().map(Watched::again).collect();
         let outcome = match config::read(&self.path) {
-            Ok(loaded) => self.apply(loaded),
-            Err(faults) => ReloadOutcome::Refused { faults },
+            Ok(loaded) => {
+                self.files.lock().clone_from(&loaded.files);
+                self.apply(loaded)
+            }
+            Err(faults) => {
+                *self.files.lock() = seen;
+                ReloadOutcome::Refused { faults }
+            }
         };
         self.tell_reload(trigger, &outcome, &mut history);
         outcome
@@ -94,7 +100,6 @@ impl Process {
             };
         }
         log::set_max_level(loaded.settings.log.level);
-        self.files.lock().clone_from(&loaded.files);
         let snapshot = Snapshot::build(loaded, Some(&before.snapshot), &self.table, self.epoch.elapsed());
         let generation = snapshot.generation;
         self.metrics
@@ -168,54 +173,20 @@ impl Process {
         });
     }
 
-    /// Looks at the files and reloads when they have changed and then stood still for one step, so that
-    /// a file being written is not read half. It looks through links, at identity, size and times: an
-    /// atomic replace, an editor's rename and a swapped ConfigMap link all show; what counts in the end
-    /// is the content, which the reload compares.
+    /// Looks at the files and reloads when they are not as they were last read and then stand still for
+    /// one step, so that a file being written is not read half. What counts in the end is the content,
+    /// which the reload compares.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut told = self.marks();
-        let mut seen = told.clone();
+        let mut before = Vec::new();
         loop {
             tokio::time::sleep(WATCH_STEP).await;
-            let now = self.marks();
-            let stands_still = now == seen;
-            seen = now;
-            if stands_still && seen != told {
-                told.clone_from(&seen);
+            let read = self.files.lock().clone();
+            let now: Vec<_> = read.iter().map(Watched::again).collect();
+            if now != read && now == before {
                 let process = self.clone();
                 let _ = tokio::task::spawn_blocking(move || process.reload(Trigger::Watch)).await;
             }
-        }
-    }
-
-    fn marks(&self) -> Vec<Option<Mark>> {
-        let files: Vec<PathBuf> = self.files.lock().clone();
-        files
-            .iter()
-            .map(|file| std::fs::metadata(file).ok().as_ref().map(Mark::of))
-            .collect()
-    }
-}
-
-/// What tells one state of a file from another without reading it.
-#[derive(Clone, PartialEq, Eq)]
-struct Mark {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Mark {
-    fn of(metadata: &std::fs::Metadata) -> Mark {
-        use std::os::unix::fs::MetadataExt;
-        Mark {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            before = now;
         }
     }
 }

@@ -1,41 +1,90 @@
-//! The log: JSON lines on standard error, written by a thread of their own. A line that finds the
-//! queue full is dropped and counted; the proxy never waits for a reader.
+//! The log: JSON lines on standard error, written by a thread of their own. Lines are gathered and
+//! written together a few times a second, so that a request neither waits for a reader nor wakes a
+//! thread. A line that finds the buffer full is dropped and counted.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
 use serde::Serialize;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that may wait to be written.
-const QUEUE: usize = 65_536;
+/// Bytes that may wait to be written: some 20 000 lines.
+const BUFFER: usize = 8 * 1024 * 1024;
+/// The longest that a line waits.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone)]
-pub struct LogSink {
-    writer: NonBlocking,
-    dropped: ErrorCounter,
+pub struct LogSink(Arc<Gathered>);
+
+#[derive(Default)]
+struct Gathered {
+    lines: Mutex<Vec<u8>>,
+    dropped: AtomicU64,
+    ends: AtomicBool,
 }
 
-/// Flushes what is queued when it is dropped.
-pub struct FlushGuard(#[allow(dead_code, reason = "held for its Drop")] WorkerGuard);
+impl Gathered {
+    /// Writes what has been gathered.
+    fn write(&self, spare: &mut Vec<u8>) {
+        spare.clear();
+        std::mem::swap(&mut *self.lines.lock(), spare);
+        if !spare.is_empty() {
+            // Nobody can be told that standard error is gone.
+            let _ = std::io::stderr().lock().write_all(spare);
+        }
+    }
+}
+
+/// Writes out what is gathered when it is dropped.
+pub struct FlushGuard {
+    gathered: Arc<Gathered>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        self.gathered.ends.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.take() {
+            writer.thread().unpark();
+            let _ = writer.join();
+        }
+    }
+}
 
 /// Starts the writing thread and takes over the `log` facade (the engine's lines at warn and above).
-pub fn start() -> (LogSink, FlushGuard) {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUE)
-        .thread_name("log")
-        .finish(std::io::stderr());
-    let sink = LogSink {
-        dropped: writer.error_counter(),
-        writer,
-    };
-    // A second start in one process (tests) keeps the first facade.
+///
+/// # Errors
+/// Where the thread can not be started.
+pub fn start() -> std::io::Result<(LogSink, FlushGuard)> {
+    let gathered = Arc::new(Gathered::default());
+    let shared = gathered.clone();
+    let writer = std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || {
+            let mut spare = Vec::new();
+            while !shared.ends.load(Ordering::Acquire) {
+                std::thread::park_timeout(GATHER);
+                shared.write(&mut spare);
+            }
+            shared.write(&mut spare);
+        })?;
+    let sink = LogSink(gathered.clone());
+    // A second start in one process keeps the first facade.
     let _ = log::set_boxed_logger(Box::new(Facade(sink.clone())));
     log::set_max_level(LevelFilter::Info);
-    (sink, FlushGuard(guard))
+    Ok((
+        sink,
+        FlushGuard {
+            gathered,
+            writer: Some(writer),
+        },
+    ))
 }
 
 /// RFC 3339, UTC, milliseconds.
@@ -51,10 +100,23 @@ impl LogSink {
 
     /// Writes one object as one line.
     pub fn line(&self, line: &impl Serialize) {
-        if let Ok(mut text) = serde_json::to_vec(line) {
-            text.push(b'\n');
-            let _ = self.writer.clone().write_all(&text);
+        thread_local! {
+            /// The line is made outside the lock, in memory that is kept.
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            if serde_json::to_writer(&mut *text, line).is_err() {
+                return;
+            }
+            text.push(b'\n');
+            let mut lines = self.0.lines.lock();
+            if lines.len() + text.len() > BUFFER {
+                self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                lines.extend_from_slice(text);
+            }
+        });
     }
 
     /// Writes an event of the process itself with its details.
@@ -72,7 +134,7 @@ impl LogSink {
 
     /// Lines dropped so far.
     pub fn dropped(&self) -> u64 {
-        self.dropped.dropped_lines() as u64
+        self.0.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -1,6 +1,11 @@
 //! A real Chromium, driven by WebDriver over plain HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,9 +42,17 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("chromedriver: {e}; install it: {INSTALL}"));
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(driver.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let port = lines
-            .find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok())
+            .find_map(|line| {
+                line.split_once("successfully on port ")?
+                    .1
+                    .trim_end_matches('.')
+                    .parse()
+                    .ok()
+            })
             .expect("chromedriver tells its port");
         // Whatever it says later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -71,7 +84,9 @@ impl Browser {
         });
         let answer = self.post("/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
         let id = answer["sessionId"].as_str();
-        self.session = id.unwrap_or_else(|| panic!("no session: {answer}; is chromium there? {INSTALL}")).to_owned();
+        self.session = id
+            .unwrap_or_else(|| panic!("no session: {answer}; is chromium there? {INSTALL}"))
+            .to_owned();
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
@@ -117,12 +132,17 @@ impl Browser {
 
     /// The value of an expression on the page.
     pub fn value(&self, expression: &str) -> Value {
-        self.command("execute/sync", &json!({ "script": format!("return {expression};"), "args": [] }))
+        self.command(
+            "execute/sync",
+            &json!({ "script": format!("return {expression};"), "args": [] }),
+        )
     }
 
     pub fn text(&self, selector: &str) -> String {
         let text = self.value(&format!("document.querySelector({selector:?}).innerText"));
-        text.as_str().unwrap_or_else(|| panic!("no text in {selector}")).to_owned()
+        text.as_str()
+            .unwrap_or_else(|| panic!("no text in {selector}"))
+            .to_owned()
     }
 
     /// Waits until an expression holds, looking again whenever the page changes.
@@ -163,7 +183,10 @@ impl Browser {
 
     /// The whole page as a picture under `target/screenshots/`.
     pub fn screenshot(&self, name: &str) -> PathBuf {
-        let taken = self.devtools("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
+        let taken = self.devtools(
+            "Page.captureScreenshot",
+            &json!({ "captureBeyondViewport": true }),
+        );
         let picture = base64::Engine::decode(
             &base64::engine::general_purpose::STANDARD,
             taken["data"].as_str().expect("a picture"),
@@ -180,10 +203,16 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // Chromium ends with its session; a driver that is killed would leave it behind.
         if !self.session.is_empty() && !std::thread::panicking() {
-            self.ask(&format!("DELETE /session/{} HTTP/1.1\r\nHost: {}\r\n\r\n", self.session, self.address));
+            self.ask(&format!(
+                "DELETE /session/{} HTTP/1.1\r\nHost: {}\r\n\r\n",
+                self.session, self.address
+            ));
         } else if !self.session.is_empty() {
             let address = self.address;
-            let request = format!("DELETE /session/{} HTTP/1.1\r\nHost: {address}\r\n\r\n", self.session);
+            let request = format!(
+                "DELETE /session/{} HTTP/1.1\r\nHost: {address}\r\n\r\n",
+                self.session
+            );
             let _ = std::thread::spawn(move || Conn::open(address).roundtrip(request)).join();
         }
         let _ = self.driver.kill();

@@ -29,7 +29,12 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Setup {
         let (top, server, rest) = Default::default();
-        Setup { admin: "127.0.0.1:0".to_owned(), top, server, rest }
+        Setup {
+            admin: "127.0.0.1:0".to_owned(),
+            top,
+            server,
+            rest,
+        }
     }
 }
 
@@ -58,7 +63,12 @@ impl Setup {
 
     /// Two workers: enough to show races, few enough for a small machine.
     fn text(&self) -> String {
-        let Setup { admin, top, server, rest } = self;
+        let Setup {
+            admin,
+            top,
+            server,
+            rest,
+        } = self;
         format!(
             "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"{admin}\"\nthreads = 2\n{server}\n\
              [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{rest}\n"
@@ -70,13 +80,15 @@ pub struct Gateway {
     child: Child,
     log: Arc<Log>,
     addresses: HashMap<Listener, SocketAddr>,
-    _folder: tempfile::TempDir,
+    setup: Setup,
+    folder: tempfile::TempDir,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Listener {
     Http,
     H2c,
+    Tls,
     Admin,
 }
 
@@ -102,10 +114,22 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, setup.text()).unwrap();
+        let mut gateway = Gateway::spawn(&file, &[], setup, folder);
+        gateway.learn_addresses();
+        gateway
+    }
+
+    /// On a file of the test's own, whose addresses the test knows.
+    pub fn on(file: &std::path::Path, options: &[&str]) -> Gateway {
+        Gateway::spawn(file, options, Setup::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn spawn(file: &std::path::Path, options: &[&str], setup: Setup, folder: tempfile::TempDir) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
             .arg("run")
             .arg("-c")
-            .arg(&file)
+            .arg(file)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())
@@ -114,22 +138,25 @@ impl Gateway {
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || sink.read(stderr));
-        let mut gateway = Gateway {
+        Gateway {
             child,
             log,
             addresses: HashMap::new(),
-            _folder: folder,
-        };
-        gateway.learn_addresses();
-        gateway
+            setup,
+            folder,
+        }
     }
 
     /// One line per listener tells where it is; the plain ones come in the order of the file.
     fn learn_addresses(&mut self) {
         let listening = |line: &Value| line["msg"] == "listening";
-        let lines = self.log.wait("three listeners", |lines| {
+        // The operator's listener is the last one told.
+        let lines = self.log.wait("the admin listener", |lines| {
             let found: Vec<Value> = lines.iter().filter(|line| listening(line)).cloned().collect();
-            (found.len() >= 3).then_some(found)
+            found
+                .iter()
+                .any(|line| line["listener"] == "admin")
+                .then_some(found)
         });
         for line in lines {
             let address = line["address"]
@@ -139,12 +166,58 @@ impl Gateway {
             let listener = match line["listener"].as_str() {
                 Some("admin") => Listener::Admin,
                 Some("h2c") => Listener::H2c,
+                _ if self.addresses.contains_key(&Listener::H2c) => Listener::Tls,
                 _ if self.addresses.contains_key(&Listener::Http) => Listener::H2c,
                 _ => Listener::Http,
             };
             self.addresses.insert(listener, address);
         }
-        assert_eq!(self.addresses.len(), 3, "{:?}", self.addresses);
+        assert!(self.addresses.len() >= 3, "{:?}", self.addresses);
+    }
+
+    /// The folder of the configuration, for files that it names.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder().join("gateway.toml")
+    }
+
+    /// The text of the configuration with everything but the listeners exchanged.
+    pub fn text(&self, rest: &str) -> String {
+        Setup {
+            rest: rest.to_owned(),
+            ..self.setup.clone()
+        }
+        .text()
+    }
+
+    /// Puts another configuration in the file's place at once, as a careful editor does.
+    pub fn rewrite(&self, rest: &str) {
+        self.replace_file(self.text(rest));
+    }
+
+    /// Puts these bytes in the file's place at once.
+    pub fn replace_file(&self, content: impl AsRef<[u8]>) {
+        let new = self.folder().join("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(&new, self.file()).unwrap();
+    }
+
+    /// The lines of reloads, once there are so many.
+    pub fn reload_lines(&self, count: usize) -> Vec<Value> {
+        self.log.wait(&format!("{count} reloads"), |lines| {
+            let reloads = || lines.iter().filter(|line| line["msg"] == "reload");
+            (reloads().count() >= count).then(|| reloads().cloned().collect())
+        })
+    }
+
+    /// The exit code of a gateway that ends by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.log.wait_for_end();
+        self.child.wait().unwrap()
     }
 
     pub fn http(&self) -> SocketAddr {
@@ -153,6 +226,11 @@ impl Gateway {
 
     pub fn h2c(&self) -> SocketAddr {
         self.addresses[&Listener::H2c]
+    }
+
+    /// The listener that the test adds to the two of the harness.
+    pub fn tls(&self) -> SocketAddr {
+        self.addresses[&Listener::Tls]
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -176,6 +254,26 @@ impl Gateway {
         );
         conn.send(head);
         conn.response_to(method)
+    }
+
+    /// Scrapes a gateway whose admin address the test knows until the metrics are as they should be.
+    pub fn metrics_at(&self, admin: SocketAddr, wanted: impl Fn(&Metrics) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut conn = Conn::open(admin);
+            conn.send(format!(
+                "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+            ));
+            let metrics = Metrics::parse(conn.response().text());
+            if wanted(&metrics) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the metrics never came to it:\n{}",
+                metrics.text
+            );
+        }
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -169,6 +169,13 @@ impl Upstream {
         upstream
     }
 
+    /// Answers from the next request on wait until the gate is opened.
+    pub fn hold(&self) -> Gate {
+        let gate = Gate::default();
+        self.reply(Reply::Held(gate.clone()));
+        gate
+    }
+
     /// From the next request on.
     pub fn reply(&self, reply: Reply) {
         self.state.change(|inner| inner.reply = reply);

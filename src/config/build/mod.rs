@@ -13,6 +13,7 @@ use log::LevelFilter;
 use super::certificate::Certificates;
 use super::fault::Faults;
 use super::file::{File, LogTable};
+use super::mark::Watched;
 use super::settings::{EnvSpec, LogSettings, Settings};
 use super::values::{At, Share, Word};
 
@@ -26,14 +27,15 @@ pub(super) struct Built {
 /// same content.
 #[derive(Default)]
 pub(super) struct Others {
-    pub(super) contents: Vec<(PathBuf, Vec<u8>)>,
+    pub(super) contents: Vec<(Watched, Vec<u8>)>,
     pub(super) certificates: Certificates,
 }
 
 impl Others {
     fn read(&mut self, path: PathBuf, largest: u64) -> Result<&[u8], String> {
+        let watched = Watched::now(&path);
         let content = super::read_file(&path, largest)?;
-        self.contents.push((path, content));
+        self.contents.push((watched, content));
         Ok(self
             .contents
             .last()

@@ -123,7 +123,11 @@ impl Limiter {
         self.quota
     }
 
-    fn check(&self, member: &MemberId, now: Now) -> Result<(), Limited> {
+    /// Asks for one request of this member at `now`; grants no [`Permit`].
+    ///
+    /// # Errors
+    /// Where the quota is used up; the request then costs nothing.
+    pub fn check(&self, member: &MemberId, now: Now) -> Result<(), Limited> {
         self.clock.tell(now);
         self.gcra.check_key(member).map_err(|until| {
             let wait = until.wait_time_from(self.clock.now());

@@ -1,0 +1,75 @@
+//! The limiter with 1, 10 000 and 1 000 000 live members, on one thread and on two; what a member costs
+//! in memory; a sweep.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
+
+mod common;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use common::{limiter, member, quota};
+use criterion::{Criterion, criterion_group, criterion_main};
+use widget_gateway::policy::limit::Limiter;
+use widget_gateway::request::field::MemberId;
+
+/// Asks for members in an order that no cache foresees, from so many threads at once; time per thread.
+fn ask(limiter: &Limiter, members: &[MemberId], threads: u64, iterations: u64) -> Duration {
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ (thread + 1);
+                for _ in 0..iterations {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let at = usize::try_from(state % members.len() as u64).unwrap();
+                    let member = members.get(at).unwrap();
+                    let _ = black_box(limiter.check(black_box(member), Duration::from_millis(1)));
+                }
+            });
+        }
+    });
+    started.elapsed()
+}
+
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+fn limits(c: &mut Criterion) {
+    let mut group = c.benchmark_group("limiter");
+    for count in [1, 10_000, 1_000_000] {
+        let members: Vec<_> = (0..count).map(member).collect();
+        let before = resident();
+        // Slow enough that no member's state runs out meanwhile.
+        let (limiter, table) = limiter(quota(1_000_000));
+        for member in &members {
+            let _ = limiter.check(member, Duration::ZERO);
+        }
+        assert_eq!(table.len() as u64, count);
+        if count == 1_000_000 {
+            println!(
+                "limiter: {} bytes resident per member",
+                (resident() - before) / count
+            );
+        }
+        for threads in [1, 2] {
+            group.bench_function(format!("{count} members, {threads} threads"), |b| {
+                b.iter_custom(|iterations| ask(&limiter, &members, threads, iterations));
+            });
+        }
+        group.bench_function(format!("sweep of {count} live members"), |b| {
+            b.iter(|| black_box(limiter.sweep(Duration::ZERO)));
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = limits
+}
+criterion_main!(benches);

@@ -1,0 +1,70 @@
+//! The whole decision, `open` and `decide`, for each way a call can go, and the words of a refusal.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench")]
+
+mod common;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use common::{BODY, PEER, QUERY, env, head, headers, quota};
+use criterion::{Criterion, criterion_group, criterion_main};
+use widget_gateway::pipeline::{Env, decide, open};
+use widget_gateway::response::page;
+use widget_gateway::response::rejection::{Reason, Rejection};
+use widget_gateway::upstream::headers::{Origin, TrustedProxies};
+
+fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
+    let headers = headers(body.len());
+    let head = head(target, &headers);
+    let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+    let opened = open(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    decide(&opened, &head, &origin, body.as_bytes(), Duration::ZERO, env)
+        .verdict
+        .err()
+}
+
+fn decisions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decision");
+    let target = format!("/?{QUERY}");
+    let without = BODY.replace("&PLACEMENT=CRM_DEAL_DETAIL_TAB", "");
+    let twice = format!("{BODY}&member.id=b81c0d9e7f6a45321908fedcba765432");
+    let wide = env(quota(1_000_000));
+    let narrow = env(quota(1));
+    assert_eq!(refusal(&narrow, &target, BODY), None);
+    for (name, env, body, reason) in [
+        ("accepted", &wide, BODY, None),
+        (
+            "missing field",
+            &wide,
+            without.as_str(),
+            Some(Reason::MissingField),
+        ),
+        ("ambiguous", &wide, twice.as_str(), Some(Reason::AmbiguousField)),
+        ("rate limited", &narrow, BODY, Some(Reason::RateLimited)),
+    ] {
+        let refused = refusal(env, &target, body);
+        assert_eq!(refused.as_ref().map(Rejection::reason), reason, "{name}");
+        let headers = headers(body.len());
+        let head = head(&target, &headers);
+        let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+        // Time goes on as at a million requests a second, so that the wide limit stays wide.
+        let mut now = Duration::from_secs(1);
+        let step = if reason == Some(Reason::RateLimited) { 0 } else { 1 };
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                now += Duration::from_micros(step);
+                let opened = open(black_box(&head), env).ok().unwrap();
+                decide(&opened, &head, &origin, black_box(body.as_bytes()), now, env)
+            });
+        });
+        if let Some(rejection) = refused {
+            group.bench_function(format!("{name}: problem document"), |b| {
+                b.iter(|| page::problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);

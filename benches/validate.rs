@@ -1,0 +1,37 @@
+//! `validate`: from the form's values to a `Widget`, or to all faults.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{BODY, QUERY, body_with_options};
+use criterion::{Criterion, criterion_group, criterion_main};
+use widget_gateway::policy::validate::validate;
+use widget_gateway::request::field::MemberIdShape;
+use widget_gateway::request::form::Form;
+
+fn validation(c: &mut Criterion) {
+    let mut group = c.benchmark_group("validate");
+    let rows = [
+        ("genuine", BODY.to_owned(), true),
+        ("options of 2 KiB", body_with_options(2 * 1024), true),
+        (
+            "options too large for a header",
+            body_with_options(64 * 1024),
+            true,
+        ),
+        ("two fields missing", "AUTH_ID=x&status=L".to_owned(), false),
+    ];
+    for (name, body, is_sound) in rows {
+        let form = Form::parse(QUERY.as_bytes(), body.as_bytes(), 1000).unwrap();
+        assert_eq!(validate(&form, MemberIdShape::Hex32).is_ok(), is_sound, "{name}");
+        group.bench_function(name, |b| {
+            b.iter(|| validate(black_box(&form), MemberIdShape::Hex32))
+        });
+    }
+}
+
+criterion_group!(benches, validation);
+criterion_main!(benches);

@@ -1,0 +1,643 @@
+//! What must hold for any bytes. The fuzz targets and `tests/properties.rs` call these four functions
+//! with bytes from different sources; a broken invariant panics.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward, Head};
+use widget_gateway::policy::Mode;
+use widget_gateway::policy::limit::keys::KeyTable;
+use widget_gateway::policy::limit::{MemberPolicy, Period, Quota};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
+use widget_gateway::request::chunks::Chunks;
+use widget_gateway::request::field::Field;
+use widget_gateway::request::form::{Form, FormFault, Reading};
+use widget_gateway::request::front_door::{self, Framing, HeadScan, Target};
+use widget_gateway::upstream::headers::{Origin, Peer, TrustedProxies};
+use widget_gateway::upstream::pool::{Address, Server, Upstream};
+
+use super::others;
+use super::php::{self, Event, Seen};
+
+const MAX_PARAMS: usize = 1000;
+const MAX_KEYS: usize = 1000;
+
+// ---------------------------------------------------------------- the form
+
+/// `query LF body`; without LF all of it is body.
+pub fn form(data: &[u8]) {
+    let (query, body) = halves(data);
+    let parsed = Form::parse(query, body, MAX_PARAMS);
+    let query_pairs = query
+        .split(|&b| b == b'&')
+        .filter(|pair| !pair.is_empty())
+        .count();
+    let body_pairs = if body.is_empty() {
+        0
+    } else {
+        body.split(|&b| b == b'&').count()
+    };
+    let too_many = query_pairs > MAX_PARAMS || body_pairs > MAX_PARAMS;
+    let form = match parsed {
+        Ok(form) => form,
+        Err(FormFault::TooManyParams) => {
+            assert!(too_many, "refused {query_pairs} and {body_pairs} parameters");
+            return;
+        }
+    };
+    assert!(!too_many, "accepted {query_pairs} and {body_pairs} parameters");
+    for field in Field::ALL {
+        one_opinion(&form, field, query, body);
+    }
+}
+
+/// A value means that every reading of both parts has this value and no other; absence, that none has
+/// any; and a fault, that there is something to be at fault.
+fn one_opinion(form: &Form<'_>, field: Field, query: &[u8], body: &[u8]) {
+    let name = field.name();
+    let readings = [
+        php::read(query, b"&"),
+        php::read(query, b"&;"),
+        php::read(body, b"&"),
+    ];
+    let events: Vec<&Event> = readings.iter().flat_map(|seen| of(seen, field)).collect();
+    let elsewhere = others::misread(name, query, body);
+    match form.reading(field) {
+        Reading::Value(value) => {
+            assert!(!events.is_empty(), "{name}: a value that PHP does not have");
+            for event in events {
+                assert!(
+                    matches!(event, Event::Text(text) if **text == **value),
+                    "{name}: {event:?} beside {:?}",
+                    value.escape_ascii().to_string()
+                );
+            }
+            assert!(
+                !elsewhere.name,
+                "{name}: also under a name that Rack 2 or qs read so"
+            );
+            if field != Field::PlacementOptions {
+                assert!(!elsewhere.value, "{name}: qs splits it elsewhere");
+                assert!(std::str::from_utf8(value).is_ok(), "{name}: not UTF-8");
+                whatwg_agrees(name, value, &[query, body]);
+            }
+        }
+        Reading::Absent => assert!(
+            events.is_empty() && !elsewhere.name,
+            "{name}: {events:?} is overlooked"
+        ),
+        Reading::Faulty(code) => {
+            assert!(
+                !events.is_empty() || elsewhere.name,
+                "{name}: {code:?} without a cause"
+            );
+        }
+    }
+}
+
+fn of(seen: &Seen, field: Field) -> &[Event] {
+    seen.get(field.name().as_bytes()).map_or(&[], Vec::as_slice)
+}
+
+/// The reader of browsers and of most libraries: every pair of this name has the value.
+fn whatwg_agrees(name: &str, value: &[u8], parts: &[&[u8]]) {
+    for part in parts {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(part).unwrap_or_default();
+        for (_, other) in pairs.iter().filter(|(other, _)| other == name) {
+            assert_eq!(other.as_bytes(), value, "{name}: WHATWG reads otherwise");
+        }
+    }
+}
+
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.iter().position(|&b| b == b'\n') {
+        Some(at) => (&data[..at], &data[at + 1..]),
+        None => (&[], data),
+    }
+}
+
+// ---------------------------------------------------------------- the head
+
+/// Bytes as they come on a connection.
+pub fn head(data: &[u8]) {
+    let whole = HeadScan::default().advance(data);
+    for cut in cuts(data.len()) {
+        let mut scan = HeadScan::default();
+        match scan.advance(&data[..cut]) {
+            Ok(None) => assert_eq!(scan.advance(data), whole, "cut at {cut}"),
+            early => assert_eq!(early, whole, "cut at {cut}"),
+        }
+    }
+    let Ok(Some(end)) = whole else {
+        return;
+    };
+    let head = &data[..end];
+    assert!(head.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
+    assert!(
+        end <= front_door::MAX_REQUEST_LINE + front_door::MAX_HEADER_SECTION + 8,
+        "a head of {end} bytes"
+    );
+    if let Ok(framing) = front_door::check(head) {
+        one_meaning(head, framing);
+    }
+}
+
+/// A head that passed has the meaning that a naive reader finds, and the engine's parser the same.
+fn one_meaning(head: &[u8], framing: Framing) {
+    let text = &head[..head.len() - 4];
+    assert!(
+        head.iter()
+            .all(|&b| b >= b' ' && b != 0x7f || matches!(b, b'\t' | b'\r' | b'\n')),
+        "a control byte"
+    );
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        lines.push(&rest[..at]);
+        rest = &rest[at + 2..];
+    }
+    lines.push(rest);
+    for line in &lines {
+        assert!(
+            !line.contains(&b'\r') && !line.contains(&b'\n'),
+            "a line end inside a line"
+        );
+    }
+    let request: Vec<&[u8]> = lines[0].split(|&b| b == b' ').collect();
+    let [_, target, version] = request[..] else {
+        panic!("a request line of {} parts", request.len());
+    };
+    let values = |wanted: &str| -> Vec<&[u8]> {
+        lines[1..]
+            .iter()
+            .filter_map(|line| {
+                let colon = line.iter().position(|&b| b == b':').expect("a colon");
+                line[..colon]
+                    .eq_ignore_ascii_case(wanted.as_bytes())
+                    .then(|| line[colon + 1..].trim_ascii())
+            })
+            .collect()
+    };
+    assert!(!target.contains(&b'#') && !target.contains(&b'\t'), "target");
+    let (hosts, lengths, codings) = (
+        values("host"),
+        values("content-length"),
+        values("transfer-encoding"),
+    );
+    assert!(
+        hosts.len() == 1 || (hosts.is_empty() && version == b"HTTP/1.0"),
+        "hosts"
+    );
+    match framing {
+        Framing::Chunked => {
+            assert!(
+                lengths.is_empty() && codings.len() == 1 && version == b"HTTP/1.1",
+                "chunked"
+            );
+            assert!(codings[0].eq_ignore_ascii_case(b"chunked"), "coding");
+        }
+        Framing::Length(length) => {
+            assert!(codings.is_empty() && lengths.len() <= 1, "length");
+            let told = lengths.first().map_or(Some(0), |digits| {
+                digits.iter().try_fold(0_u64, |sum, digit| {
+                    sum.checked_mul(10)?
+                        .checked_add(u64::from(digit.checked_sub(b'0')?))
+                })
+            });
+            assert_eq!(Some(length), told, "length");
+        }
+    }
+    no_other_script(target);
+    let mut slots = [httparse::EMPTY_HEADER; 256];
+    let mut parsed = httparse::Request::new(&mut slots);
+    assert_eq!(
+        parsed.parse(head),
+        Ok(httparse::Status::Complete(head.len())),
+        "the engine's parser"
+    );
+    assert_eq!(
+        parsed.path.map(str::as_bytes),
+        Some(target),
+        "the engine's target"
+    );
+    assert_eq!(parsed.headers.len(), lines.len() - 1, "the engine's headers");
+}
+
+/// However often a server decodes and resolves, the path names the script that the route saw.
+fn no_other_script(target: &[u8]) {
+    let path = target.split(|&b| b == b'?').next().unwrap_or_default();
+    let path = match path.windows(3).position(|at| at == b"://") {
+        Some(scheme) if !path.starts_with(b"/") => {
+            let after = &path[scheme + 3..];
+            after
+                .iter()
+                .position(|&b| b == b'/')
+                .map_or(&b"/"[..], |at| &after[at..])
+        }
+        _ => path,
+    };
+    // In a path `+` is itself.
+    let kept = path
+        .iter()
+        .map(|&b| if b == b'+' { b'~' } else { b })
+        .collect::<Vec<_>>();
+    let decoded = php::url_decode(&kept);
+    assert_eq!(
+        path.iter().filter(|&&b| b == b'/').count(),
+        decoded.iter().filter(|&&b| b == b'/').count(),
+        "an encoded slash"
+    );
+    assert!(
+        !decoded.contains(&b'\\') && !decoded.contains(&0),
+        "a backslash or NUL"
+    );
+    assert!(
+        decoded
+            .split(|&b| b == b'/')
+            .all(|segment| segment != b"." && segment != b".."),
+        "a dot segment"
+    );
+}
+
+// ---------------------------------------------------------------- chunks
+
+/// The bytes behind a head with `Transfer-Encoding: chunked`.
+pub fn chunks(data: &[u8]) {
+    let mut chunks = Chunks::default();
+    let whole = chunks.advance(data);
+    for cut in cuts(data.len()) {
+        let mut parts = Chunks::default();
+        let taken = parts.advance(&data[..cut]).and_then(|first| {
+            if parts.is_complete() {
+                Ok(first)
+            } else {
+                parts.advance(&data[first..]).map(|then| first + then)
+            }
+        });
+        assert_eq!(taken, whole, "cut at {cut}");
+        if whole.is_ok() {
+            assert_eq!(parts, chunks, "cut at {cut}");
+        }
+    }
+    match (whole, naive_chunks(data)) {
+        (Ok(taken), Some(end)) => {
+            assert!(
+                chunks.is_complete() && taken == end,
+                "ends at {taken} instead of {end}"
+            );
+        }
+        (Ok(taken), None) => assert!(!chunks.is_complete() && taken == data.len(), "complete too early"),
+        // Stricter in extensions and trailers, never in the frame.
+        (Err(_), _) => {}
+    }
+}
+
+/// Where the body ends, read line by line. None where it does not.
+fn naive_chunks(data: &[u8]) -> Option<usize> {
+    let line_end = |from: usize| {
+        data.get(from..)?
+            .windows(2)
+            .position(|pair| pair == b"\r\n")
+            .map(|at| from + at)
+    };
+    let mut at = 0;
+    loop {
+        let end = line_end(at)?;
+        let line = &data[at..end];
+        let digits = line.split(|&b| b == b';').next().unwrap_or_default();
+        let size = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        at = end + 2;
+        if size == 0 {
+            loop {
+                let end = line_end(at)?;
+                let empty = end == at;
+                at = end + 2;
+                if empty {
+                    return Some(at);
+                }
+            }
+        }
+        at = at.checked_add(usize::try_from(size).ok()?)?;
+        if data.get(at..at.checked_add(2)?)? != b"\r\n" {
+            return None;
+        }
+        at += 2;
+    }
+}
+
+// ---------------------------------------------------------------- the decision
+
+/// A request as it comes on a connection; or, where that is no sound head, `target LF cookie LF body` of
+/// a widget call, so that mutations reach the form. Tells whether an enforcing widget route forwards it.
+pub fn decision(data: &[u8]) -> bool {
+    if let Ok(Some(end)) = HeadScan::default().advance(data) {
+        return parsed(&data[..end])
+            .is_some_and(|(method, target, headers)| decide(&method, &target, &headers, &data[end..]));
+    }
+    let (target, rest) = halves(data);
+    let (cookie, body) = halves(rest);
+    let target = match target.first() {
+        Some(b'/') => target.to_vec(),
+        _ => [b"/?", target].concat(),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_static("widgets.example"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    if let Ok(cookie) = HeaderValue::from_bytes(cookie)
+        && !cookie.is_empty()
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
+    decide(&Method::POST, &target, &headers, body)
+}
+
+/// The head as the engine parses it, if it passes the front door.
+fn parsed(head: &[u8]) -> Option<(Method, Vec<u8>, HeaderMap)> {
+    front_door::check(head).ok()?;
+    let mut slots = [httparse::EMPTY_HEADER; 256];
+    let mut request = httparse::Request::new(&mut slots);
+    request.parse(head).ok()?;
+    let mut headers = HeaderMap::new();
+    for line in &*request.headers {
+        headers.append(
+            HeaderName::from_bytes(line.name.as_bytes()).ok()?,
+            HeaderValue::from_bytes(line.value).ok()?,
+        );
+    }
+    let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
+    Some((method, request.path?.as_bytes().to_vec(), headers))
+}
+
+const PEER: Peer = Peer {
+    address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+    tls: false,
+};
+
+fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    let World { env, table, tick } = WORLD.get_or_init(World::new);
+    let head = Head {
+        method,
+        raw_target,
+        headers,
+        peer: PEER,
+    };
+    let opened = match pipeline::open(&head, env) {
+        Ok(opened) => opened,
+        Err((_, rejection)) => {
+            sound_answer(&rejection);
+            return false;
+        }
+    };
+    let body = match opened.body {
+        BodyPlan::Hold { limit, .. } => &body[..body.len().min(limit)],
+        BodyPlan::Stream => &[],
+    };
+    let origin = Origin::of(PEER, headers, &TrustedProxies::default(), || [7; 16]);
+    let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
+    let Decision { verdict, findings } = pipeline::decide(&opened, &head, &origin, body, now, env);
+    assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
+    if now.as_millis() % 1024 == 0 {
+        let policy = env.member_limit.as_ref();
+        policy
+            .into_iter()
+            .flat_map(MemberPolicy::limiters)
+            .for_each(|limiter| {
+                limiter.sweep(now);
+            });
+    }
+    let forward = match verdict {
+        Ok(forward) => forward,
+        Err(rejection) => {
+            sound_answer(&rejection);
+            return false;
+        }
+    };
+    nothing_forged(headers, &forward);
+    let query = Target::parse(raw_target)
+        .map(|target| target.query)
+        .unwrap_or_default();
+    no_token(&forward, query, body);
+    let enforced = opened.route.kind == Kind::Widget(Mode::Enforce);
+    if enforced {
+        assert!(findings.would_reject.is_empty(), "enforced");
+        unique(&forward, headers, query, body);
+    }
+    enforced
+}
+
+struct World {
+    env: Env,
+    table: std::sync::Arc<KeyTable>,
+    tick: AtomicU64,
+}
+
+impl World {
+    fn new() -> World {
+        let route = |name: &str, path: &str, methods: &[Method], kind| Route {
+            name: name.into(),
+            path: PathRule::parse(path).expect("a path"),
+            methods: methods.to_vec(),
+            kind,
+            upstream: "handlers".into(),
+        };
+        let second = Duration::from_secs(1);
+        let server = Server::new("127.0.0.1:9000", Address::Inet(([127, 0, 0, 1], 9000).into()));
+        let upstream = Upstream::new("handlers", vec![server.into()], second, second);
+        let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
+        let quota = Quota {
+            rate: most,
+            period: Period::Second,
+            burst: most,
+        };
+        let table = std::sync::Arc::new(KeyTable::new(MAX_KEYS));
+        let policy = MemberPolicy::build(Mode::Enforce, quota, [], None, &table, Duration::ZERO);
+        let env = Env {
+            routes: Routes::new(vec![
+                route("widget", "/", &[Method::POST], Kind::Widget(Mode::Enforce)),
+                route(
+                    "observed",
+                    "/observed",
+                    &[Method::POST],
+                    Kind::Widget(Mode::Observe),
+                ),
+                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
+            ]),
+            member_limit: Some(policy),
+            upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
+            ..Env::default()
+        };
+        World {
+            env,
+            table,
+            tick: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Accepted means unique: for each of the fourteen names, whatever the order of precedence and the
+/// separators, PHP has one text for it, in query and body together, and our headers tell that text.
+fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
+    let readings = [
+        php::read(query, b"&"),
+        php::read(query, b"&;"),
+        php::read(body, b"&"),
+    ];
+    let mut texts: [Option<&[u8]>; Field::COUNT] = Default::default();
+    for field in Field::ALL {
+        for event in readings.iter().flat_map(|seen| of(seen, field)) {
+            let Event::Text(text) = event else {
+                panic!("{}: {event:?} was forwarded", field.name());
+            };
+            let first = *texts[field.index()].get_or_insert(text);
+            assert_eq!(first, &**text, "{}: two values were forwarded", field.name());
+        }
+        assert!(
+            !others::misread(field.name(), query, body).name,
+            "{}: brackets",
+            field.name()
+        );
+    }
+    for field in Field::REQUIRED {
+        let text = texts[field.index()].unwrap_or_default();
+        assert!(
+            !text.trim_ascii().is_empty(),
+            "{}: forwarded without it",
+            field.name()
+        );
+    }
+    for (field, header) in [
+        (Field::MemberId, "X-Bitrix24-Member-Id"),
+        (Field::Lang, "X-Bitrix24-Lang"),
+        (Field::Placement, "X-Bitrix24-Placement"),
+    ] {
+        assert_eq!(set(forward, header), texts[field.index()], "{header}");
+    }
+    let domain = texts[Field::Domain.index()].map(<[u8]>::to_ascii_lowercase);
+    assert_eq!(set(forward, "X-Bitrix24-Domain"), domain.as_deref(), "domain");
+    // What is left of the cookies holds no known name either, decoded or not.
+    let replaced = set(forward, "Cookie").map(<[u8]>::to_vec);
+    let cookies = match replaced {
+        Some(cookie) => cookie,
+        None if forward.rewrite.remove.contains(&header::COOKIE) => Vec::new(),
+        None => headers
+            .get_all(header::COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect::<Vec<_>>()
+            .join(&b"; "[..]),
+    };
+    for decode_names in [false, true] {
+        let seen = php::read_cookies(&cookies, decode_names);
+        for field in Field::ALL {
+            assert!(
+                of(&seen, field).is_empty(),
+                "{}: a cookie shadows it",
+                field.name()
+            );
+        }
+    }
+    let length = body.len().to_string();
+    assert_eq!(set(forward, "Content-Length"), Some(length.as_bytes()), "length");
+}
+
+fn set<'f>(forward: &'f Forward, name: &str) -> Option<&'f [u8]> {
+    let mut found = forward
+        .rewrite
+        .set
+        .iter()
+        .filter(|(set, _)| set.eq_ignore_ascii_case(name));
+    let value = found.next().map(|(_, value)| value.as_bytes());
+    assert!(found.next().is_none(), "{name} is set twice");
+    value
+}
+
+/// No header of the client's is left that PHP would show under a name of ours.
+fn nothing_forged(headers: &HeaderMap, forward: &Forward) {
+    for name in headers.keys() {
+        let php = |name: &str| -> String {
+            name.bytes()
+                .map(|b| {
+                    if b.is_ascii_alphanumeric() {
+                        b.to_ascii_uppercase() as char
+                    } else {
+                        '_'
+                    }
+                })
+                .collect()
+        };
+        let gone = forward.rewrite.remove.contains(name)
+            || forward
+                .rewrite
+                .set
+                .iter()
+                .any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()));
+        let shown = php(name.as_str());
+        let ours =
+            shown.starts_with("X_BITRIX24_") || forward.rewrite.set.iter().any(|(set, _)| php(set) == shown);
+        assert!(gone || !ours, "{name} reaches the handler as {shown}");
+    }
+}
+
+/// Tokens are in no header that we write, unless another field has the same text.
+fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
+    let readings = [php::read(query, b"&"), php::read(body, b"&")];
+    let texts = |fields: &[Field]| -> Vec<Vec<u8>> {
+        let events = fields
+            .iter()
+            .flat_map(|&field| readings.iter().flat_map(move |seen| of(seen, field)));
+        events
+            .filter_map(|event| match event {
+                Event::Text(text) => Some(text.clone()),
+                Event::Array | Event::Deleted => None,
+            })
+            .collect()
+    };
+    let secret = [Field::AuthId, Field::RefreshId, Field::ApplicationToken];
+    let public: Vec<Field> = Field::ALL
+        .into_iter()
+        .filter(|field| !secret.contains(field))
+        .collect();
+    let public = texts(&public);
+    let within = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|at| at == short);
+    for token in texts(&secret).iter().filter(|token| token.len() >= 16) {
+        for (name, value) in &forward.rewrite.set {
+            if name.starts_with("X-Bitrix24-") && within(value.as_bytes(), token) {
+                let lower = token.to_ascii_lowercase();
+                assert!(
+                    public
+                        .iter()
+                        .any(|text| within(&text.to_ascii_lowercase(), &lower))
+                        || *name == "X-Bitrix24-Placement-Options",
+                    "{name} holds a token"
+                );
+            }
+        }
+    }
+}
+
+/// A refusal can be said.
+fn sound_answer(rejection: &widget_gateway::response::rejection::Rejection) {
+    assert!((400..=599).contains(&rejection.reason().status()), "status");
+    let detail = rejection.detail();
+    assert!(
+        !detail.is_empty() && detail.bytes().all(|b| (b' '..=b'~').contains(&b)),
+        "detail"
+    );
+    for (name, value) in rejection.headers() {
+        assert!(HeaderValue::from_str(&value).is_ok(), "{name}");
+    }
+}
+
+// ---------------------------------------------------------------- cuts
+
+/// All places to cut a short text, some of a long one.
+fn cuts(length: usize) -> impl Iterator<Item = usize> {
+    let step = (length / 64).max(1);
+    (0..length).step_by(step).chain(length.saturating_sub(4)..length)
+}

@@ -1,0 +1,151 @@
+//! PHP's reading of a form, written naively after `php_register_variable_ex` in `main/php_variables.c`,
+//! step by step as the C code goes. It shares nothing with `src/request/form.rs`, whose judge it is.
+
+use std::collections::HashMap;
+
+/// What happened to one top-level name, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Set to a text.
+    Text(Vec<u8>),
+    /// Made an array, or added to one.
+    Array,
+    /// Deleted, because of nesting that is too deep.
+    Deleted,
+}
+
+/// Every event of one part by the name that PHP registers. With `first`, only the first of a name.
+pub type Seen = HashMap<Vec<u8>, Vec<Event>>;
+
+/// `php_default_treat_data` for a query or a body: pairs at any of the separators.
+pub fn read(part: &[u8], separators: &[u8]) -> Seen {
+    let mut seen = Seen::new();
+    for pair in part.split(|b| separators.contains(b)) {
+        if pair.is_empty() {
+            continue;
+        }
+        let (name, value) = match pair.iter().position(|&b| b == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &b""[..]),
+        };
+        register(&url_decode(name), url_decode(value), &mut seen);
+    }
+    seen
+}
+
+/// Cookies: `; ` separated, names not decoded, leading white space stripped.
+pub fn read_cookies(header: &[u8], decode_names: bool) -> Seen {
+    let mut seen = Seen::new();
+    for pair in header.split(|&b| b == b';') {
+        let (name, value) = match pair.iter().position(|&b| b == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &b""[..]),
+        };
+        let blanks = name.iter().take_while(|b| b" \t\n\r\x0b\x0c".contains(b)).count();
+        let name = if decode_names {
+            url_decode(&name[blanks..])
+        } else {
+            name[blanks..].to_vec()
+        };
+        register(&name, value.to_vec(), &mut seen);
+    }
+    seen
+}
+
+/// `php_url_decode`.
+pub fn url_decode(raw: &[u8]) -> Vec<u8> {
+    let hex = |b: u8| (b as char).to_digit(16);
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < raw.len() {
+        let b = raw[at];
+        if b == b'+' {
+            out.push(b' ');
+        } else if b == b'%' && at + 2 < raw.len() {
+            match (hex(raw[at + 1]), hex(raw[at + 2])) {
+                (Some(high), Some(low)) => {
+                    out.push((high * 16 + low) as u8);
+                    at += 2;
+                }
+                _ => out.push(b),
+            }
+        } else {
+            out.push(b);
+        }
+        at += 1;
+    }
+    out
+}
+
+/// `php_register_variable_ex`, of which only the top-level name matters here.
+fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
+    // A C string ends at its first NUL.
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    let mut var = name[..end].to_vec();
+    // "ignore leading spaces in the variable name"
+    while var.first() == Some(&b' ') {
+        var.remove(0);
+    }
+    // "ensure that we don't have spaces or dots in the variable name"
+    let mut bracket = None;
+    for at in 0..var.len() {
+        match var[at] {
+            b' ' | b'.' => var[at] = b'_',
+            b'[' => {
+                bracket = Some(at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let Some(bracket) = bracket else {
+        if !var.is_empty() {
+            seen.entry(var).or_default().push(Event::Text(value));
+        }
+        return;
+    };
+    let head = var[..bracket].to_vec();
+    if head.is_empty() {
+        return;
+    }
+    let mut ip = bracket;
+    let mut nest_level = 0;
+    loop {
+        nest_level += 1;
+        if nest_level > 64 {
+            seen.entry(head).or_default().push(Event::Deleted);
+            return;
+        }
+        ip += 1;
+        let index_s = ip;
+        // `isspace` steps over one white space before an immediate `]`.
+        if ip < var.len() && b" \t\n\r\x0b\x0c".contains(&var[ip]) {
+            ip += 1;
+        }
+        if ip >= var.len() || var[ip] != b']' {
+            match (ip..var.len()).find(|&at| var[at] == b']') {
+                Some(close) => ip = close,
+                None => {
+                    // "not an index; un-terminate the var name"
+                    if nest_level == 1 {
+                        var[index_s - 1] = b'_';
+                        for b in &mut var[index_s..] {
+                            if matches!(b, b' ' | b'.' | b'[') {
+                                *b = b'_';
+                            }
+                        }
+                        seen.entry(var).or_default().push(Event::Text(value));
+                    } else {
+                        seen.entry(head).or_default().push(Event::Array);
+                    }
+                    return;
+                }
+            }
+        }
+        ip += 1;
+        if ip >= var.len() || var[ip] != b'[' {
+            seen.entry(head).or_default().push(Event::Array);
+            return;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Stopping, draining, and handing the listeners to a successor.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::forms::{self, BODY, TARGET, post};
+use common::{Conn, Gateway, Setup, Upstream};
+use nix::sys::signal::Signal;
+
+#[test]
+fn sigterm_lets_the_last_request_end_and_then_exits_at_once() {
+    let upstream = Upstream::start();
+    let server = "drain_delay = \"500ms\"\ngrace_period = \"15s\"";
+    let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server(server));
+    let mut idle = gateway.connect();
+    assert_eq!(
+        idle.roundtrip(post(TARGET, &[], BODY)).header("Connection"),
+        Some("keep-alive")
+    );
+    assert_eq!(gateway.ask_admin("GET", "/-/ready").status, 200);
+    let gate = upstream.hold();
+    let mut last = gateway.connect();
+    last.send(post(TARGET, &[], BODY));
+    upstream.wait_for(2);
+
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_log("the drain", |line| line["msg"] == "draining");
+    // Load balancers are told at once, and whoever still comes is answered.
+    assert_eq!(gateway.ask_admin("GET", "/-/ready").status, 503);
+    assert_eq!(gateway.ask_admin("GET", "/-/healthy").status, 200);
+    let refused = gateway.ask(post("/?DOMAIN=x", &[], BODY));
+    assert_eq!(
+        (refused.status, refused.header("Connection")),
+        (422, Some("close"))
+    );
+    // Then nobody is accepted any more, and idle connections end.
+    idle.expect_closed();
+    gate.open();
+    let released = Instant::now();
+    assert_eq!(last.response().status, 200);
+    let status = gateway.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        released.elapsed() < Duration::from_secs(5),
+        "it does not sleep its grace period"
+    );
+}
+
+#[test]
+fn the_grace_period_ends_what_does_not_end() {
+    let upstream = Upstream::start();
+    let server = "drain_delay = \"1ms\"\ngrace_period = \"300ms\"";
+    let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server(server));
+    let _gate = upstream.hold();
+    let mut cut = gateway.connect();
+    cut.send(post(TARGET, &[], BODY));
+    upstream.wait_for(1);
+    gateway.signal(Signal::SIGTERM);
+    let stopped = gateway.wait_log("the end", |line| line["msg"] == "stopped");
+    assert_eq!(stopped["requests_cut"], 1);
+    assert_eq!(gateway.wait().code(), Some(0));
+    cut.expect_closed();
+}
+
+#[test]
+fn sigint_stops_now() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    gateway.wait_log("readiness", |line| line["msg"] == "ready");
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+#[test]
+fn sigquit_without_a_successor_changes_nothing() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let server = format!("upgrade_socket = \"{}/upgrade\"", folder.path().display());
+    for (server, why) in [("", "not configured"), (server.as_str(), "no successor waits")] {
+        let gateway = Gateway::with(Setup::of(forms::routes(&[upstream.address])).server(server));
+        gateway.wait_log("readiness", |line| line["msg"] == "ready");
+        gateway.signal(Signal::SIGQUIT);
+        gateway.wait_log(why, |line| {
+            line["msg"].as_str().is_some_and(|msg| msg.contains(why))
+        });
+        assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    }
+}
+
+#[test]
+fn an_address_that_can_not_be_bound_is_exit_1_within_a_second() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let listen = format!(
+        "[server]\nlisten = [\"{}\"]\nadmin = \"127.0.0.1:0\"\n",
+        taken.local_addr().unwrap()
+    );
+    std::fs::write(
+        &file,
+        format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()])),
+    )
+    .unwrap();
+    let started = Instant::now();
+    let output = gateway_command()
+        .arg("run")
+        .arg("-c")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["address"], taken.local_addr().unwrap().to_string());
+}
+
+fn gateway_command() -> std::process::Command {
+    std::process::Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
+}
+
+/// Two addresses that are free now. The successor has to bind what the predecessor names, so the ports
+/// are chosen before both.
+fn two_addresses() -> [SocketAddr; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap())
+}
+
+#[test]
+fn a_successor_takes_the_listeners_over_and_no_request_is_lost() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let [http, admin] = two_addresses();
+    let file = folder.path().join("gateway.toml");
+    let text = format!(
+        "[server]\nlisten = [\"{http}\"]\nadmin = \"{admin}\"\nthreads = 2\ndrain_delay = \"1s\"\n\
+         upgrade_socket = \"upgrade\"\n{}",
+        forms::routes(&[upstream.address])
+    );
+    std::fs::write(&file, text).unwrap();
+    let old = Gateway::on(&file, &[]);
+    old.wait_log("readiness", |line| line["msg"] == "ready");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (answered, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let (stop, answered, failed) = (stop.clone(), answered.clone(), failed.clone());
+            std::thread::spawn(move || load(http, client % 2 == 0, &stop, &answered, &failed))
+        })
+        .collect();
+    let new = Gateway::on(&file, &["--take-over"]);
+    new.wait_log("the wait", |line| line["msg"] == "waiting for the predecessor");
+    let before = answered.load(Ordering::Relaxed);
+    old.signal(Signal::SIGQUIT);
+    old.wait_log("the hand-over", |line| line["msg"] == "handed the listeners over");
+    assert_eq!(old.wait().code(), Some(0));
+    let handed = answered.load(Ordering::Relaxed);
+    assert!(handed > before);
+    // The successor serves alone now.
+    new.metrics_at(admin, |metrics| {
+        metrics.value("widget_gateway_requests_total", &[("outcome", "forwarded")]) > 50.0
+    });
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
+    assert!(answered.load(Ordering::Relaxed) > handed);
+}
+
+/// Genuine calls one after another, on a connection kept alive as long as the gateway keeps it, or on a
+/// new one each.
+fn load(http: SocketAddr, keep: bool, stop: &AtomicBool, answered: &AtomicUsize, failed: &AtomicUsize) {
+    let mut kept: Option<Conn> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let mut conn = kept.take().unwrap_or_else(|| Conn::open(http));
+        conn.send_as_far_as_taken(post(TARGET, &[], BODY));
+        match conn.try_response("POST") {
+            Some(response) if response.status == 200 => {
+                answered.fetch_add(1, Ordering::Relaxed);
+                if keep && response.header("Connection") != Some("close") {
+                    kept = Some(conn);
+                }
+            }
+            _ => {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_listens_after_the_end() {
+    let upstream = Upstream::start();
+    let gateway =
+        Gateway::with(Setup::of(forms::routes(&[upstream.address])).server("drain_delay = \"1ms\""));
+    let http = gateway.http();
+    assert_eq!(gateway.stop().code(), Some(0));
+    assert!(TcpStream::connect(http).is_err());
+}

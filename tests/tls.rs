@@ -1,0 +1,204 @@
+//! TLS on a listener: certificates by server name, exchanged while running, never half.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::forms::{self, BODY, TARGET, post};
+use common::{Gateway, Setup, Upstream};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
+
+/// A self-signed certificate for these names, written as `NAME.pem` and `NAME.key`.
+fn issue(folder: &Path, name: &str, hosts: &[&str]) -> CertificateDer<'static> {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let issued = rcgen::generate_simple_self_signed(hosts).unwrap();
+    std::fs::write(
+        folder.join(format!("{name}.key")),
+        issued.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    std::fs::write(folder.join(format!("{name}.pem")), issued.cert.pem()).unwrap();
+    issued.cert.der().clone()
+}
+
+struct Served {
+    gateway: Gateway,
+    upstream: Upstream,
+    portal: CertificateDer<'static>,
+    other: CertificateDer<'static>,
+    certificates: tempfile::TempDir,
+}
+
+fn served() -> Served {
+    let certificates = tempfile::tempdir().unwrap();
+    let folder = certificates.path();
+    let portal = issue(folder, "portal", &["widgets.example"]);
+    let other = issue(folder, "other", &["*.other.example"]);
+    let upstream = Upstream::start();
+    let pair = |name: &str| {
+        format!(
+            "{{ cert = \"{0}/{name}.pem\", key = \"{0}/{name}.key\" }}",
+            folder.display()
+        )
+    };
+    let listener = format!(
+        "[[server.listeners]]\naddress = \"127.0.0.1:0\"\ntls = [{}, {}]\n{}",
+        pair("portal"),
+        pair("other"),
+        forms::routes(&[upstream.address])
+    );
+    let gateway = Gateway::with(Setup::of(listener));
+    Served {
+        gateway,
+        upstream,
+        portal,
+        other,
+        certificates,
+    }
+}
+
+/// What a handshake ended with: the certificate that was served, the protocol, and one answer.
+struct Shaken {
+    certificate: CertificateDer<'static>,
+    alpn: Option<Vec<u8>>,
+    answer: String,
+}
+
+fn shake(
+    served: &Served,
+    name: &str,
+    trusted: &CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> Result<Shaken, std::io::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut socket = TcpStream::connect(served.gateway.tls()).unwrap();
+    socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    client.complete_io(&mut socket)?;
+    let certificate = client.peer_certificates().unwrap()[0].clone();
+    let protocol = client.alpn_protocol().map(<[u8]>::to_vec);
+    let mut answer = String::new();
+    if protocol.as_deref() != Some(b"h2") {
+        let mut stream = rustls::Stream::new(&mut client, &mut socket);
+        stream.write_all(&post(TARGET, &["Connection: close"], BODY))?;
+        let _ = stream.read_to_string(&mut answer);
+    }
+    Ok(Shaken {
+        certificate,
+        alpn: protocol,
+        answer,
+    })
+}
+
+const ALL: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+
+#[test]
+fn the_certificate_is_chosen_by_server_name() {
+    let served = served();
+    for (name, certificate) in [
+        ("widgets.example", &served.portal),
+        ("a.other.example", &served.other),
+    ] {
+        for versions in [&ALL[..], &[&version::TLS12], &[&version::TLS13]] {
+            let shaken = shake(&served, name, certificate, versions, &[]).unwrap();
+            assert_eq!(&shaken.certificate, certificate);
+            assert!(shaken.answer.starts_with("HTTP/1.1 200"), "{}", shaken.answer);
+        }
+    }
+    let received = served.upstream.take();
+    assert_eq!(received.len(), 6);
+    assert_eq!(received[0].header("X-Forwarded-Proto").as_deref(), Some("https"));
+    // Nobody's name gets the first certificate, and the client then refuses it.
+    assert!(shake(&served, "nobody.example", &served.portal, &ALL, &[]).is_err());
+}
+
+#[test]
+fn http2_is_agreed_on_by_alpn() {
+    let served = served();
+    let shaken = shake(
+        &served,
+        "widgets.example",
+        &served.portal,
+        &ALL,
+        &[b"h2", b"http/1.1"],
+    )
+    .unwrap();
+    assert_eq!(shaken.alpn.as_deref(), Some(&b"h2"[..]));
+    let shaken = shake(&served, "widgets.example", &served.portal, &ALL, &[b"http/1.1"]).unwrap();
+    assert_eq!(shaken.alpn.as_deref(), Some(&b"http/1.1"[..]));
+    assert!(shaken.answer.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
+    let served = served();
+    let folder = served.certificates.path();
+    let ends = |metrics: &common::Metrics| {
+        metrics.find(
+            "widget_gateway_certificate_not_after_timestamp_seconds",
+            &[("name", "widgets.example")],
+        )
+    };
+    assert!(ends(&served.gateway.metrics()).unwrap() > 1e9);
+
+    // A certificate without its key: half of a pair.
+    let key = std::fs::read(folder.join("portal.key")).unwrap();
+    let renewed = issue(folder, "portal", &["widgets.example"]);
+    let new_key = std::fs::read(folder.join("portal.key")).unwrap();
+    std::fs::write(folder.join("portal.key"), key).unwrap();
+    let refused = served
+        .gateway
+        .wait_log("a refusal", |l| l["msg"] == "reload" && l["result"] == "refused");
+    assert!(
+        refused["faults"][0].as_str().unwrap().contains("does not match"),
+        "{refused}"
+    );
+    let shaken = shake(&served, "widgets.example", &served.portal, &ALL, &[]).unwrap();
+    assert_eq!(shaken.certificate, served.portal);
+
+    std::fs::write(folder.join("portal.key"), new_key).unwrap();
+    served.gateway.wait_log("the exchange", |l| {
+        l["msg"] == "reload" && l["result"] == "applied"
+    });
+    let shaken = shake(&served, "widgets.example", &renewed, &ALL, &[]).unwrap();
+    assert_eq!(shaken.certificate, renewed);
+    assert!(shake(&served, "widgets.example", &served.portal, &ALL, &[]).is_err());
+}
+
+#[test]
+fn plain_and_tls_listeners_stand_side_by_side() {
+    let served = served();
+    assert_eq!(served.gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    assert_eq!(
+        served.upstream.take_one().header("X-Forwarded-Proto").as_deref(),
+        Some("http")
+    );
+    // Plain HTTP on the TLS port, and TLS on the plain one, get no answer of the gateway.
+    let mut socket = TcpStream::connect(served.gateway.tls()).unwrap();
+    socket.write_all(&post(TARGET, &[], BODY)).unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    served.upstream.expect_untouched();
+}
