@@ -22,6 +22,10 @@ use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
 /// Members of each list.
 const MEMBERS: usize = 10;
 
+/// Faults of each reload that are told in full: a broken file can have any number of them, and the page
+/// asks every two seconds.
+const FAULTS: usize = 20;
+
 /// Feeds the ring of the last minutes, for as long as the process lives.
 pub async fn sample(process: Arc<Process>) {
     let mut tick = tokio::time::interval(STEP);
@@ -220,6 +224,7 @@ fn record(record: &ReloadRecord) -> Value {
         "at": millis(record.at),
         "trigger": record.trigger.label(),
         "result": record.result.label(),
-        "faults": record.faults,
+        "fault_count": record.faults.len(),
+        "faults": record.faults.iter().take(FAULTS).collect::<Vec<_>>(),
     })
 }

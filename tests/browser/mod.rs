@@ -73,7 +73,7 @@ impl Browser {
             "args": [
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", profile,
+                "--disable-dev-shm-usage", "--hide-scrollbars", profile,
             ],
         });
         let wanted = json!({

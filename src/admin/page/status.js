@@ -1,215 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>widget-gateway</title>
-<link rel="icon" href="data:,">
-<style>
-:root {
-  --page: #f4f5f7; --card: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de;
-  --accent: #0a5bb5; --area: #0a5bb526; --good: #116329; --warn: #7d4e00; --bad: #a40e26;
-  --good-bg: #dafbe1; --warn-bg: #fff1c7; --bad-bg: #ffe3e6; --info-bg: #ddf0ff;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #0d1117; --card: #161b22; --ink: #e6edf3; --soft: #9da7b3; --line: #30363d;
-    --accent: #6cb6ff; --area: #6cb6ff33; --good: #7ee2a0; --warn: #f2c45f; --bad: #ff9a9a;
-    --good-bg: #0f2d1a; --warn-bg: #33260a; --bad-bg: #3d1418; --info-bg: #0e2a47;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
-a { color: var(--accent); }
-a:focus-visible, button:focus-visible, summary:focus-visible, [tabindex]:focus-visible {
-  outline: 3px solid var(--accent); outline-offset: 2px;
-}
-.skip { position: absolute; left: -999px; }
-.skip:focus { left: 8px; top: 8px; background: var(--card); padding: 8px; z-index: 2; }
-header, main, footer { max-width: 1280px; margin: 0 auto; padding: 0 16px; }
-header { display: flex; flex-wrap: wrap; gap: 4px 20px; align-items: baseline; padding-top: 14px; }
-h1 { font-size: 1.25rem; margin: 0; }
-h2 { font-size: 1.05rem; margin: 0 0 8px; }
-h3 { font-size: .95rem; margin: 12px 0 4px; }
-dl.facts { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 0; }
-dl.facts div { display: flex; gap: 6px; }
-dt { color: var(--soft); }
-dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-header button { margin-left: auto; }
-button {
-  font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 6px;
-  padding: 3px 12px; min-height: 32px;
-}
-#verdict { border: 2px solid; border-radius: 10px; padding: 10px 14px; margin: 12px 0; background: var(--info-bg); }
-#verdict p { margin: 0; font-size: 1.35rem; font-weight: 700; }
-#verdict ul { margin: 4px 0 0; padding-left: 1.2em; }
-#verdict.good { background: var(--good-bg); border-color: var(--good); }
-#verdict.warn { background: var(--warn-bg); border-color: var(--warn); }
-#verdict.bad { background: var(--bad-bg); border-color: var(--bad); }
-#age { margin: -6px 2px 10px; color: var(--soft); }
-.grid { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 14px; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px;
-  grid-column: span 6; min-width: 0; }
-section.wide { grid-column: 1 / -1; }
-@media (max-width: 900px) { section { grid-column: 1 / -1; } }
-/* What is shown is old: nobody takes it for the present. */
-.stale main .grid { filter: grayscale(1); opacity: .55; }
-.tiles { display: flex; flex-wrap: wrap; gap: 8px 28px; margin: 0 0 10px; }
-.tiles div { display: flex; flex-direction: column-reverse; }
-.tiles dd { font-size: 1.5rem; font-weight: 650; line-height: 1.15; }
-figure { margin: 0; min-width: 0; }
-figcaption { display: flex; justify-content: space-between; gap: 8px; align-items: baseline; }
-#peak { white-space: nowrap; }
-figcaption strong { font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure small { color: var(--soft); }
-svg { display: block; width: 100%; background: linear-gradient(var(--line), var(--line)) bottom / 100% 1px no-repeat; }
-svg.big { height: 150px; }
-svg.small { height: 40px; }
-svg .area { fill: var(--area); }
-svg .line { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; }
-svg .failed { fill: url(#hatch); stroke: var(--bad); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-svg .grid-line { stroke: var(--line); vector-effect: non-scaling-stroke; }
-#hatch path { stroke: var(--bad); stroke-width: 1.6; }
-.axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .85rem; }
-.few { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 12px 18px; margin-top: 12px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding-bottom: 2px; }
-th, td { text-align: left; padding: 3px 10px 3px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; }
-thead th { color: var(--soft); font-weight: 500; }
-tbody th { overflow-wrap: break-word; }
-table + table { margin-top: 12px; }
-.enforced-only :is(th, td):nth-child(n + 4) { display: none; }
-.number { text-align: right; white-space: nowrap; }
-th .id { font-weight: 400; }
-.id { font-family: ui-monospace, monospace; font-size: .88em; overflow-wrap: anywhere; }
-.good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
-#verdict.good, #verdict.warn, #verdict.bad { color: inherit; }
-#verdict.good p { color: var(--good); } #verdict.warn p { color: var(--warn); } #verdict.bad p { color: var(--bad); }
-.state { font-weight: 650; white-space: nowrap; }
-meter { width: 100%; height: 16px; }
-.none { color: var(--soft); margin: 4px 0; }
-ol { margin: 6px 0 0; padding: 0; list-style: none; }
-ol > li { border-top: 1px solid var(--line); padding: 5px 0; }
-ol ul { margin: 3px 0 0; padding-left: 1.2em; }
-summary { cursor: pointer; min-height: 24px; }
-footer { color: var(--soft); padding: 14px 16px 24px; }
-@media (max-width: 480px) {
-  body { font-size: 14px; }
-  header, main { padding-left: 10px; padding-right: 10px; }
-  header button { margin-left: 0; }
-  section { padding: 10px; }
-  .tiles { gap: 8px 20px; }
-  .tiles dd { font-size: 1.25rem; }
-  .few { grid-template-columns: repeat(auto-fill, minmax(135px, 1fr)); }
-  th, td { padding-right: 7px; }
-}
-</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the numbers</a>
-<header>
-  <h1>widget-gateway</h1>
-  <dl class="facts">
-    <div><dt>at</dt><dd id="host">?</dd></div>
-    <div><dt>version</dt><dd id="version">?</dd></div>
-    <div><dt>up</dt><dd id="uptime">?</dd></div>
-    <div><dt>generation</dt><dd id="generation">?</dd></div>
-  </dl>
-  <button type="button" id="pause" aria-pressed="false">Pause updates</button>
-</header>
-<main id="main">
-  <div id="verdict" role="status" aria-live="polite"><p>Asking the gateway</p><ul></ul></div>
-  <p id="age">Nothing received yet.</p>
-  <noscript><p>This page draws with a script. The same numbers are at <a href="/-/status">/-/status</a>
-    and <a href="/metrics">/metrics</a>.</p></noscript>
-  <div class="grid">
-    <section class="wide" aria-labelledby="h-traffic">
-      <h2 id="h-traffic">Traffic</h2>
-      <dl class="tiles" id="tiles"></dl>
-      <figure>
-        <figcaption><span>Requests per second, last 2 minutes.
-          <small>Line: all requests. Hatched: refused, limited or failed.</small></span>
-          <small id="peak"></small></figcaption>
-        <svg class="big" id="all" viewBox="0 0 600 100" preserveAspectRatio="none" role="img" aria-label="No numbers yet">
-          <defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse">
-            <path d="M-1 8L8 -1M-1 1L1 -1M6 8L8 6"/></pattern></defs>
-        </svg>
-        <div class="axis" aria-hidden="true"><span>2 minutes ago</span><span>1 minute</span><span>now</span></div>
-      </figure>
-      <div class="few" id="outcomes"></div>
-      <details>
-        <summary>The same as numbers</summary>
-        <div class="scroll" tabindex="0" role="region" aria-label="Requests per second as a table">
-          <table id="numbers"><caption>Requests per second, means of 10 seconds</caption><thead></thead><tbody></tbody></table>
-        </div>
-      </details>
-    </section>
-    <section aria-labelledby="h-refusals">
-      <h2 id="h-refusals">Refusals by reason</h2>
-      <p class="none">The gateway has refused nothing since it started.</p>
-      <div class="scroll" tabindex="0" role="region" aria-label="Refusals by reason">
-        <table id="refusals"><thead><tr><th scope="col">Reason</th><th scope="col" class="number">Last 2 min</th>
-          <th scope="col" class="number">Since start</th><th scope="col" class="number">Only observed, 2 min</th>
-          <th scope="col" class="number">Since start</th></tr></thead>
-          <tbody></tbody></table>
-      </div>
-    </section>
-    <section aria-labelledby="h-upstreams">
-      <h2 id="h-upstreams">Upstreams</h2>
-      <div class="scroll" tabindex="0" role="region" aria-label="Upstream servers">
-        <table id="servers"><caption>A server counts as up until a connect to it fails</caption>
-          <thead><tr><th scope="col">Server</th><th scope="col">Upstream</th><th scope="col">State</th></tr></thead>
-          <tbody></tbody></table>
-        <table id="answers"><caption>Answers since start</caption>
-          <thead><tr><th scope="col">Upstream</th><th scope="col" class="number">2xx</th><th scope="col" class="number">3xx</th>
-          <th scope="col" class="number">4xx</th><th scope="col" class="number">5xx</th>
-          <th scope="col" class="number">Retries</th></tr></thead><tbody></tbody></table>
-      </div>
-    </section>
-    <section aria-labelledby="h-top">
-      <h2 id="h-top">Busiest members</h2>
-      <p class="none">No member has called in the last minutes.</p>
-      <div class="scroll" tabindex="0" role="region" aria-label="Busiest members">
-        <table id="busiest"><caption></caption><thead><tr><th scope="col">Member and its domain</th>
-          <th scope="col" class="number">Requests</th><th scope="col" class="number">Limited</th></tr></thead><tbody></tbody></table>
-      </div>
-    </section>
-    <section aria-labelledby="h-limited">
-      <h2 id="h-limited">Most limited members</h2>
-      <p class="none">No member was over its limit in the last minutes.</p>
-      <div class="scroll" tabindex="0" role="region" aria-label="Most limited members">
-        <table id="limited"><caption></caption><thead><tr><th scope="col">Member and its domain</th>
-          <th scope="col" class="number">Limited</th><th scope="col" class="number">Requests</th></tr></thead><tbody></tbody></table>
-      </div>
-    </section>
-    <section aria-labelledby="h-limiter">
-      <h2 id="h-limiter">Limiter</h2>
-      <dl class="facts" id="policies"></dl>
-      <h3 id="h-table">Table of members with state</h3>
-      <meter id="table" min="0" max="1" high="0.9" aria-labelledby="h-table table-text"></meter>
-      <p id="table-text" class="none"></p>
-    </section>
-    <section aria-labelledby="h-config">
-      <h2 id="h-config">Configuration</h2>
-      <dl class="facts" id="config"></dl>
-      <h3>Last reloads</h3>
-      <p class="none">None since the start.</p>
-      <ol id="reloads"></ol>
-    </section>
-    <section class="wide" aria-labelledby="h-routes">
-      <h2 id="h-routes">Routes</h2>
-      <div class="scroll" tabindex="0" role="region" aria-label="Routes">
-        <table id="routes"><caption>Requests since start, by how they ended</caption><thead></thead><tbody></tbody></table>
-      </div>
-    </section>
-  </div>
-</main>
-<footer>This page only looks. Machine-readable: <a href="/-/status">/-/status</a>, <a href="/metrics">/metrics</a>,
-  <a href="/-/config">/-/config</a>, <a href="/-/top">/-/top</a>.</footer>
-<script>
 "use strict";
 const EVERY = 2000, PATIENCE = 5000;
 const OUTCOMES = {
@@ -432,15 +220,21 @@ function configuration(s) {
   ]);
   const list = $("reloads");
   list.previousElementSibling.hidden = c.reloads.length > 0;
-  children(list, c.reloads, () => {
-    const item = make("li");
-    item.append(make("span", "state"), make("span"), make("ul"));
+  children(list, c.reloads, (at) => {
+    const item = make("li"), faults = make("details");
+    // The latest is what somebody is looking for.
+    faults.open = at === 0;
+    faults.append(make("summary"), make("ul"));
+    item.append(make("span", "state"), make("span"), faults);
     return item;
   }, (item, reload) => {
-    const [word, kind] = RESULT[reload.result];
-    say(item.children[0], word).className = "state " + kind;
-    say(item.children[1], ` ${when(reload.at)}, ${TRIGGER[reload.trigger] || reload.trigger}`);
-    children(item.children[2], reload.faults, () => make("li", "id"), say);
+    const [word, kind] = RESULT[reload.result], [state, about, faults] = item.children;
+    say(state, word).className = "state " + kind;
+    say(about, ` ${when(reload.at)}, ${TRIGGER[reload.trigger] || reload.trigger}`);
+    faults.hidden = reload.fault_count === 0;
+    const shown = reload.faults.length < reload.fault_count ? `, the first ${reload.faults.length} of them` : "";
+    say(faults.firstChild, plural(reload.fault_count, "fault") + shown);
+    children(faults.lastChild, reload.faults, () => make("li", "id"), say);
   });
 }
 function routes(s) {
@@ -470,7 +264,7 @@ function problems(s) {
     warn("More requests are refused or over their limit than forwarded");
   const last = (s.configuration.reloads || [])[0];
   if (last && last.result === "refused")
-    warn(`The last reload (${when(last.at)}) was REFUSED: ${plural(last.faults.length, "fault")}. ` +
+    warn(`The last reload (${when(last.at)}) was REFUSED: ${plural(last.fault_count, "fault")}. ` +
       `Generation ${s.configuration.generation} stays in force`);
   if (s.configuration.restart_pending.length)
     warn(`Waits for a restart: ${s.configuration.restart_pending.join(", ")}`);
@@ -492,6 +286,7 @@ function verdict(kind, words, list) {
 }
 function judge() {
   document.body.classList.toggle("stale", lost !== null);
+  say($("latest"), lost && shown ? clock(lastAt) : "now");
   if (lost) {
     verdict("bad", `✖ Lost the gateway at ${clock(lost.since)}`, [
       ["bad", lost.why], ["bad", shown ? `Everything below is as of ${clock(lastAt)}` : "Nothing was received before"]]);
@@ -551,6 +346,3 @@ $("pause").addEventListener("click", () => {
 // A tab in the background is slowed down; whoever comes back wants the present.
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) ask(); });
 ask();
-</script>
-</body>
-</html>
