@@ -186,6 +186,82 @@ fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
     assert!(shake(&served, "widgets.example", &served.portal, &ALL, &[]).is_err());
 }
 
+/// Ten exchanges while two clients shake hands without a pause: each handshake succeeds, with the old
+/// certificate or the new.
+#[test]
+fn exchanges_under_load_fail_no_handshake() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let served = served();
+    let folder = served.certificates.path();
+    // One certificate that all clients trust, with ten keys: whoever is served, the chain is sound.
+    let authority = Authority::new();
+    authority.issue(folder, "portal", "widgets.example");
+    served.gateway.wait_log("the first exchange", |l| {
+        l["msg"] == "reload" && l["result"] == "applied"
+    });
+    let (stop, shaken, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    match shake(&served, "widgets.example", &authority.certificate, &ALL, &[]) {
+                        Ok(done) if done.answer.starts_with("HTTP/1.1 200") => {
+                            shaken.fetch_add(1, Ordering::Relaxed)
+                        }
+                        _ => failed.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+            });
+        }
+        let mut last = Vec::new();
+        for _ in 0..10 {
+            let told = served.gateway.logs().len();
+            last = authority.issue(folder, "portal", "widgets.example").to_vec();
+            served.gateway.wait_log_after(told, "an exchange", |l| {
+                l["msg"] == "reload" && l["result"] == "applied"
+            });
+        }
+        let now = shake(&served, "widgets.example", &authority.certificate, &ALL, &[]).unwrap();
+        assert_eq!(now.certificate.as_ref(), last);
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
+    assert!(shaken.load(Ordering::Relaxed) > 20);
+}
+
+/// Signs certificates that clients who trust it accept.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Authority {
+            issuer: rcgen::Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    /// A new key and its certificate; each file is put in place at once, the key first, and the gateway
+    /// waits until both stand still.
+    fn issue(&self, folder: &Path, name: &str, host: &str) -> CertificateDer<'static> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let issued = params.signed_by(&key, &self.issuer).unwrap();
+        for (suffix, text) in [("key", key.serialize_pem()), ("pem", issued.pem())] {
+            let new = folder.join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(&new, folder.join(format!("{name}.{suffix}"))).unwrap();
+        }
+        issued.der().clone()
+    }
+}
+
 #[test]
 fn plain_and_tls_listeners_stand_side_by_side() {
     let served = served();
