@@ -74,7 +74,7 @@ impl Gateway {
         })?;
         ctx.route = Some(opened.route_index);
         if let BodyPlan::Hold { limit, within } = opened.body {
-            let announced = pipeline::announced_length(&session.req_header().headers);
+            let announced = front_door::announced_length(&session.req_header().headers);
             let bounds = Bounds {
                 limit,
                 within,

@@ -16,7 +16,7 @@ use crate::policy::route::{Kind, NoRoute, Route, Routes};
 use crate::policy::validate::{self, Known, Unsound, Widget};
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
-use crate::request::front_door::{Malformed, Target as RequestTarget};
+use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
 use crate::response::rejection::Rejection;
 use crate::upstream::headers::{self, CookieRule, Origin, Peer, Rewrite, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
@@ -186,17 +186,6 @@ fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection>
             within: rules.body_timeout,
         }),
     }
-}
-
-/// The front door has made sure that there is at most one and that it is a number.
-pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
 }
 
 /// Exactly one Content-Type that PHP, and everyone else, reads as a urlencoded form.

@@ -11,26 +11,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Who may import whom. `context`, `gateway`, `server`, `admin`, `explain` and `main` are the process: they take
-/// what they need.
+/// Who may import whom. `context`, `gateway`, `server`, `admin`, `explain` and `main` are the process:
+/// they take what they need.
 const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("request", &[]),
     ("policy", &["request"]),
     ("upstream", &["request", "policy"]),
-    ("response", &["request", "policy", "upstream", "pipeline"]),
+    ("response", &["request", "policy", "upstream"]),
     ("pipeline", &["request", "policy", "upstream", "response"]),
     ("telemetry", &["request", "policy", "response"]),
-    (
-        "config",
-        &[
-            "request",
-            "policy",
-            "upstream",
-            "response",
-            "pipeline",
-            "telemetry",
-        ],
-    ),
+    // What the settings are made of; a stage never imports config.
+    ("config", &["request", "policy", "upstream", "pipeline"]),
     ("lib", &[]),
     // The build script.
     ("build", &[]),

@@ -196,6 +196,17 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadFault> {
     }
 }
 
+/// What Content-Length says of a head that has passed [`check`]: at most one, and a number.
+pub fn announced_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
 /// Judges an HTTP/2 head, which the engine has already checked against RFC 9113 8.
 pub fn check_http2(raw_target: &[u8], headers: &http::HeaderMap) -> Result<(), HeadFault> {
     if raw_target.len() > MAX_REQUEST_LINE {

@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 
 use super::page;
 use super::rejection::Rejection;
-use crate::pipeline::announced_length;
+use crate::request::front_door::announced_length;
 
 /// For draining what is left of a body.
 const DRAIN: Duration = Duration::from_secs(2);

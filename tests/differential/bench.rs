@@ -31,6 +31,15 @@ pub enum Became {
     Forwarded { disagreements: Vec<String> },
 }
 
+impl std::fmt::Display for Became {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Became::Refused { code, errors } => write!(f, "refused as {code}: {}", errors.join(", ")),
+            Became::Forwarded { disagreements } => write!(f, "forwarded\n{}", disagreements.join("\n")),
+        }
+    }
+}
+
 impl Became {
     pub fn disagrees(&self) -> bool {
         matches!(self, Became::Forwarded { disagreements } if !disagreements.is_empty())

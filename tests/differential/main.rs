@@ -104,7 +104,7 @@ fn run(
                         let smallest = case.shrunk(|smaller| wrong(&worker.run(smaller)));
                         let became = worker.run(&smallest);
                         let bytes = smallest.bytes();
-                        let report = format!("seed {seed}, case {index}:\n{}\n{became:#?}", shown(&bytes));
+                        let report = format!("seed {seed}, case {index}:\n{}\n{became}", shown(&bytes));
                         failure.lock().unwrap().get_or_insert(report);
                         return;
                     }

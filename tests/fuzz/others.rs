@@ -3,37 +3,40 @@
 
 use super::php::url_decode;
 
-/// What they would do with a known name.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Misread {
-    /// They find it under a name that PHP does not read so.
-    pub name: bool,
-    /// qs finds another name and value in a pair of exactly this name.
-    pub value: bool,
+/// One pair that they read otherwise.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Misread {
+    /// They find this name where PHP finds another.
+    Name(Vec<u8>),
+    /// qs finds another name and value where PHP finds this name.
+    Value(Vec<u8>),
 }
 
-/// Looks at all pairs of query and body.
-pub fn misread(name: &str, query: &[u8], body: &[u8]) -> Misread {
-    let mut found = Misread::default();
+/// All such pairs of query and body.
+pub fn misread(query: &[u8], body: &[u8]) -> Vec<Misread> {
+    let mut found = Vec::new();
     for pair in query
         .split(|b| b"&;".contains(b))
         .chain(body.split(|&b| b == b'&'))
     {
         let first = pair.iter().position(|&b| b == b'=');
         let spelled = url_decode(&pair[..first.unwrap_or(pair.len())]);
-        if spelled == name.as_bytes() {
-            found.value |= first.is_some_and(|first| qs_equals(pair) != Some(first));
-        } else if !is_index(&spelled, name) {
-            found.name |= rack2(&spelled) == name.as_bytes() || qs_root(&spelled) == name.as_bytes();
+        for name in [rack2(&spelled), qs_root(&spelled)] {
+            if name != spelled && !is_index(&spelled, name) {
+                found.push(Misread::Name(name.to_vec()));
+            }
+        }
+        if first.is_some() && qs_equals(pair) != first {
+            found.push(Misread::Value(spelled));
         }
     }
     found
 }
 
 /// `name[...]`, a C string at that, is an array to PHP and so a fault of its own.
-fn is_index(spelled: &[u8], name: &str) -> bool {
+fn is_index(spelled: &[u8], name: &[u8]) -> bool {
     let text = spelled.split(|&b| b == 0).next().unwrap_or_default();
-    let rest = text.strip_prefix(name.as_bytes());
+    let rest = text.strip_prefix(name);
     rest.is_some_and(|rest| rest.first() == Some(&b'[') && rest.contains(&b']'))
 }
 

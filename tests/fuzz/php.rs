@@ -1,8 +1,6 @@
 //! PHP's reading of a form, written naively after `php_register_variable_ex` in `main/php_variables.c`,
 //! step by step as the C code goes. It shares nothing with `src/request/form.rs`, whose judge it is.
 
-use std::collections::HashMap;
-
 /// What happened to one top-level name, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -14,8 +12,8 @@ pub enum Event {
     Deleted,
 }
 
-/// Every event of one part by the name that PHP registers. With `first`, only the first of a name.
-pub type Seen = HashMap<Vec<u8>, Vec<Event>>;
+/// Every event of one part with the name that PHP registers, in order.
+pub type Seen = Vec<(Vec<u8>, Event)>;
 
 /// `php_default_treat_data` for a query or a body: pairs at any of the separators.
 pub fn read(part: &[u8], separators: &[u8]) -> Seen {
@@ -100,7 +98,7 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
     }
     let Some(bracket) = bracket else {
         if !var.is_empty() {
-            seen.entry(var).or_default().push(Event::Text(value));
+            seen.push((var, Event::Text(value)));
         }
         return;
     };
@@ -113,7 +111,7 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
     loop {
         nest_level += 1;
         if nest_level > 64 {
-            seen.entry(head).or_default().push(Event::Deleted);
+            seen.push((head, Event::Deleted));
             return;
         }
         ip += 1;
@@ -134,9 +132,9 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
                                 *b = b'_';
                             }
                         }
-                        seen.entry(var).or_default().push(Event::Text(value));
+                        seen.push((var, Event::Text(value)));
                     } else {
-                        seen.entry(head).or_default().push(Event::Array);
+                        seen.push((head, Event::Array));
                     }
                     return;
                 }
@@ -144,7 +142,7 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
         }
         ip += 1;
         if ip >= var.len() || var[ip] != b'[' {
-            seen.entry(head).or_default().push(Event::Array);
+            seen.push((head, Event::Array));
             return;
         }
     }
