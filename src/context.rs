@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::{HeaderValue, Method};
 use prometheus::IntGauge;
 
 use crate::pipeline::{Findings, Forward};
@@ -17,8 +18,18 @@ use crate::upstream::headers::Origin;
 pub struct Arrival {
     /// When the head was complete.
     pub at: Instant,
-    /// Why the head is refused; the engine then holds a stand-in for it.
-    pub refused: Option<Rejection>,
+    /// The head is refused; the engine then holds a stand-in for it.
+    pub refused: Option<RefusedHead>,
+}
+
+/// What is kept of a refused head.
+pub struct RefusedHead {
+    /// Why.
+    pub rejection: Rejection,
+    /// Its method, if that could be read and is a registered one.
+    pub method: Option<Method>,
+    /// What the client would like to get.
+    pub accept: Option<HeaderValue>,
 }
 
 /// Where the request stands.
@@ -43,6 +54,8 @@ pub struct Context {
     pub stage: Stage,
     /// Who is calling.
     pub origin: Option<Origin>,
+    /// When its answer was written, where that was before its end.
+    pub answered: Option<Duration>,
     /// Index of its route.
     pub route: Option<usize>,
     /// What was found in it.
@@ -80,6 +93,7 @@ impl Context {
             refused_at_door: None,
             stage: Stage::Arrived,
             origin: None,
+            answered: None,
             route: None,
             findings: Findings::default(),
             body: None,

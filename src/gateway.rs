@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::context::{Arrival, Context, Stage, UpstreamPart};
+use crate::context::{Arrival, Context, RefusedHead, Stage, UpstreamPart};
 use crate::pipeline::{self, BodyPlan, Head};
 use crate::request::body::{self, Bounds, HeldBodies};
 use crate::request::front_door;
@@ -107,6 +107,10 @@ impl Gateway {
             Rejection::ClientClosed => Ok(()),
             _ => reply::refuse(session, &rejection, request_id).await,
         };
+        ctx.answered = Some(ctx.started.elapsed());
+        if written.is_ok() {
+            reply::drain_stream(session).await;
+        }
         ctx.stage = Stage::Refused(match written {
             Ok(()) => rejection,
             Err(_) => Rejection::ClientClosed,
@@ -185,13 +189,26 @@ impl ProxyHttp for Gateway {
 
     fn on_connection_reuse(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         ctx: &mut Context,
         handed_over: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        if let Ok(arrival) = handed_over.downcast::<Arrival>() {
-            ctx.started = arrival.at;
-            ctx.refused_at_door = arrival.refused;
+        let Ok(arrival) = handed_over.downcast::<Arrival>() else {
+            return;
+        };
+        ctx.started = arrival.at;
+        if let Some(RefusedHead {
+            rejection,
+            method,
+            accept,
+        }) = arrival.refused
+        {
+            ctx.refused_at_door = Some(rejection);
+            let stand_in = session.req_header_mut();
+            stand_in.set_method(method.unwrap_or(Method::GET));
+            if let Some(accept) = accept {
+                let _ = stand_in.insert_header(header::ACCEPT, accept);
+            }
         }
     }
 
@@ -385,7 +402,7 @@ impl Gateway {
             None if findings.would_reject.is_empty() => Outcome::Forwarded,
             None => Outcome::Observed,
         };
-        let duration = ctx.started.elapsed();
+        let duration = ctx.answered.unwrap_or_else(|| ctx.started.elapsed());
         let upstream = ctx.upstream.as_ref();
         let route = ctx.route.and_then(|at| ctx.live.env().routes.all().get(at));
         let upstream_name = route.map(|route| &route.upstream);

@@ -18,7 +18,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// What may be left of a body for the connection to stay open.
 const DRAIN_BYTES: u64 = 64 * 1024;
 
-/// Writes the answer and drains what has to be drained.
+/// Writes the answer.
 ///
 /// # Errors
 /// Where the client is gone.
@@ -37,12 +37,12 @@ pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &s
     for (name, value) in rejection.headers() {
         head.insert_header(name, value)?;
     }
-    let rest = rest_of_body(session);
     if rejection.ends_connection() {
         session.set_keepalive(None);
     }
-    match rest {
+    match rest_of_body(session) {
         Rest::None => {}
+        // The engine drains it before it takes the next request.
         Rest::Little => {
             session.set_close_on_response_before_downstream_finish(false);
             session.set_total_drain_timeout(Some(DRAIN));
@@ -54,17 +54,15 @@ pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &s
     if !is_head {
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
-    match rest {
-        Rest::None => {}
-        // The engine drains before it takes the next request.
-        Rest::Little if !session.is_http2() => {}
-        Rest::Little | Rest::Much => {
-            // A close with unread bytes would reset the connection and could take the answer with it.
-            session.set_total_drain_timeout(Some(DRAIN));
-            let _ = tokio::time::timeout(DRAIN, session.drain_request_body()).await;
-        }
-    }
     Ok(())
+}
+
+/// On HTTP/2 the stream is reset when it is dropped with a body under way, and some clients then lose
+/// the answer: what still comes is read, within bounds. HTTP/1 connections see to it when they close.
+pub async fn drain_stream(session: &mut Session) {
+    if session.is_http2() && !session.is_body_done() {
+        let _ = tokio::time::timeout(DRAIN, session.drain_request_body()).await;
+    }
 }
 
 enum Rest {

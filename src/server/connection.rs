@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::{HeaderValue, Method};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -16,15 +17,16 @@ use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 
 use super::wire::Wire;
-use crate::context::Arrival;
+use crate::context::{Arrival, RefusedHead};
 use crate::gateway::Gateway;
 use crate::request::front_door::{self, Framing, HeadFault, HeadScan, MAX_HEADER_SECTION, Malformed};
+use crate::telemetry::access_log;
 use crate::telemetry::metrics::{Closed, Metrics};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the engine reads in place of a head that was refused: the refusal goes the way of every other
-/// answer, and not a byte of the client's takes part in it.
+/// answer. Of the client's bytes only its method and Accept find their way into it.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
 /// Bounds of all connections.
@@ -98,8 +100,9 @@ impl Door {
             let (prefix, refused) = match arrived {
                 Arrived::Request { head, framing } => (wire.take_request(head, framing), None),
                 Arrived::Refused(fault) => {
+                    let refused = refused_head(fault, wire.ahead());
                     wire.refuse();
-                    (BytesMut::from(STAND_IN), Some(fault.into()))
+                    (BytesMut::from(STAND_IN), Some(refused))
                 }
                 Arrived::Http2 => {
                     wire.open();
@@ -197,6 +200,27 @@ fn look(
         Some(head) => {
             front_door::check(ahead.get(..head).unwrap_or_default()).map(|framing| Some((head, framing)))
         }
+    }
+}
+
+/// What a refused head still tells, read leniently: it only decides how the answer looks.
+fn refused_head(fault: HeadFault, ahead: &[u8]) -> RefusedHead {
+    let mut lines = ahead.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.next().unwrap_or_default();
+    let method = first
+        .split(|&b| b == b' ')
+        .next()
+        .and_then(|token| Method::from_bytes(token).ok());
+    let accept = lines.take_while(|line| !line.is_empty()).find_map(|line| {
+        let (name, value) = line.split_at_checked(7)?;
+        name.eq_ignore_ascii_case(b"accept:")
+            .then(|| HeaderValue::from_bytes(value.trim_ascii()).ok())?
+    });
+    let method = method.filter(|method| access_log::known_method(method) == method.as_str());
+    RefusedHead {
+        rejection: fault.into(),
+        method,
+        accept,
     }
 }
 

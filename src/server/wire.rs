@@ -227,11 +227,11 @@ impl AsyncWrite for Wire {
 
 #[async_trait]
 impl Shutdown for Wire {
-    /// Closes our side; after a refused head the client's side is read to its end, within bounds, since
-    /// a close with unread bytes would reset the connection and could take the answer with it.
+    /// Closes our side. Where the request was not read to its end, the client's side is read on, within
+    /// bounds: a close with unread bytes would reset the connection and could take the answer with it.
     async fn shutdown(&mut self) {
         self.inner.shutdown().await;
-        if matches!(self.expect, Expect::Nothing) {
+        if !self.is_at_head() && !matches!(self.expect, Expect::All) {
             let mut sink = [0; 8192];
             let drain = async { while self.inner.read(&mut sink).await.is_ok_and(|read| read > 0) {} };
             let _ = tokio::time::timeout(LINGER, drain).await;

@@ -58,8 +58,8 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"", b"member_id%00junk=evil", EVIL, "member_id truncated"),
     (b"", b"member_id\0junk=evil", EVIL, "member_id truncated"),
     (b"", b"member.id%00=evil", EVIL, "member_id truncated"),
-    // Cut at the NUL, this is `member_id[`, and so `member_id_`.
-    (b"", b"member_id[%00]=evil", Same, FORWARDED),
+    // Cut at the NUL, this is `member_id[`, and so `member_id_`; Rack 2 and qs read member_id.
+    (b"", b"member_id[%00]=evil", Same, "member_id mangled"),
     // Arrays.
     (b"", b"member_id[]=evil", Array, "member_id array"),
     (b"", b"member_id[k]=evil", Array, "member_id array"),
@@ -119,8 +119,9 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"", b"member_id_=x", Same, FORWARDED),
     (b"", b"member_id.=x", Same, FORWARDED),
     (b"", b"member_id+=x", Same, FORWARDED),
-    (b"", b"member_id[=x", Same, FORWARDED),
-    (b"", b"member_id]=x", Same, FORWARDED),
+    // Rack 2 and qs take the bracket away.
+    (b"", b"member_id[=x", Same, "member_id mangled"),
+    (b"", b"member_id]=x", Same, "member_id mangled"),
     (b"", b"%09member_id=x", Same, FORWARDED),
     (b"", b"%C2%A0member_id=x", Same, FORWARDED),
     (b"", b"%EF%BB%BFmember_id=x", Same, FORWARDED),
