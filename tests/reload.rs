@@ -10,7 +10,8 @@
 mod common;
 
 use common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
-use common::{Conn, Gateway, Upstream};
+use common::load::Load;
+use common::{Conn, Gateway, Reply, Upstream};
 use nix::sys::signal::Signal;
 
 const RELOADS: &str = "widget_gateway_config_reloads_total";
@@ -249,4 +250,69 @@ fn a_request_keeps_the_configuration_it_came_with() {
     assert_eq!(second.take().len(), 1);
     gate.open();
     assert_eq!(conn.response().status, 200);
+}
+
+/// `RELOADS=200` is the long run; beyond forty the memory is compared with what it was after the
+/// twentieth.
+#[test]
+fn reloads_under_load_lose_no_request() {
+    let reloads: usize = std::env::var("RELOADS").map_or(24, |count| count.parse().unwrap());
+    let upstream = Upstream::replying(Reply::Echo);
+    let sound = |n: usize| {
+        limited(
+            &upstream,
+            &format!("[limits.member]\nrate = \"{}/s\"\n", 900_000 + n),
+        )
+    };
+    let gateway = Gateway::start(sound(0));
+    let load = Load::start(gateway.http(), 4);
+    let mut after_twenty = 0;
+    for n in 1..=reloads {
+        let told = gateway.logs().len();
+        let (text, wanted) = if n % 2 == 0 {
+            (sound(n), "applied")
+        } else {
+            (format!("{}[", sound(n)), "refused")
+        };
+        gateway.rewrite(&text);
+        match n / 2 % 3 {
+            0 => {}
+            1 => gateway.signal(Signal::SIGHUP),
+            _ => assert!([200, 422].contains(&gateway.ask_admin("POST", "/-/reload").status)),
+        }
+        gateway.wait_log_after(told, wanted, |line| {
+            line["msg"] == "reload" && line["result"] == wanted
+        });
+        if n == 20 {
+            after_twenty = gateway.resident_kib();
+        }
+    }
+    let resident = gateway.resident_kib();
+    let (answered, failed) = load.stop();
+    eprintln!(
+        "{reloads} reloads, {answered} answered, {failed} failed, {after_twenty} KiB then, {resident} KiB now"
+    );
+    assert_eq!(failed, 0);
+    assert!(answered > reloads);
+    let metrics = gateway.metrics();
+    for outcome in ["rejected", "limited", "upstream_error", "client_closed"] {
+        assert_eq!(
+            metrics.value("widget_gateway_requests_total", &[("outcome", outcome)]),
+            0.0,
+            "{outcome}"
+        );
+    }
+    for result in ["applied", "refused"] {
+        let count: f64 = ["watch", "sighup", "api"]
+            .map(|trigger| metrics.value(RELOADS, &[("trigger", trigger), ("result", result)]))
+            .iter()
+            .sum();
+        assert!(count >= (reloads / 2) as f64, "{result}: {count}");
+    }
+    if reloads > 40 {
+        assert!(
+            resident * 10 <= after_twenty * 11,
+            "{resident} KiB, {after_twenty} KiB after twenty reloads"
+        );
+    }
 }

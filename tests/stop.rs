@@ -10,12 +10,11 @@
 mod common;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::forms::{self, BODY, TARGET, post};
-use common::{Conn, Gateway, Setup, Upstream};
+use common::load::Load;
+use common::{Gateway, Setup, Upstream};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -151,51 +150,22 @@ fn a_successor_takes_the_listeners_over_and_no_request_is_lost() {
     let old = Gateway::on(&file, &[]);
     old.wait_log("readiness", |line| line["msg"] == "ready");
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let (answered, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..4)
-        .map(|client| {
-            let (stop, answered, failed) = (stop.clone(), answered.clone(), failed.clone());
-            std::thread::spawn(move || load(http, client % 2 == 0, &stop, &answered, &failed))
-        })
-        .collect();
+    let load = Load::start(http, 4);
     let new = Gateway::on(&file, &["--take-over"]);
     new.wait_log("the wait", |line| line["msg"] == "waiting for the predecessor");
-    let before = answered.load(Ordering::Relaxed);
+    let before = load.answered();
     old.signal(Signal::SIGQUIT);
     old.wait_log("the hand-over", |line| line["msg"] == "handed the listeners over");
     assert_eq!(old.wait().code(), Some(0));
-    let handed = answered.load(Ordering::Relaxed);
+    let handed = load.answered();
     assert!(handed > before);
     // The successor serves alone now.
     new.metrics_at(admin, |metrics| {
         metrics.value("widget_gateway_requests_total", &[("outcome", "forwarded")]) > 50.0
     });
-    stop.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
-    assert_eq!(failed.load(Ordering::Relaxed), 0);
-    assert!(answered.load(Ordering::Relaxed) > handed);
-}
-
-/// Genuine calls one after another, on a connection kept alive as long as the gateway keeps it, or on a
-/// new one each.
-fn load(http: SocketAddr, keep: bool, stop: &AtomicBool, answered: &AtomicUsize, failed: &AtomicUsize) {
-    let mut kept: Option<Conn> = None;
-    while !stop.load(Ordering::Relaxed) {
-        let mut conn = kept.take().unwrap_or_else(|| Conn::open(http));
-        conn.send_as_far_as_taken(post(TARGET, &[], BODY));
-        match conn.try_response("POST") {
-            Some(response) if response.status == 200 => {
-                answered.fetch_add(1, Ordering::Relaxed);
-                if keep && response.header("Connection") != Some("close") {
-                    kept = Some(conn);
-                }
-            }
-            _ => {
-                failed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
+    let (answered, failed) = load.stop();
+    assert_eq!(failed, 0);
+    assert!(answered > handed);
 }
 
 #[test]

@@ -331,6 +331,23 @@ impl Gateway {
             .wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
     }
 
+    /// The first line that fits behind the first `told` ones.
+    pub fn wait_log_after(&self, told: usize, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.log.wait(what, |lines| {
+            lines.iter().skip(told).find(|line| fits(line)).cloned()
+        })
+    }
+
+    /// Resident memory of the process.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The lines of requests, once there are so many.
     pub fn request_lines(&self, count: usize) -> Vec<Value> {
         self.log.wait(&format!("{count} requests"), |lines| {

@@ -21,6 +21,7 @@ pub mod client;
 pub mod forms;
 pub mod gateway;
 pub mod h2;
+pub mod load;
 pub mod metrics;
 pub mod php;
 pub mod upstream;
