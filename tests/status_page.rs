@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use browser::{Browser, Look};
 use common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
+use nix::sys::signal::Signal;
 
 const DESKTOP: Look = Look {
     dark: false,
@@ -214,6 +215,20 @@ fn the_page_tells_the_truth_at_a_glance() {
     assert_quiet(&browser, &gateway);
 
     browser.look(DESKTOP);
+    upstream.take();
+    let gate = upstream.hold();
+    let mut last = gateway.connect();
+    let body = forms::BODY.replace(forms::MEMBER, forms::OTHER_MEMBER);
+    last.send(forms::post(forms::TARGET, &[], body));
+    upstream.wait_for(1);
+    gateway.signal(Signal::SIGTERM);
+    browser.wait(
+        "the drain",
+        "document.querySelector('#verdict').innerText.includes('Draining')",
+    );
+    browser.screenshot("draining-light");
+    gate.open();
+    assert_eq!(last.response().status, 200);
     assert!(gateway.stop().success());
     browser.wait(
         "the loss",
@@ -284,4 +299,27 @@ fn the_page_can_be_paused_and_used_by_keyboard_and_screen_reader() {
         "document.querySelector('#age').innerText.includes('updates every')",
     );
     assert_quiet(&browser, &gateway);
+}
+
+#[test]
+fn the_page_notices_a_gateway_that_hangs_and_its_return() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", gateway.admin()));
+    browser.wait(
+        "the first numbers",
+        "document.querySelector('#verdict p').innerText.includes('Serving')",
+    );
+    gateway.signal(Signal::SIGSTOP);
+    browser.wait(
+        "the loss",
+        "document.querySelector('#verdict').innerText.includes('did not answer within 5 seconds')",
+    );
+    gateway.signal(Signal::SIGCONT);
+    browser.wait(
+        "the return",
+        "document.querySelector('#verdict p').innerText.includes('Serving')
+         && !document.body.classList.contains('stale')",
+    );
 }

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,11 @@ pub struct Browser {
     address: SocketAddr,
     session: String,
     folder: tempfile::TempDir,
+    _only: MutexGuard<'static, ()>,
 }
+
+/// One at a time: a browser takes more processor than a small machine has.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// A page as somebody has it.
 #[derive(Clone, Copy)]
@@ -34,6 +39,7 @@ pub struct Look {
 
 impl Browser {
     pub fn start() -> Browser {
+        let only = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -61,6 +67,7 @@ impl Browser {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             session: String::new(),
             folder,
+            _only: only,
         };
         browser.open_session();
         browser

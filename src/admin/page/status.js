@@ -151,7 +151,7 @@ function traffic(s) {
   });
   const took = s.recent.duration_seconds, own = s.recent.overhead_seconds;
   facts($("tiles"), [
-    ["requests now", rate(present(all))],
+    ["requests, mean of 10 s", rate(present(all))],
     ["refused, limited, failed", rate(present(failed))],
     ["median / 95 % of answers", took ? `${span(took.p50)} / ${span(took.p95)}` : "-"],
     ["of that in the gateway", own ? `${span(own.p50)} / ${span(own.p95)}` : "-"],
