@@ -139,7 +139,8 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
         }
         (true, None) => {
             let e = io::Error::new(io::ErrorKind::NotFound, "server.upgrade_socket is not configured");
-            return Err(cannot_listen(("upgrade_socket".to_owned(), e)));
+            cannot_listen(("upgrade_socket".to_owned(), e));
+            return Err(());
         }
     };
     let bound = sockets.bind_all(server).map_err(cannot_listen)?;
@@ -353,7 +354,7 @@ impl Running {
         };
         let fds = self.fds.clone();
         let handed = tokio::task::spawn_blocking(move || listeners::hand_over(&fds, &socket)).await;
-        match handed.map_err(io::Error::from).flatten() {
+        match handed.unwrap_or_else(|e| Err(e.into())) {
             Ok(()) => {
                 log.event(Level::Info, "handed the listeners over", json!({}));
                 true

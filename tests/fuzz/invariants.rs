@@ -441,7 +441,7 @@ fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) 
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
     let Decision { verdict, findings } = pipeline::decide(&opened, &head, &origin, body, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
-    if now.as_millis() % 1024 == 0 {
+    if now.as_millis().is_multiple_of(1024) {
         let policy = env.member_limit.as_ref();
         policy
             .into_iter()

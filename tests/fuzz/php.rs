@@ -85,15 +85,11 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
         var.remove(0);
     }
     // "ensure that we don't have spaces or dots in the variable name"
-    let mut bracket = None;
-    for at in 0..var.len() {
-        match var[at] {
-            b' ' | b'.' => var[at] = b'_',
-            b'[' => {
-                bracket = Some(at);
-                break;
-            }
-            _ => {}
+    let bracket = var.iter().position(|&b| b == b'[');
+    let before = bracket.unwrap_or(var.len());
+    for b in &mut var[..before] {
+        if matches!(b, b' ' | b'.') {
+            *b = b'_';
         }
     }
     let Some(bracket) = bracket else {
