@@ -138,10 +138,20 @@ impl PhpServer {
     /// `settings` are `-d` arguments, or `-n` for no php.ini.
     pub fn start(settings: &[&str]) -> PhpServer {
         let folder = tempfile::tempdir().unwrap();
+        let dump = script(&folder);
+        PhpServer::serving(settings, &dump, folder)
+    }
+
+    /// A script of the product's own.
+    pub fn running(settings: &[&str], script: &str) -> PhpServer {
+        PhpServer::serving(settings, script.as_ref(), tempfile::tempdir().unwrap())
+    }
+
+    fn serving(settings: &[&str], script: &std::path::Path, folder: tempfile::TempDir) -> PhpServer {
         let mut child = Command::new("php")
             .args(settings)
             .args(["-S", "127.0.0.1:0"])
-            .arg(script(&folder))
+            .arg(script)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
