@@ -25,6 +25,13 @@ const FORMS: [&str; 16] = [
     "AUTH_ID=%D0%B6&AUTH_ID=\u{436}\n",
 ];
 
+/// Small calls that are accepted: `target LF cookie LF body`, and as they come on a connection.
+const CALLS: [&str; 3] = [
+    "DOMAIN=a&PROTOCOL=1&LANG=en\n\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D",
+    "DOMAIN=a&PROTOCOL=1&LANG=en\na=1; member.id=2\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D&AUTH_ID=x&PLACEMENT_OPTIONS={}",
+    "POST /?DOMAIN=a&PROTOCOL=1&LANG=en HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nX_Bitrix24.Lang: x\r\n\r\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D",
+];
+
 const HEADS: [&str; 10] = [
     "GET http://H.example:80/w?x HTTP/1.1\r\nHost: h.example:80\r\n\r\n",
     "POST /a%252fb/...%zz/c.php HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: Chunked\r\n\r\n",
@@ -78,7 +85,12 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let whole = cases
                 .iter()
                 .map(|case| [case.head(), case.body.clone().into_bytes()].concat());
-            split.chain(whole).chain(forms).chain(texts(&HEADS)).collect()
+            split
+                .chain(whole)
+                .chain(forms)
+                .chain(texts(&HEADS))
+                .chain(texts(&CALLS))
+                .collect()
         }
         other => panic!("no target {other}"),
     }
