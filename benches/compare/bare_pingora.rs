@@ -6,22 +6,26 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use tracing_appender::non_blocking::NonBlocking;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long lines are gathered before one write, as in the gateway.
+const GATHER: Duration = Duration::from_millis(20);
+
 struct Bare {
     upstream: SocketAddr,
-    log: NonBlocking,
+    lines: Arc<Mutex<Vec<u8>>>,
 }
 
 #[async_trait]
@@ -38,17 +42,15 @@ impl ProxyHttp for Bare {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, began: &mut Instant) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
-        let mut line = Vec::with_capacity(160);
-        // Writing to memory does not fail, and a line that finds the queue full is dropped by design.
+        // Writing to memory does not fail.
         let _ = writeln!(
-            line,
+            self.lines.lock(),
             r#"{{"method":"{}","path":"{}","status":{status},"bytes_out":{},"duration_us":{}}}"#,
             session.req_header().method,
             session.req_header().uri.path(),
             session.body_bytes_sent(),
             began.elapsed().as_micros(),
         );
-        let _ = self.log.clone().write_all(&line);
     }
 }
 
@@ -58,7 +60,18 @@ fn main() -> ExitCode {
         eprintln!("usage: bare-pingora LISTEN UPSTREAM");
         return ExitCode::from(2);
     };
-    let (log, _flushed_at_exit) = tracing_appender::non_blocking(io::stderr());
+    let lines = Arc::<Mutex<Vec<u8>>>::default();
+    let gathered = lines.clone();
+    std::thread::spawn(move || {
+        let mut writing = Vec::new();
+        loop {
+            std::thread::sleep(GATHER);
+            std::mem::swap(&mut writing, &mut *gathered.lock());
+            // Nobody could be told that the log is gone.
+            let _ = io::stderr().write_all(&writing);
+            writing.clear();
+        }
+    });
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -69,7 +82,7 @@ fn main() -> ExitCode {
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Bare { upstream, log });
+    let mut service = http_proxy_service(&server.configuration, Bare { upstream, lines });
     service.add_tcp(&listen);
     server.add_service(service);
     server.run_forever()
