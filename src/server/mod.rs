@@ -384,7 +384,9 @@ impl Running {
         tokio::time::sleep(server.drain_delay).await;
         let _ = self.stop_accepting.send(true);
         let deadline = Instant::now() + server.grace_period;
-        while metrics.in_flight.get() > 0 && Instant::now() < deadline {
+        // Connections, not requests: one that was accepted may have a request on its way. Idle ones end
+        // at once.
+        while metrics.connections_open.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
         }
         log.event(
