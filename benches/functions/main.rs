@@ -17,6 +17,10 @@ mod validate;
 
 use criterion::{criterion_group, criterion_main};
 
+/// As in the gateway.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 criterion_group!(
     benches,
     reader::reader,
