@@ -215,7 +215,7 @@ fn exchanges_under_load_fail_no_handshake() {
         }
         let mut last = Vec::new();
         for _ in 0..10 {
-            let told = served.gateway.logs().len();
+            let told = served.gateway.log_count();
             last = authority.issue(folder, "portal", "widgets.example").to_vec();
             served.gateway.wait_log_after(told, "an exchange", |l| {
                 l["msg"] == "reload" && l["result"] == "applied"

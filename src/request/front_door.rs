@@ -37,7 +37,7 @@ pub enum Malformed {
     Path,
     /// Merging repeated slashes would select another route.
     Slashes,
-    /// No Host where HTTP/1.1 demands it, more than one, or not host[:port].
+    /// No Host where HTTP/1.1 demands it, more than one, or not `host[:port]`.
     Host,
     /// An absolute target names another authority than Host does.
     Authority,

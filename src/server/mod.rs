@@ -294,10 +294,9 @@ impl Running {
             return ExitCode::FAILURE;
         };
         let ended = runtime.block_on(self.signals());
-        // What still runs is cut: the grace period is over, or nobody wanted one.
-        for runtime in self.runtimes {
-            runtime.shutdown_timeout(Duration::ZERO);
-        }
+        // The process ends under its threads. A runtime that is shut down first would have to wait for the
+        // engine's accept loops, which then fail without a pause and never end.
+        std::mem::forget(self.runtimes);
         match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {

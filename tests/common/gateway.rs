@@ -320,6 +320,11 @@ impl Gateway {
         self.log.lines().parsed.clone()
     }
 
+    /// How many lines there are so far.
+    pub fn log_count(&self) -> usize {
+        self.log.lines().raw.len()
+    }
+
     /// Every line so far as it was written.
     pub fn raw_logs(&self) -> Vec<String> {
         self.log.lines().raw.clone()
