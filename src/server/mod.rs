@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use log::Level;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::HttpProxy;
 use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
@@ -45,6 +46,9 @@ use listeners::{Bound, Sockets};
 use live::Live;
 use reload::History;
 
+/// Of a client connection. The engine's own 64 KiB make a slow connection dear and a read no faster: the
+/// door reads heads into a buffer of its own, bodies are read in pieces larger than this.
+const READ_BUFFER: usize = 4096;
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the last request has ended.
@@ -243,12 +247,12 @@ impl Running {
                 metrics: process.metrics.clone(),
             };
             let mut service = Service::new(address.to_string(), door);
-            if listener.tls.is_empty() {
-                service.add_tcp(&address.to_string());
-            } else {
-                let settings = tls::settings(&process.live, &listener.address)?;
-                service.add_tls_with_settings(&address.to_string(), None, settings);
+            let mut endpoint = ListenerConfig::tcp(address.to_string())
+                .l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
+            if !listener.tls.is_empty() {
+                endpoint = endpoint.tls(tls::settings(&process.live, &listener.address)?);
             }
+            service.add_listener(endpoint);
             serve(&requests, service, &fds, &stopped);
             process.log.event(
                 Level::Info,
