@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod listeners;
 pub mod live;
+pub mod notify;
 pub mod reload;
 pub mod tls;
 pub mod wire;
@@ -318,6 +319,7 @@ impl Running {
         let mut quit = signal(SignalKind::quit())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let log = &self.process.log;
+        notify::tell("READY=1");
         log.event(
             Level::Info,
             "ready",
@@ -380,6 +382,7 @@ impl Running {
             ..
         } = &*self.process;
         draining.store(true, Ordering::Relaxed);
+        notify::tell("STOPPING=1");
         log.event(
             Level::Info,
             "draining",
