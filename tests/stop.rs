@@ -180,3 +180,32 @@ fn nobody_listens_after_the_end() {
     assert_eq!(gateway.stop().code(), Some(0));
     assert!(TcpStream::connect(http).is_err());
 }
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let file = folder.path().join("gateway.toml");
+    let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
+    let text = format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]));
+    std::fs::write(&file, text).unwrap();
+    let mut child = gateway_command()
+        .arg("run")
+        .arg("-c")
+        .arg(&file)
+        .env("NOTIFY_SOCKET", &socket)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = [0; 64];
+    let mut next = || {
+        let length = manager.recv(&mut told).unwrap();
+        String::from_utf8(told[..length].to_vec()).unwrap()
+    };
+    assert_eq!(next(), "READY=1");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(next(), "STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

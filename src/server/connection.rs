@@ -29,6 +29,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// answer. Of the client's bytes only its method and Accept find their way into it.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
+/// For the first request of a connection that was accepted just before the gateway stopped accepting.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
 /// Bounds of all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionRules {
@@ -138,7 +141,7 @@ impl Door {
             let first = tokio::select! {
                 biased;
                 first = first => first,
-                () = drains(&mut shutdown) => return Arrived::Gone(Closed::Drain),
+                () = drains(&mut shutdown, is_first) => return Arrived::Gone(Closed::Drain),
             };
             match first {
                 Err(_) => return Arrived::Gone(Closed::Idle),
@@ -224,10 +227,15 @@ fn refused_head(fault: HeadFault, ahead: &[u8]) -> RefusedHead {
     }
 }
 
-async fn drains(shutdown: &mut ShutdownWatch) {
+/// Resolves when the gateway drains, so that a connection without a request is closed. One that has not
+/// had its first request yet was opened to make one: it gets a moment for it.
+async fn drains(shutdown: &mut ShutdownWatch, is_first: bool) {
     // An error says that the sender is gone, which happens at the very end only.
     if shutdown.wait_for(|&drains| drains).await.is_err() {
         std::future::pending::<()>().await;
+    }
+    if is_first {
+        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod listeners;
 pub mod live;
+pub mod notify;
 pub mod reload;
 pub mod tls;
 pub mod wire;
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use log::Level;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::HttpProxy;
 use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
@@ -45,6 +47,9 @@ use listeners::{Bound, Sockets};
 use live::Live;
 use reload::History;
 
+/// Of a client connection. The engine's own 64 KiB make a slow connection dear and a read no faster: the
+/// door reads heads into a buffer of its own, bodies are read in pieces larger than this.
+const READ_BUFFER: usize = 4096;
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the last request has ended.
@@ -243,12 +248,12 @@ impl Running {
                 metrics: process.metrics.clone(),
             };
             let mut service = Service::new(address.to_string(), door);
-            if listener.tls.is_empty() {
-                service.add_tcp(&address.to_string());
-            } else {
-                let settings = tls::settings(&process.live, &listener.address)?;
-                service.add_tls_with_settings(&address.to_string(), None, settings);
+            let mut endpoint = ListenerConfig::tcp(address.to_string())
+                .l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
+            if !listener.tls.is_empty() {
+                endpoint = endpoint.tls(tls::settings(&process.live, &listener.address)?);
             }
+            service.add_listener(endpoint);
             serve(&requests, service, &fds, &stopped);
             process.log.event(
                 Level::Info,
@@ -314,6 +319,7 @@ impl Running {
         let mut quit = signal(SignalKind::quit())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let log = &self.process.log;
+        notify::tell("READY=1");
         log.event(
             Level::Info,
             "ready",
@@ -376,6 +382,7 @@ impl Running {
             ..
         } = &*self.process;
         draining.store(true, Ordering::Relaxed);
+        notify::tell("STOPPING=1");
         log.event(
             Level::Info,
             "draining",
@@ -384,7 +391,9 @@ impl Running {
         tokio::time::sleep(server.drain_delay).await;
         let _ = self.stop_accepting.send(true);
         let deadline = Instant::now() + server.grace_period;
-        while metrics.in_flight.get() > 0 && Instant::now() < deadline {
+        // Connections, not requests: one that was accepted may have a request on its way. Idle ones end
+        // at once.
+        while metrics.connections_open.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
         }
         log.event(

@@ -1,13 +1,9 @@
 //! Writing the upstream's headers: on every route, and on a widget route.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
-
-mod common;
-
 use std::hint::black_box;
 
-use common::{BODY, PEER, QUERY, headers};
-use criterion::{Criterion, criterion_group, criterion_main};
+use super::calls::{BODY, PEER, QUERY, headers};
+use criterion::Criterion;
 use widget_gateway::policy::validate::validate;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
@@ -15,7 +11,7 @@ use widget_gateway::upstream::headers::{
     CookieRule, Origin, TrustedProxies, on_every_route, on_widget_route,
 };
 
-fn writing(c: &mut Criterion) {
+pub fn writing(c: &mut Criterion) {
     let mut group = c.benchmark_group("headers");
     let given = headers(BODY.len());
     let nobody = TrustedProxies::default();
@@ -42,6 +38,3 @@ fn writing(c: &mut Criterion) {
         });
     });
 }
-
-criterion_group!(benches, writing);
-criterion_main!(benches);

@@ -1,15 +1,11 @@
 //! The limiter with 1, 10 000 and 1 000 000 live members, on one thread and on two; what a member costs
 //! in memory; a sweep.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
-
-mod common;
-
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use common::{limiter, member, quota};
-use criterion::{Criterion, criterion_group, criterion_main};
+use super::calls::{limiter, member, quota};
+use criterion::Criterion;
 use widget_gateway::policy::limit::Limiter;
 use widget_gateway::request::field::MemberId;
 
@@ -39,8 +35,9 @@ fn resident() -> u64 {
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-fn limits(c: &mut Criterion) {
+pub fn limits(c: &mut Criterion) {
     let mut group = c.benchmark_group("limiter");
+    group.sample_size(20);
     for count in [1, 10_000, 1_000_000] {
         let members: Vec<_> = (0..count).map(member).collect();
         let before = resident();
@@ -66,10 +63,3 @@ fn limits(c: &mut Criterion) {
         });
     }
 }
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(20);
-    targets = limits
-}
-criterion_main!(benches);

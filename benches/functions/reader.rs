@@ -1,16 +1,12 @@
 //! `Form::parse`: genuine calls, large options, and what needs the byte reader.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
-
-mod common;
-
 use std::hint::black_box;
 
-use common::{BODY, QUERY, body_with_options};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use super::calls::{BODY, QUERY, body_with_options};
+use criterion::{Criterion, Throughput};
 use widget_gateway::request::form::Form;
 
-fn reader(c: &mut Criterion) {
+pub fn reader(c: &mut Criterion) {
     let mut group = c.benchmark_group("reader");
     let rows = [
         ("genuine", BODY.to_owned()),
@@ -27,6 +23,3 @@ fn reader(c: &mut Criterion) {
         });
     }
 }
-
-criterion_group!(benches, reader);
-criterion_main!(benches);

@@ -1,18 +1,14 @@
 //! `validate`: from the form's values to a `Widget`, or to all faults.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
-
-mod common;
-
 use std::hint::black_box;
 
-use common::{BODY, QUERY, body_with_options};
-use criterion::{Criterion, criterion_group, criterion_main};
+use super::calls::{BODY, QUERY, body_with_options};
+use criterion::Criterion;
 use widget_gateway::policy::validate::validate;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
 
-fn validation(c: &mut Criterion) {
+pub fn validation(c: &mut Criterion) {
     let mut group = c.benchmark_group("validate");
     let rows = [
         ("genuine", BODY.to_owned(), true),
@@ -32,6 +28,3 @@ fn validation(c: &mut Criterion) {
         });
     }
 }
-
-criterion_group!(benches, validation);
-criterion_main!(benches);

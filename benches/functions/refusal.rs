@@ -1,14 +1,10 @@
 //! The whole decision, `open` and `decide`, for each way a call can go, and the words of a refusal.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench")]
-
-mod common;
-
 use std::hint::black_box;
 use std::time::Duration;
 
-use common::{BODY, PEER, QUERY, env, head, headers, quota};
-use criterion::{Criterion, criterion_group, criterion_main};
+use super::calls::{BODY, PEER, QUERY, env, head, headers, quota};
+use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, open};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
@@ -24,7 +20,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
         .err()
 }
 
-fn decisions(c: &mut Criterion) {
+pub fn decisions(c: &mut Criterion) {
     let mut group = c.benchmark_group("decision");
     let target = format!("/?{QUERY}");
     let without = BODY.replace("&PLACEMENT=CRM_DEAL_DETAIL_TAB", "");
@@ -65,6 +61,3 @@ fn decisions(c: &mut Criterion) {
         }
     }
 }
-
-criterion_group!(benches, decisions);
-criterion_main!(benches);

@@ -1,7 +1,5 @@
 //! Calls of realistic sizes, and the surroundings of a decision.
 
-#![allow(dead_code, reason = "no bench uses all of it")]
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
