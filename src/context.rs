@@ -5,32 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
 use prometheus::IntGauge;
 
-use crate::pipeline::{Findings, Forward};
+use crate::pipeline::{self, Env, Findings, Forward, Head, Opened};
 use crate::request::body::{Held, HeldBodies};
 use crate::response::rejection::Rejection;
 use crate::server::live::Live;
 use crate::upstream::headers::Origin;
-
-/// What the connection hands over with a request on HTTP/1.
-pub struct Arrival {
-    /// When the head was complete.
-    pub at: Instant,
-    /// The head is refused; the engine then holds a stand-in for it.
-    pub refused: Option<RefusedHead>,
-}
-
-/// What is kept of a refused head.
-pub struct RefusedHead {
-    /// Why.
-    pub rejection: Rejection,
-    /// Its method, if that could be read and is a registered one.
-    pub method: Option<Method>,
-    /// What the client would like to get.
-    pub accept: Option<HeaderValue>,
-}
 
 /// Where the request stands.
 pub enum Stage {
@@ -48,8 +29,6 @@ pub struct Context {
     pub live: Arc<Live>,
     /// When its head was complete.
     pub started: Instant,
-    /// Why its head was refused before the engine saw it.
-    pub refused_at_door: Option<Rejection>,
     /// Where it stands.
     pub stage: Stage,
     /// Who is calling.
@@ -84,13 +63,12 @@ pub struct UpstreamPart {
 }
 
 impl Context {
-    /// A request whose head is there now.
-    pub fn new(live: Arc<Live>, held: &Arc<HeldBodies>, in_flight: &IntGauge) -> Context {
+    /// A request whose head was complete at this moment.
+    pub fn new(live: Arc<Live>, started: Instant, held: &Arc<HeldBodies>, in_flight: &IntGauge) -> Context {
         in_flight.inc();
         Context {
             live,
-            started: Instant::now(),
-            refused_at_door: None,
+            started,
             stage: Stage::Arrived,
             origin: None,
             answered: None,
@@ -110,6 +88,55 @@ impl Context {
         self.origin
             .as_ref()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |origin| origin.client)
+    }
+
+    /// Empty before the origin is known.
+    pub fn request_id(&self) -> &str {
+        self.origin.as_ref().map_or("", |origin| &origin.request_id)
+    }
+
+    /// Judges the head and keeps its route.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn open<'e>(&mut self, head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, Rejection> {
+        let opened = pipeline::open(head, env).map_err(|(route, rejection)| {
+            self.route = route;
+            rejection
+        })?;
+        self.route = Some(opened.route_index);
+        Ok(opened)
+    }
+
+    /// The upstream's time begins with the first connect.
+    pub fn upstream_begins(&mut self) {
+        self.upstream.get_or_insert_with(|| UpstreamPart {
+            since: Instant::now(),
+            retries: 0,
+            status: None,
+        });
+    }
+
+    /// The head of an answer came; an interim one is not the answer.
+    pub fn upstream_answered(&mut self, status: u16) {
+        if let Some(part) = &mut self.upstream
+            && status >= 200
+        {
+            part.status = Some(status);
+        }
+    }
+
+    /// After a failed connect: whether there is another server, to which the request may go.
+    pub fn next_server(&mut self) -> bool {
+        let (Stage::Forwarded(forward), Some(part)) = (&mut self.stage, &mut self.upstream) else {
+            return false;
+        };
+        if let Some(server) = forward.target.server() {
+            server.set_up(false);
+        }
+        let again = forward.target.try_next();
+        part.retries += u32::from(again);
+        again
     }
 
     /// Stops the clock of the gateway's own time.

@@ -43,6 +43,7 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
                 rejection.detail()
             )?;
             for (name, value) in rejection.headers() {
+                let value = value.to_str().unwrap_or_default();
                 writeln!(out, "  answer header {name}: {value}")?;
             }
             Ok(false)

@@ -29,8 +29,9 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
 const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "explain", "main"];
 
 /// Files outside the process that may name Pingora.
-const EDGES: [&str; 6] = [
+const EDGES: [&str; 7] = [
     "request/body.rs",
+    "upstream/ask.rs",
     "upstream/peer.rs",
     "upstream/pool.rs",
     "upstream/sample.rs",

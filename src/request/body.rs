@@ -74,7 +74,11 @@ impl Held {
         }
     }
 
-    fn grow(&mut self, bytes: usize, bound: usize) -> Result<(), BodyFault> {
+    /// Takes more of what all bodies together may have, which is `bound`.
+    ///
+    /// # Errors
+    /// Where the others have left too little.
+    pub fn grow(&mut self, bytes: usize, bound: usize) -> Result<(), BodyFault> {
         let take = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= bound);
         self.all
             .0

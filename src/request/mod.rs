@@ -6,4 +6,5 @@ pub mod cookie;
 pub mod field;
 pub mod form;
 pub mod front_door;
+pub mod head;
 pub mod options;

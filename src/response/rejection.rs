@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
 use crate::policy::limit::{Limited, MemberPolicy};
@@ -11,6 +11,9 @@ use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
 use crate::request::front_door::{HeadFault, Malformed};
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// A request that the gateway does not forward, or that ended without its upstream's answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -371,25 +374,28 @@ impl Rejection {
 
     /// Headers that only this refusal has (RFC 9110 10.2.1 and 10.2.3,
     /// draft-ietf-httpapi-ratelimit-headers-11).
-    pub fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = Vec::new();
-        if let Some(seconds) = self.retry_after() {
-            headers.push(("Retry-After", seconds.to_string()));
-        }
-        if let Rejection::MethodNotAllowed(allowed) = self {
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        // Numbers and methods are header values.
+        let text = |text: String| HeaderValue::try_from(text).ok();
+        let retry_after = self
+            .retry_after()
+            .map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds)));
+        let allow = if let Rejection::MethodNotAllowed(allowed) = self {
             let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
-            headers.push(("Allow", allowed.join(", ")));
-        }
-        if let Rejection::RateLimited(Limited { quota, retry_after }) = self {
+            text(allowed.join(", ")).map(|value| (header::ALLOW, value))
+        } else {
+            None
+        };
+        let limit = if let Rejection::RateLimited(Limited { quota, retry_after }) = self {
             let name = MemberPolicy::NAME;
-            let window = quota.period.seconds();
-            headers.push((
-                "RateLimit-Policy",
-                format!("\"{name}\";q={};w={window}", quota.rate),
-            ));
-            headers.push(("RateLimit", format!("\"{name}\";r=0;t={retry_after}")));
-        }
-        headers
+            let policy = format!("\"{name}\";q={};w={}", quota.rate, quota.period.seconds());
+            let left = format!("\"{name}\";r=0;t={retry_after}");
+            [(RATELIMIT_POLICY, text(policy)), (RATELIMIT, text(left))]
+        } else {
+            [(RATELIMIT_POLICY, None), (RATELIMIT, None)]
+        };
+        let limit = limit.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        retry_after.into_iter().chain(allow).chain(limit)
     }
 
     /// The policies that a rate-limited request violates.

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::date;
 use pingora::proxy::Session;
 
 use super::page;
@@ -14,27 +15,109 @@ use super::rejection::Rejection;
 use crate::request::front_door::announced_length;
 
 /// For draining what is left of a body.
-const DRAIN: Duration = Duration::from_secs(2);
+pub const DRAIN: Duration = Duration::from_secs(2);
 /// What may be left of a body for the connection to stay open.
-const DRAIN_BYTES: u64 = 64 * 1024;
+pub const DRAIN_BYTES: u64 = 64 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Writes the answer.
+/// A refusal, ready to be sent.
+pub struct Answer {
+    status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Renders it for who sent these headers: a page for browsers, else a problem document.
+    pub fn of(rejection: &Rejection, headers: &HeaderMap, request_id: &str) -> Answer {
+        let (media_type, body) = if prefers_html(headers) {
+            ("text/html; charset=utf-8", page::html(rejection, request_id))
+        } else {
+            ("application/problem+json", page::problem(rejection, request_id))
+        };
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+            (header::CONTENT_LENGTH, body.len().into()),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            ),
+        ];
+        // Both are letters, digits and punctuation; what is no header value would be left out.
+        if let Ok(request_id) = HeaderValue::from_str(request_id) {
+            headers.push((REQUEST_ID, request_id));
+        }
+        headers.extend(rejection.headers());
+        Answer {
+            status: rejection.reason().status(),
+            headers,
+            body,
+        }
+    }
+
+    /// Bytes of its body.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The whole answer as HTTP/1.1 sends it.
+    pub fn to_wire(&self, keep_alive: bool, to_head: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + self.body.len());
+        let reason = StatusCode::from_u16(self.status).ok();
+        let reason = reason.and_then(|status| status.canonical_reason());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.to_string().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason.unwrap_or_default().as_bytes());
+        for (name, value) in &self.headers {
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(spelling(name).as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\nDate: ");
+        out.extend_from_slice(date::get_cached_date().as_bytes());
+        out.extend_from_slice(match keep_alive {
+            true => b"\r\nConnection: keep-alive\r\n\r\n",
+            false => b"\r\nConnection: close\r\n\r\n",
+        });
+        if !to_head {
+            out.extend_from_slice(&self.body);
+        }
+        out
+    }
+}
+
+/// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
+fn spelling(name: &HeaderName) -> &str {
+    const USUAL: [&str; 10] = [
+        "Content-Type",
+        "Content-Length",
+        "Cache-Control",
+        "X-Content-Type-Options",
+        "X-Request-Id",
+        "Retry-After",
+        "RateLimit-Policy",
+        "RateLimit",
+        "Allow",
+        "Date",
+    ];
+    let name = name.as_str();
+    USUAL
+        .into_iter()
+        .find(|usual| usual.eq_ignore_ascii_case(name))
+        .unwrap_or(name)
+}
+
+/// Writes the answer through the engine.
 ///
 /// # Errors
 /// Where the client is gone.
 pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &str) -> Result<()> {
-    let (media_type, body) = if prefers_html(&session.req_header().headers) {
-        ("text/html; charset=utf-8", page::html(rejection, request_id))
-    } else {
-        ("application/problem+json", page::problem(rejection, request_id))
-    };
-    let mut head = ResponseHeader::build(rejection.reason().status(), Some(10))?;
-    head.insert_header(header::CONTENT_TYPE, media_type)?;
-    head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    head.insert_header("X-Request-Id", request_id)?;
-    for (name, value) in rejection.headers() {
+    let answer = Answer::of(rejection, &session.req_header().headers, request_id);
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
+    for (name, value) in answer.headers {
         head.insert_header(name, value)?;
     }
     if rejection.ends_connection() {
@@ -52,7 +135,9 @@ pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &s
     let is_head = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head), is_head).await?;
     if !is_head {
-        session.write_response_body(Some(Bytes::from(body)), true).await?;
+        session
+            .write_response_body(Some(Bytes::from(answer.body)), true)
+            .await?;
     }
     Ok(())
 }

@@ -1,33 +1,34 @@
 //! The door of a listener. It waits for each head with a deadline, judges it before the engine sees it,
 //! and bounds how many connections there are and how long they may be idle.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, header};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora::protocols::Stream;
+use pingora::connectors::TransportConnector;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::protocols::{Shutdown as _, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 
+use super::engine::{Arrival, Engine};
+use super::exchange::{Call, Moment, RefusedHead, is_short, view};
 use super::wire::Wire;
-use crate::context::{Arrival, RefusedHead};
 use crate::gateway::Gateway;
+use crate::pipeline;
 use crate::request::front_door::{self, Framing, HeadFault, HeadScan, MAX_HEADER_SECTION, Malformed};
+use crate::request::head::PlainHead;
 use crate::telemetry::access_log;
 use crate::telemetry::metrics::{Closed, Metrics};
+use crate::upstream::headers::Peer;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What the engine reads in place of a head that was refused: the refusal goes the way of every other
-/// answer. Of the client's bytes only its method and Accept find their way into it.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
 /// For the first request of a connection that was accepted just before the gateway stopped accepting.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
@@ -45,8 +46,12 @@ pub struct ConnectionRules {
 
 /// One listener's door.
 pub struct Door {
-    /// The engine.
-    pub proxy: Arc<HttpProxy<Gateway>>,
+    /// What every request goes through.
+    pub gateway: Arc<Gateway>,
+    /// The engine's proxy.
+    pub proxy: Arc<HttpProxy<Engine>>,
+    /// The engine's connections to upstreams, with their pool.
+    pub connector: Arc<TransportConnector>,
     /// The engine for connections that speak HTTP/2.
     pub http2: Arc<Http2>,
     /// Bounds.
@@ -95,17 +100,19 @@ impl ServerApp for Door {
 
 impl Door {
     async fn serve(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Closed {
+        let peer = peer_of(&stream);
         let mut wire = Box::new(Wire::new(stream));
         let mut is_first = true;
         loop {
             let arrived = self.next_head(&mut wire, is_first, shutdown.clone()).await;
             is_first = false;
-            let (prefix, refused) = match arrived {
-                Arrived::Request { head, framing } => (wire.take_request(head, framing), None),
+            let (head, framing) = match arrived {
+                Arrived::Request { head, framing } => (wire.take(head), framing),
                 Arrived::Refused(fault) => {
                     let refused = refused_head(fault, wire.ahead());
-                    wire.refuse();
-                    (BytesMut::from(STAND_IN), Some(refused))
+                    self.refuse_head(&mut wire, refused, self.moment(), peer).await;
+                    wire.shutdown().await;
+                    return Closed::Refused;
                 }
                 Arrived::Http2 => {
                     wire.open();
@@ -114,24 +121,67 @@ impl Door {
                 }
                 Arrived::Gone(closed) => return closed,
             };
-            let was_refused = refused.is_some();
-            let mut session = ServerSession::new_http1(wire);
-            session.set_pipelined_prefix(prefix);
-            session.set_connection_user_context(Some(Box::new(Arrival {
-                at: Instant::now(),
-                refused,
-            })));
-            let reused = self.proxy.process_new_http(session, shutdown).await;
-            let next = reused
-                .map(ReusedHttpStream::consume)
-                .and_then(|(stream, _)| stream.into_any().downcast().ok());
-            match next {
-                Some(at_head) if Wire::is_at_head(&at_head) => wire = at_head,
-                Some(_) => return Closed::Refused,
-                None if was_refused => return Closed::Refused,
-                None if *shutdown.borrow() => return Closed::Drain,
-                None => return Closed::Client,
+            let moment = self.moment();
+            if let Framing::Length(length) = framing
+                && let Some(plain) = PlainHead::parse(&head)
+            {
+                let opened = pipeline::open(&view(&plain, peer), moment.live.env());
+                if is_short(&opened) {
+                    let call = Call {
+                        head: &plain,
+                        opened,
+                        length,
+                        peer,
+                    };
+                    match self.exchange(&mut wire, call, &moment).await {
+                        None => continue,
+                        Some(closed) => {
+                            wire.shutdown().await;
+                            return closed;
+                        }
+                    }
+                }
             }
+            wire.put_back(&head);
+            match self
+                .through_engine(wire, head.len(), framing, moment.at, shutdown)
+                .await
+            {
+                Ok(at_head) => wire = at_head,
+                Err(closed) => return closed,
+            }
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            live: self.gateway.live.load_full(),
+            at: Instant::now(),
+        }
+    }
+
+    /// Lets the engine carry a request. The connection comes back if it may have another.
+    async fn through_engine(
+        &self,
+        mut wire: Box<Wire>,
+        head: usize,
+        framing: Framing,
+        at: Instant,
+        shutdown: &ShutdownWatch,
+    ) -> Result<Box<Wire>, Closed> {
+        let prefix = wire.take_request(head, framing);
+        let mut session = ServerSession::new_http1(wire);
+        session.set_pipelined_prefix(prefix);
+        session.set_connection_user_context(Some(Box::new(Arrival(at))));
+        let reused = self.proxy.process_new_http(session, shutdown).await;
+        let next = reused
+            .map(ReusedHttpStream::consume)
+            .and_then(|(stream, _)| stream.into_any().downcast().ok());
+        match next {
+            Some(at_head) if Wire::is_at_head(&at_head) => Ok(at_head),
+            Some(_) => Err(Closed::Refused),
+            None if *shutdown.borrow() => Err(Closed::Drain),
+            None => Err(Closed::Client),
         }
     }
 
@@ -219,11 +269,19 @@ fn refused_head(fault: HeadFault, ahead: &[u8]) -> RefusedHead {
         name.eq_ignore_ascii_case(b"accept:")
             .then(|| HeaderValue::from_bytes(value.trim_ascii()).ok())?
     });
-    let method = method.filter(|method| access_log::known_method(method) == method.as_str());
     RefusedHead {
         rejection: fault.into(),
-        method,
-        accept,
+        method: method.map_or("_OTHER", |method| access_log::known_method(&method)),
+        headers: accept.into_iter().map(|value| (header::ACCEPT, value)).collect(),
+    }
+}
+
+fn peer_of(stream: &Stream) -> Peer {
+    let digest = stream.get_socket_digest();
+    let address = digest.and_then(|digest| Some(digest.peer_addr()?.as_inet()?.ip()));
+    Peer {
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        tls: stream.get_ssl_digest().is_some(),
     }
 }
 
@@ -241,13 +299,13 @@ async fn drains(shutdown: &mut ShutdownWatch, is_first: bool) {
 
 /// The engine's own handling of HTTP/2 connections, with our bounds.
 pub struct Http2 {
-    proxy: Arc<HttpProxy<Gateway>>,
+    proxy: Arc<HttpProxy<Engine>>,
     options: HttpServerOptions,
 }
 
 impl Http2 {
     /// A connection without streams is closed after `idle`.
-    pub fn new(proxy: Arc<HttpProxy<Gateway>>, idle: Duration) -> Http2 {
+    pub fn new(proxy: Arc<HttpProxy<Engine>>, idle: Duration) -> Http2 {
         let mut options = HttpServerOptions::default();
         // The door has seen the preface; on TLS the engine goes by ALPN.
         options.h2c = true;

@@ -4,9 +4,12 @@
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
 pub mod connection;
+pub mod engine;
+pub mod exchange;
 pub mod listeners;
 pub mod live;
 pub mod notify;
+pub mod relay;
 pub mod reload;
 pub mod tls;
 pub mod wire;
@@ -22,6 +25,7 @@ use arc_swap::ArcSwap;
 use log::Level;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::HttpProxy;
 use pingora::server::ListenFds;
@@ -43,6 +47,7 @@ use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use connection::{ConnectionRules, Door, Http2};
+use engine::Engine;
 use listeners::{Bound, Sockets};
 use live::Live;
 use reload::History;
@@ -220,7 +225,7 @@ impl Running {
             upstream_keepalive_pool_size: 512,
             ..ServerConf::default()
         };
-        let gateway = Gateway {
+        let gateway = Arc::new(Gateway {
             live: process.live.clone(),
             metrics: process.metrics.clone(),
             top: process.top.clone(),
@@ -228,15 +233,20 @@ impl Running {
             held: Arc::new(HeldBodies::default()),
             epoch: process.epoch,
             draining: process.draining.clone(),
-        };
-        let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
+        });
+        let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::from_server_conf(
+            &conf,
+        ))));
+        let mut proxy = HttpProxy::new(Engine(gateway.clone()), Arc::new(conf));
         proxy.handle_init_modules();
         let proxy = Arc::new(proxy);
         let http2 = Arc::new(Http2::new(proxy.clone(), process.server.keepalive_timeout));
         let open = Arc::new(AtomicUsize::new(0));
         for (listener, address) in &bound.http {
             let door = Door {
+                gateway: gateway.clone(),
                 proxy: proxy.clone(),
+                connector: connector.clone(),
                 http2: http2.clone(),
                 rules: ConnectionRules {
                     max_connections: process.server.max_connections,

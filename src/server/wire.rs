@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
@@ -24,6 +24,8 @@ use crate::request::front_door::Framing;
 
 /// Most heads, and small bodies with them, fit.
 const READ_AHEAD: usize = 4096;
+/// While a request is being answered, little of the next one is read.
+const IDLE_READ: usize = 512;
 /// After a refusal, what the client still sends is read for so long before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -94,6 +96,26 @@ impl Wire {
         }
     }
 
+    /// Takes a head, or a body that is there whole; what follows stays.
+    pub fn take(&mut self, bytes: usize) -> Bytes {
+        self.expect = Expect::Length(0);
+        self.ahead.split_to(bytes.min(self.ahead.len())).freeze()
+    }
+
+    /// Puts a head back in front.
+    pub fn put_back(&mut self, head: &[u8]) {
+        let mut ahead = BytesMut::with_capacity(head.len() + self.ahead.len());
+        ahead.extend_from_slice(head);
+        ahead.extend_from_slice(&self.ahead);
+        self.ahead = ahead;
+    }
+
+    /// Resolves when the client has closed its side and nothing is left to be read.
+    pub async fn gone(&mut self) {
+        // An error of the connection means the same.
+        let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
+    }
+
     /// The head was refused: the engine gets nothing more.
     pub fn refuse(&mut self) {
         self.expect = Expect::Nothing;
@@ -123,14 +145,11 @@ impl Wire {
         if !self.ahead.is_empty() {
             return Poll::Pending;
         }
-        self.ahead.reserve(READ_AHEAD);
-        let mut chunk = [0; READ_AHEAD];
-        let mut buf = ReadBuf::new(&mut chunk);
-        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
-        if buf.filled().is_empty() {
+        self.ahead.reserve(IDLE_READ);
+        let read = std::task::ready!(pin!(self.inner.read_buf(&mut self.ahead)).poll(cx))?;
+        if read == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.ahead.extend_from_slice(buf.filled());
         Poll::Pending
     }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::policy::validate::Known;
 use crate::request::cookie;
 use crate::request::field::Field;
+use crate::request::head::PlainHead;
 
 /// Headers to take away, then headers to set.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +26,39 @@ impl Rewrite {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.set.push((name, value));
         }
+    }
+
+    /// The upstream's head of a plain request, ready to be sent. Lines that stay are sent as they came.
+    pub fn to_wire(&self, head: &PlainHead) -> Vec<u8> {
+        let mut out = Vec::with_capacity(2048);
+        for part in [
+            head.method.as_str().as_bytes(),
+            b" ",
+            &head.target,
+            b" HTTP/1.1\r\n",
+        ] {
+            out.extend_from_slice(part);
+        }
+        for (name, line) in head.lines() {
+            if !self.replaces(name) {
+                out.extend_from_slice(line);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        for (name, value) in &self.set {
+            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    fn replaces(&self, name: &[u8]) -> bool {
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        is(b"connection")
+            || self.remove.iter().any(|removed| is(removed.as_str().as_bytes()))
+            || self.set.iter().any(|(set, _)| is(set.as_bytes()))
     }
 }
 

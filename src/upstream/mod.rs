@@ -1,5 +1,6 @@
 //! The decision becomes an upstream request: which headers, which server.
 
+pub mod ask;
 pub mod headers;
 pub mod peer;
 pub mod pool;
