@@ -287,12 +287,9 @@ fn decision(
             for name in &forward.rewrite.remove {
                 writeln!(out, "header removed: {name}")?;
             }
-            for (name, value) in &forward.rewrite.set {
-                writeln!(
-                    out,
-                    "header set: {name}: {}",
-                    value.to_str().unwrap_or("(not text)")
-                )?;
+            for (name, value) in forward.rewrite.to_set() {
+                let value = std::str::from_utf8(value).unwrap_or("(not text)");
+                writeln!(out, "header set: {name}: {value}")?;
             }
             for server in &forward.target.upstream().servers {
                 writeln!(out, "server: {}", server.name)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -158,8 +158,7 @@ impl Gateway {
         if self.is_sampled_out(ctx, outcome, status) {
             return;
         }
-        let trace_id = ctx.origin.as_ref().map_or("", |origin| &origin.trace_id);
-        let ms = |duration: Duration| duration.as_micros() as f64 / 1000.0;
+        let trace_id = ctx.origin.as_ref().map_or("", Origin::trace_id);
         access_log::write(
             &self.log,
             &AccessLine {
@@ -172,13 +171,14 @@ impl Gateway {
                 would_reject: &findings.would_reject,
                 status,
                 errors: &findings.faults,
-                member_id: findings.member_id.as_ref().map(ToString::to_string),
+                member_id: findings.member_id.as_ref(),
                 domain: findings.domain.as_ref().map(|domain| domain.as_str()),
                 placement: findings.placement.as_ref().map(|placement| placement.as_str()),
-                client: Some(ctx.client().to_string()),
-                duration_ms: ms(duration),
-                upstream_ms: upstream.map(|part| ms(part.since.elapsed())),
-                upstream: upstream_name.map(|name| &**name).filter(|_| upstream.is_some()),
+                client: ctx.client(),
+                duration,
+                upstream: upstream_name
+                    .zip(upstream)
+                    .map(|(name, part)| (&**name, part.since.elapsed())),
                 bytes_in: answered.bytes_in,
                 bytes_out: answered.bytes_out,
             },

@@ -1,5 +1,6 @@
 //! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
 
+pub mod address;
 pub mod body;
 pub mod chunks;
 pub mod cookie;

@@ -1,51 +1,42 @@
 //! The two bodies of a refusal: the problem document and the page that a browser shows inside the
 //! widget's frame. Neither holds a value of the request.
 
-use serde::Serialize;
-
+use super::json::{self, Object};
 use super::rejection::Rejection;
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
-    detail: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
-    #[serde(rename = "violated-policies", skip_serializing_if = "<[_]>::is_empty")]
-    violated_policies: &'static [&'static str],
-}
-
-#[derive(Serialize)]
-struct Fault {
-    field: &'static str,
-    code: &'static str,
-}
+use crate::request::field::FieldFault;
 
 /// RFC 9457.
 pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     let reason = rejection.reason();
-    let faults = rejection.faults().iter();
-    let problem = Problem {
-        r#type: format!("urn:widget-gateway:problem:{}", reason.code()),
-        title: reason.title(),
-        status: reason.status(),
-        code: reason.code(),
-        detail: &rejection.detail(),
-        request_id,
-        errors: faults
-            .map(|fault| Fault {
-                field: fault.field.name(),
-                code: fault.code.label(),
-            })
-            .collect(),
-        violated_policies: rejection.violated_policies(),
-    };
-    // Strings and numbers only: serializing can not fail.
-    serde_json::to_vec(&problem).unwrap_or_default()
+    let mut out = Vec::with_capacity(512);
+    let mut problem = Object::begin(&mut out);
+    problem.plain("type", |out| {
+        out.extend_from_slice(b"urn:widget-gateway:problem:");
+        out.extend_from_slice(reason.code().as_bytes());
+    });
+    problem.text("title", reason.title());
+    problem.number("status", reason.status().into());
+    problem.text("code", reason.code());
+    problem.text("detail", &rejection.detail());
+    problem.text("request_id", request_id);
+    problem.list("errors", rejection.faults(), fault);
+    problem.list(
+        "violated-policies",
+        rejection.violated_policies(),
+        |out, policy| {
+            json::text(out, policy);
+        },
+    );
+    problem.end();
+    out
+}
+
+/// A fault as problem document and access log show it.
+pub fn fault(out: &mut Vec<u8>, fault: &FieldFault) {
+    let mut object = Object::begin(out);
+    object.text("field", fault.field.name());
+    object.text("code", fault.code.label());
+    object.end();
 }
 
 /// A small page without any outside resource, which may be framed.

@@ -205,8 +205,8 @@ impl ProxyHttp for Engine {
         for name in &forward.rewrite.remove {
             upstream.remove_header(name);
         }
-        for (name, value) in &forward.rewrite.set {
-            upstream.insert_header(*name, value)?;
+        for (name, value) in forward.rewrite.to_set() {
+            upstream.insert_header(name, value)?;
         }
         // An origin server gets origin-form (RFC 9112 3.2.1): same path, same query, byte for byte.
         if let Some(origin_form) = front_door::origin_form(session.req_header().raw_path()) {

@@ -74,7 +74,7 @@ impl Door {
         let may_go_on = !head.is_last && !self.gateway.is_draining();
         let mut progress = Progress::default();
         let carried = match decided {
-            Ok(()) => Box::pin(self.carry(wire, head, may_go_on, &mut ctx, &mut progress)).await,
+            Ok(()) => self.carry(wire, head, may_go_on, &mut ctx, &mut progress).await,
             Err(rejection) => Err(rejection),
         };
         let mut answered = Answered {

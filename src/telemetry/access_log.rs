@@ -1,11 +1,15 @@
 //! One line per request.
 
-use serde::Serialize;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Outcome;
-use super::log::{LogSink, timestamp, word};
-use crate::request::field::FieldFault;
-use crate::response::rejection::{Reason, Rejection};
+use super::log::{LogSink, append_timestamp, word};
+use crate::request::address;
+use crate::request::field::{FieldFault, MemberId};
+use crate::response::json::{self, Object};
+use crate::response::page::fault;
+use crate::response::rejection::Rejection;
 
 /// What the line says. Nothing that is not validated is in it: no query, no options, no token.
 pub struct AccessLine<'a> {
@@ -28,19 +32,17 @@ pub struct AccessLine<'a> {
     /// Faults of fields.
     pub errors: &'a [FieldFault],
     /// Validated.
-    pub member_id: Option<String>,
+    pub member_id: Option<&'a MemberId>,
     /// Validated, normalized.
     pub domain: Option<&'a str>,
     /// Validated.
     pub placement: Option<&'a str>,
     /// The client's address.
-    pub client: Option<String>,
+    pub client: IpAddr,
     /// From the complete head to the end.
-    pub duration_ms: f64,
-    /// The upstream's share.
-    pub upstream_ms: Option<f64>,
-    /// The server that answered.
-    pub upstream: Option<&'a str>,
+    pub duration: Duration,
+    /// The upstream that was asked, and its share.
+    pub upstream: Option<(&'a str, Duration)>,
     /// Of the body.
     pub bytes_in: usize,
     /// Of the answer's body.
@@ -63,83 +65,52 @@ pub fn write(sink: &LogSink, line: &AccessLine<'_>) {
     let level = line
         .rejection
         .map_or(log::Level::Info, |rejection| rejection.reason().level());
-    if !sink.wants(level) {
-        return;
+    if sink.wants(level) {
+        sink.line_with(|out| line.append(level, out));
     }
-    sink.line(&Line {
-        ts: timestamp(),
-        level: word(level),
-        msg: "request",
-        request_id: line.request_id,
-        trace_id: line.trace_id,
-        route: line.route,
-        method: line.method,
-        outcome: line.outcome.label(),
-        reason: line.rejection.map(|rejection| rejection.reason().code()),
-        would_reject: line
-            .would_reject
-            .iter()
-            .map(Rejection::reason)
-            .map(Reason::code)
-            .collect(),
-        status: line.status,
-        errors: line
-            .errors
-            .iter()
-            .map(|fault| Fault {
-                field: fault.field.name(),
-                code: fault.code.label(),
-            })
-            .collect(),
-        member_id: line.member_id.as_deref(),
-        domain: line.domain,
-        placement: line.placement,
-        client: line.client.as_deref(),
-        duration_ms: line.duration_ms,
-        upstream_ms: line.upstream_ms,
-        upstream: line.upstream,
-        bytes_in: line.bytes_in,
-        bytes_out: line.bytes_out,
-    });
 }
 
-#[derive(Serialize)]
-struct Fault {
-    field: &'static str,
-    code: &'static str,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    ts: String,
-    level: &'static str,
-    msg: &'static str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    trace_id: &'a str,
-    route: &'a str,
-    method: &'static str,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    would_reject: Vec<&'static str>,
-    status: u16,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    member_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    placement: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    bytes_in: usize,
-    bytes_out: usize,
+impl AccessLine<'_> {
+    fn append(&self, level: log::Level, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        object.plain("ts", append_timestamp);
+        object.text("level", word(level));
+        object.text("msg", "request");
+        object.text("request_id", self.request_id);
+        if !self.trace_id.is_empty() {
+            object.text("trace_id", self.trace_id);
+        }
+        object.text("route", self.route);
+        object.text("method", self.method);
+        object.text("outcome", self.outcome.label());
+        if let Some(rejection) = self.rejection {
+            object.text("reason", rejection.reason().code());
+        }
+        object.list("would_reject", self.would_reject, |out, rejection| {
+            json::text(out, rejection.reason().code());
+        });
+        object.number("status", self.status.into());
+        object.list("errors", self.errors, fault);
+        if let Some(member_id) = self.member_id {
+            object.plain("member_id", |out| {
+                out.extend_from_slice(member_id.to_string().as_bytes())
+            });
+        }
+        if let Some(domain) = self.domain {
+            object.text("domain", domain);
+        }
+        if let Some(placement) = self.placement {
+            object.text("placement", placement);
+        }
+        object.plain("client", |out| address::append(out, self.client));
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        object.thousandths("duration_ms", micros(self.duration));
+        if let Some((upstream, duration)) = self.upstream {
+            object.thousandths("upstream_ms", micros(duration));
+            object.text("upstream", upstream);
+        }
+        object.number("bytes_in", self.bytes_in as u64);
+        object.number("bytes_out", self.bytes_out as u64);
+        object.end();
+    }
 }

@@ -92,6 +92,29 @@ pub fn timestamp() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
+/// The same, with what stays the same for a second kept.
+pub fn append_timestamp(out: &mut Vec<u8>) {
+    thread_local! {
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            *second = now.as_secs();
+            *text = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + now).to_string();
+        }
+        out.extend_from_slice(text.trim_end_matches('Z').as_bytes());
+    });
+    let millis = now.subsec_millis();
+    out.push(b'.');
+    for unit in [100, 10, 1] {
+        out.push(b'0' + (millis / unit % 10) as u8);
+    }
+    out.push(b'Z');
+}
+
 impl LogSink {
     /// Whether lines of this level are written at all.
     pub fn wants(&self, level: Level) -> bool {
@@ -100,15 +123,19 @@ impl LogSink {
 
     /// Writes one object as one line.
     pub fn line(&self, line: &impl Serialize) {
+        // Writing texts and numbers to memory does not fail.
+        self.line_with(|text| _ = serde_json::to_writer(text, line));
+    }
+
+    /// Writes as one line what is appended.
+    pub fn line_with(&self, append: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             /// The line is made outside the lock, in memory that is kept.
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         LINE.with_borrow_mut(|text| {
             text.clear();
-            if serde_json::to_writer(&mut *text, line).is_err() {
-                return;
-            }
+            append(text);
             text.push(b'\n');
             let mut lines = self.0.lines.lock();
             if lines.len() + text.len() > BUFFER {

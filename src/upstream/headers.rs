@@ -3,34 +3,60 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
 use crate::policy::validate::Known;
-use crate::request::cookie;
 use crate::request::field::Field;
 use crate::request::head::PlainHead;
+use crate::request::{address, cookie};
+
+/// Characters of a `traceparent`, version 00.
+const TRACEPARENT: usize = 55;
 
 /// Headers to take away, then headers to set.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rewrite {
     /// Names as the client spelled them (lower case).
     pub remove: Vec<HeaderName>,
-    /// In order; each replaces what has the name.
-    pub set: Vec<(&'static str, HeaderValue)>,
+    /// Each name with the end of its value in `values`.
+    set: Vec<(&'static str, usize)>,
+    /// All values behind one another.
+    values: Vec<u8>,
 }
 
 impl Rewrite {
     fn set(&mut self, name: &'static str, value: &str) {
-        // Every value comes from a checked type; one that is no header value is left out, not sent.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.set.push((name, value));
+        self.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
+    }
+
+    /// Every value comes from a checked type; one that is no header value is left out, not sent.
+    fn set_with(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.values.len();
+        append(&mut self.values);
+        let value = self.values.get(begin..).unwrap_or_default();
+        // All bytes are looked at, which the compiler does many at a time.
+        let is_bad = |b: u8| (b < b' ') & (b != b'\t') | (b == 0x7f);
+        if value.iter().fold(false, |bad, &b| bad | is_bad(b)) {
+            self.values.truncate(begin);
+        } else {
+            self.set.push((name, self.values.len()));
         }
+    }
+
+    /// In order; each replaces what has the name.
+    pub fn to_set(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.set.iter().scan(0, |begin, &(name, end)| {
+            let value = self.values.get(*begin..end)?;
+            *begin = end;
+            Some((name, value))
+        })
     }
 
     /// The upstream's head of a plain request, ready to be sent. Lines that stay are sent as they came.
     pub fn to_wire(&self, head: &PlainHead) -> Vec<u8> {
-        let mut out = Vec::with_capacity(2048);
+        // Room for a small body as well.
+        let mut out = Vec::with_capacity(4096);
         for part in [
             head.method.as_str().as_bytes(),
             b" ",
@@ -45,8 +71,8 @@ impl Rewrite {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        for (name, value) in &self.set {
-            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        for (name, value) in self.to_set() {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);
             }
         }
@@ -94,8 +120,6 @@ pub struct Origin {
     pub client: IpAddr,
     /// Kept from a trusted peer, else made.
     pub request_id: String,
-    /// The trace id of `traceparent`, 32 hex digits.
-    pub trace_id: String,
     traceparent: String,
     trusted: bool,
 }
@@ -115,30 +139,44 @@ impl Origin {
                 .filter(|_| is_trusted)
                 .and_then(|value| value.to_str().ok())
         };
-        let traceparent = kept("traceparent")
-            .filter(|value| is_traceparent(value))
-            .map(str::to_owned);
-        let traceparent = traceparent.unwrap_or_else(|| {
-            let span = hex(&fresh());
-            format!(
-                "00-{}-{}-01",
-                hex(&fresh()),
-                span.get(..16).unwrap_or("0000000000000001")
-            )
-        });
+        let traceparent = match kept("traceparent").filter(|value| is_traceparent(value)) {
+            Some(kept) => kept.to_owned(),
+            None => {
+                let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
+                let mut made = String::with_capacity(TRACEPARENT);
+                made.push_str("00-");
+                hex(&mut made, &trace);
+                made.push('-');
+                hex(&mut made, &span);
+                made.push_str("-01");
+                made
+            }
+        };
+        let request_id = match kept("x-request-id").filter(|id| is_request_id(id)) {
+            Some(kept) => kept.to_owned(),
+            None => {
+                let mut made = String::with_capacity(32);
+                hex(&mut made, &fresh());
+                made
+            }
+        };
         Origin {
             client: if is_trusted {
                 rightmost_untrusted(peer, headers, trusted)
             } else {
                 peer.address.to_canonical()
             },
-            request_id: kept("x-request-id")
-                .filter(|id| is_request_id(id))
-                .map_or_else(|| hex(&fresh()), str::to_owned),
-            trace_id: traceparent.get(3..35).unwrap_or_default().to_owned(),
+            request_id,
             traceparent,
             trusted: is_trusted,
         }
+    }
+}
+
+impl Origin {
+    /// The trace id of `traceparent`, 32 hex digits.
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.get(3..35).unwrap_or_default()
     }
 }
 
@@ -183,12 +221,16 @@ fn is_traceparent(value: &str) -> bool {
         if is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(parent))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+fn hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .map_or('0', |&digit| char::from(digit))
+    };
+    for byte in bytes {
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// Names that no client may use, in the form in which they are compared: lower case, every byte that
@@ -267,7 +309,11 @@ pub fn shadowed_by_cookies(headers: &HeaderMap) -> Vec<Field> {
 
 /// The rewriting that every route does.
 pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewrite {
-    let mut rewrite = Rewrite::default();
+    let mut rewrite = Rewrite {
+        remove: Vec::with_capacity(8),
+        set: Vec::with_capacity(20),
+        values: Vec::with_capacity(768),
+    };
     for name in headers.keys() {
         let spelled = name.as_str();
         let kept =
@@ -282,16 +328,19 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
             .filter(|_| origin.trusted)
             .and_then(|value| value.to_str().ok())
     };
-    let peer_address = peer.address.to_canonical().to_string();
-    let chain: Vec<_> = headers
+    rewrite.set("X-Request-Id", &origin.request_id);
+    let chain = headers
         .get_all("x-forwarded-for")
         .iter()
         .filter(|_| origin.trusted)
-        .filter_map(|value| value.to_str().ok())
-        .chain([peer_address.as_str()])
-        .collect();
-    rewrite.set("X-Request-Id", &origin.request_id);
-    rewrite.set("X-Forwarded-For", &chain.join(", "));
+        .filter_map(|value| value.to_str().ok());
+    rewrite.set_with("X-Forwarded-For", |out| {
+        for hops in chain {
+            out.extend_from_slice(hops.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        address::append(out, peer.address.to_canonical());
+    });
     let scheme = if peer.tls { "https" } else { "http" };
     rewrite.set(
         "X-Forwarded-Proto",
@@ -323,10 +372,11 @@ pub fn on_widget_route(
         rewrite.set("X-Bitrix24-Protocol", protocol.scheme());
     }
     if let (Some(domain), Some(protocol)) = (known.domain, known.protocol) {
-        rewrite.set(
-            "X-Bitrix24-Portal",
-            &format!("{}://{}", protocol.scheme(), domain.as_str()),
-        );
+        rewrite.set_with("X-Bitrix24-Portal", |out| {
+            for part in [protocol.scheme(), "://", domain.as_str()] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        });
     }
     if let Some(lang) = known.lang {
         rewrite.set("X-Bitrix24-Lang", lang.as_str());
@@ -377,14 +427,17 @@ fn strip_cookies(rewrite: &mut Rewrite, headers: &HeaderMap) {
         .map(<[u8]>::trim_ascii)
         .filter(|crumb| !crumb.is_empty())
         .collect();
-    match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
-        Ok(value) if !kept.is_empty() => rewrite.set.push(("Cookie", value)),
-        _ => rewrite.remove.push(header::COOKIE),
+    if kept.is_empty() {
+        rewrite.remove.push(header::COOKIE);
+    } else {
+        rewrite.set_with("Cookie", |out| out.extend_from_slice(&kept.join(&b"; "[..])));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const PEER: Peer = Peer {
@@ -409,11 +462,10 @@ mod tests {
 
     fn value<'r>(rewrite: &'r Rewrite, name: &str) -> Option<&'r str> {
         rewrite
-            .set
-            .iter()
-            .rev()
-            .find(|(n, _)| *n == name)
-            .map(|(_, v)| v.to_str().unwrap())
+            .to_set()
+            .filter(|(n, _)| *n == name)
+            .last()
+            .map(|(_, v)| std::str::from_utf8(v).unwrap())
     }
 
     #[test]
@@ -489,7 +541,7 @@ mod tests {
         let rewrite = on_every_route(PEER, &origin, &given);
         assert_eq!(origin.client.to_string(), "9.9.9.9");
         assert_eq!(origin.request_id, "mine-1");
-        assert_eq!(origin.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(origin.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(
             value(&rewrite, "X-Forwarded-For"),
             Some("6.6.6.6, 9.9.9.9, 10.0.0.2, 10.0.0.1")
@@ -509,5 +561,34 @@ mod tests {
         let mut rewrite = Rewrite::default();
         strip_cookies(&mut rewrite, &headers(&[("cookie", "member_id=2")]));
         assert_eq!(rewrite.remove, [header::COOKIE]);
+    }
+
+    #[test]
+    fn lines_that_stay_are_sent_as_they_came() {
+        let head = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nX_Bitrix24_Domain: evil\r\nConnection: close\r\n\
+            content-length: 9\r\nx-odd:  \xff \r\nContent-Length: 9\r\n\r\n";
+        let head = PlainHead::parse(&bytes::Bytes::from_static(head)).unwrap();
+        let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
+        let mut rewrite = on_every_route(PEER, &origin, &head.headers);
+        rewrite.set("Content-Length", "3");
+        let mut want = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nx-odd:  \xff \r\n".to_vec();
+        for (name, value) in [
+            ("X-Request-Id", "07".repeat(16).as_str()),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "h"),
+            (
+                "traceparent",
+                &format!("00-{}-{}-01", "07".repeat(16), "07".repeat(8)),
+            ),
+            ("Content-Length", "3"),
+        ] {
+            want.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        want.extend_from_slice(b"\r\n");
+        assert_eq!(
+            rewrite.to_wire(&head).escape_ascii().to_string(),
+            want.escape_ascii().to_string()
+        );
     }
 }

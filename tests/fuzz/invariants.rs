@@ -584,10 +584,9 @@ fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
 fn set<'f>(forward: &'f Forward, name: &str) -> Option<&'f [u8]> {
     let mut found = forward
         .rewrite
-        .set
-        .iter()
+        .to_set()
         .filter(|(set, _)| set.eq_ignore_ascii_case(name));
-    let value = found.next().map(|(_, value)| value.as_bytes());
+    let value = found.next().map(|(_, value)| value);
     assert!(found.next().is_none(), "{name} is set twice");
     value
 }
@@ -609,12 +608,11 @@ fn nothing_forged(headers: &HeaderMap, forward: &Forward) {
         let gone = forward.rewrite.remove.contains(name)
             || forward
                 .rewrite
-                .set
-                .iter()
+                .to_set()
                 .any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()));
         let shown = php(name.as_str());
         let ours =
-            shown.starts_with("X_BITRIX24_") || forward.rewrite.set.iter().any(|(set, _)| php(set) == shown);
+            shown.starts_with("X_BITRIX24_") || forward.rewrite.to_set().any(|(set, _)| php(set) == shown);
         assert!(gone || !ours, "{name} reaches the handler as {shown}");
     }
 }
@@ -641,14 +639,14 @@ fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
     let public = texts(&public);
     let within = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|at| at == short);
     for token in texts(&secret).iter().filter(|token| token.len() >= 16) {
-        for (name, value) in &forward.rewrite.set {
-            if name.starts_with("X-Bitrix24-") && within(value.as_bytes(), token) {
+        for (name, value) in forward.rewrite.to_set() {
+            if name.starts_with("X-Bitrix24-") && within(value, token) {
                 let lower = token.to_ascii_lowercase();
                 assert!(
                     public
                         .iter()
                         .any(|text| within(&text.to_ascii_lowercase(), &lower))
-                        || *name == "X-Bitrix24-Placement-Options",
+                        || name == "X-Bitrix24-Placement-Options",
                     "{name} holds a token"
                 );
             }

@@ -1,0 +1,140 @@
+//! One JSON object, written field by field into a buffer: for the problem document and the access log,
+//! which are made for every request. Nearly every text of theirs needs no escaping, and is copied.
+
+/// An object that is being written. Dropping it without [`Object::end`] leaves it open.
+pub struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'o> Object<'o> {
+    /// Begins an object at the end of `out`.
+    pub fn begin(out: &'o mut Vec<u8>) -> Object<'o> {
+        out.push(b'{');
+        Object { out, is_empty: true }
+    }
+
+    fn name(&mut self, name: &'static str) {
+        if !self.is_empty {
+            self.out.push(b',');
+        }
+        self.is_empty = false;
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        text(self.out, value);
+    }
+
+    /// A text that `append` writes: letters, digits and punctuation that need no escaping.
+    pub fn plain(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
+        self.name(name);
+        self.out.push(b'"');
+        append(self.out);
+        self.out.push(b'"');
+    }
+
+    /// A whole number.
+    pub fn number(&mut self, name: &'static str, value: u64) {
+        self.name(name);
+        number(self.out, value);
+    }
+
+    /// A number with three decimals, given in thousandths.
+    pub fn thousandths(&mut self, name: &'static str, value: u64) {
+        self.number(name, value / 1000);
+        self.out.push(b'.');
+        for unit in [100, 10, 1] {
+            self.out.push(b'0' + (value / unit % 10) as u8);
+        }
+    }
+
+    /// A list, left out where it is empty.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        items: impl IntoIterator<Item = T>,
+        mut append: impl FnMut(&mut Vec<u8>, T),
+    ) {
+        let mut items = items.into_iter().peekable();
+        if items.peek().is_none() {
+            return;
+        }
+        self.name(name);
+        self.out.push(b'[');
+        while let Some(item) = items.next() {
+            append(self.out, item);
+            if items.peek().is_some() {
+                self.out.push(b',');
+            }
+        }
+        self.out.push(b']');
+    }
+
+    /// Closes it.
+    pub fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// A text with its quotation marks.
+pub fn text(out: &mut Vec<u8>, value: &str) {
+    let must_escape = |b: u8| (b < b' ') | (b == b'"') | (b == b'\\');
+    // All bytes are looked at, which the compiler does many at a time.
+    if value.bytes().fold(false, |found, b| found | must_escape(b)) {
+        // Writing a text to memory does not fail.
+        let _ = serde_json::to_writer(out, value);
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    }
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0; 20];
+    let mut left = value;
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        used += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        object.text("plain", "a b/ü");
+        object.text("escaped", "\"\\\n\u{1}");
+        object.plain("by_hand", |out| out.extend_from_slice(b"3f"));
+        object.number("zero", 0);
+        object.number("most", u64::MAX);
+        object.thousandths("ms", 12_034);
+        object.thousandths("less", 7);
+        object.list("none", Vec::<&str>::new(), text);
+        object.list("two", ["a", "\""], text);
+        object.end();
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            read,
+            serde_json::json!({
+                "plain": "a b/ü", "escaped": "\"\\\n\u{1}", "by_hand": "3f", "zero": 0, "most": u64::MAX,
+                "ms": 12.034, "less": 0.007, "two": ["a", "\""],
+            })
+        );
+    }
+}
