@@ -25,7 +25,6 @@ use crate::telemetry::access_log;
 use crate::telemetry::metrics::Closed;
 use crate::upstream::ask::{self, Answering, NoAnswer};
 use crate::upstream::headers::Peer;
-use crate::upstream::peer;
 
 /// A widget call whose head is judged.
 pub struct Call<'c> {
@@ -249,7 +248,7 @@ impl Door {
                 return Err(Rejection::InternalError);
             };
             let server = forward.target.server().ok_or(Rejection::InternalError)?;
-            let peer = peer::of(server, forward.target.upstream()).map_err(|e| rejection_of(&e.into_up()))?;
+            let peer = forward.target.peer().map_err(|e| rejection_of(&e.into_up()))?;
             let error = match ask::ask(&self.connector, &peer, &request).await {
                 Err(NoAnswer::Connect(error)) => error,
                 asked => {

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::{HttpPeer, Peer as _};
+use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::AsyncWrite as _;
 use tokio::time::timeout;
+
+use super::peer::PooledPeer;
 
 /// Up to here a body is copied behind its head, so that one packet holds both.
 const JOINED: usize = 16 * 1024;
@@ -71,7 +73,7 @@ impl NoAnswer {
 /// See [`NoAnswer`].
 pub async fn ask(
     connector: &TransportConnector,
-    peer: &HttpPeer,
+    peer: &PooledPeer,
     request: &Request,
 ) -> Result<Answering, NoAnswer> {
     loop {
@@ -89,8 +91,10 @@ pub async fn ask(
     }
 }
 
-async fn exchange(mut stream: Stream, peer: &HttpPeer, request: &Request) -> Result<Answering> {
-    let within = peer.options.write_timeout.unwrap_or(Duration::MAX);
+async fn exchange(mut stream: Stream, peer: &PooledPeer, request: &Request) -> Result<Answering> {
+    let options = peer.get_peer_options();
+    let within = options.and_then(|options| options.write_timeout);
+    let within = within.unwrap_or(Duration::MAX);
     let sent = match timeout(within, send(&mut stream, request)).await {
         Ok(sent) => sent,
         Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "sending the request"),
@@ -101,12 +105,12 @@ async fn exchange(mut stream: Stream, peer: &HttpPeer, request: &Request) -> Res
         Ok(Sent::Answered) | Err(_) => (stream, false),
     };
     let mut session = HttpSession::new_with_options(stream, peer);
-    session.read_timeout = peer.options.read_timeout;
+    session.read_timeout = options.and_then(|options| options.read_timeout);
     match (session.read_response().await, sent) {
         (Ok(_), _) => Ok(Answering {
             session,
             key: peer.reuse_hash(),
-            idle: peer.options.idle_timeout,
+            idle: peer.idle_timeout(),
             is_whole,
         }),
         (Err(error), Ok(_)) => Err(error),

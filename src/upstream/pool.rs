@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use pingora::{Error, ErrorType};
+
+use super::peer::{self, PooledPeer};
 
 /// Where a server listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -63,6 +67,8 @@ pub struct Upstream {
     /// The longest silence while the answer is awaited or read.
     pub timeout: Duration,
     turn: AtomicUsize,
+    /// One for each server, made when it is first needed.
+    peers: Vec<OnceLock<PooledPeer>>,
 }
 
 impl Upstream {
@@ -75,6 +81,7 @@ impl Upstream {
     ) -> Upstream {
         Upstream {
             name: name.into(),
+            peers: servers.iter().map(|_| OnceLock::new()).collect(),
             servers,
             connect_timeout,
             timeout,
@@ -109,8 +116,28 @@ impl Target {
 
     /// The server to connect to now.
     pub fn server(&self) -> Option<&Arc<Server>> {
-        let servers = &self.upstream.servers;
-        servers.get(self.first.wrapping_add(self.tried).checked_rem(servers.len())?)
+        self.upstream.servers.get(self.index()?)
+    }
+
+    /// The same as a peer of the connection pool.
+    ///
+    /// # Errors
+    /// Where its address can not be had.
+    pub fn peer(&self) -> pingora::Result<PooledPeer> {
+        let no_server = || Error::explain(ErrorType::InternalError, "no server");
+        let server = self.server().ok_or_else(no_server)?;
+        let cell = self.index().and_then(|at| self.upstream.peers.get(at));
+        let cell = cell.ok_or_else(no_server)?;
+        if let Some(peer) = cell.get() {
+            return Ok(peer.clone());
+        }
+        let peer = PooledPeer::new(peer::of(server, &self.upstream)?);
+        Ok(cell.get_or_init(|| peer).clone())
+    }
+
+    fn index(&self) -> Option<usize> {
+        let all = self.upstream.servers.len();
+        self.first.wrapping_add(self.tried).checked_rem(all)
     }
 
     /// After a failed connect: whether there is a server that was not tried yet, which is then the
