@@ -73,7 +73,8 @@ impl Door {
         let may_go_on = !head.is_last && !self.gateway.is_draining();
         let mut progress = Progress::default();
         let carried = match decided {
-            Ok(()) => self.carry(wire, head, may_go_on, &mut ctx, &mut progress).await,
+            // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
+            Ok(()) => Box::pin(self.carry(wire, head, may_go_on, &mut ctx, &mut progress)).await,
             Err(rejection) => Err(rejection),
         };
         let mut answered = Answered {
