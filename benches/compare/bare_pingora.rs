@@ -56,7 +56,9 @@ impl ProxyHttp for Bare {
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (Some(listen), Some(Ok(upstream)), None) = (args.next(), args.next().map(|to| to.parse()), args.next()) else {
+    let (Some(listen), Some(Ok(upstream)), None) =
+        (args.next(), args.next().map(|to| to.parse()), args.next())
+    else {
         eprintln!("usage: bare-pingora LISTEN UPSTREAM");
         return ExitCode::from(2);
     };
