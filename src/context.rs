@@ -12,6 +12,7 @@ use crate::pipeline::{Findings, Forward};
 use crate::request::body::{Held, HeldBodies};
 use crate::response::rejection::Rejection;
 use crate::server::live::Live;
+use crate::telemetry::traces::Span;
 use crate::upstream::headers::Origin;
 
 /// What the connection hands over with a request on HTTP/1.
@@ -70,6 +71,8 @@ pub struct Context {
     pub overhead: Option<Duration>,
     /// The upstream's part, once it was asked.
     pub upstream: Option<UpstreamPart>,
+    /// Its span, if it is traced.
+    pub span: Option<Span>,
     in_flight: IntGauge,
 }
 
@@ -101,6 +104,7 @@ impl Context {
             body_wait: Duration::ZERO,
             overhead: None,
             upstream: None,
+            span: None,
             in_flight: in_flight.clone(),
         }
     }

@@ -55,13 +55,14 @@ impl Gateway {
         let env = live.env();
         let peer = peer_of(session);
         name_host(session);
-        let origin = ctx.origin.insert(Origin::of(
+        ctx.origin = Some(Origin::of(
             peer,
             &session.req_header().headers,
             &env.trusted,
             rand::random,
         ));
-        let origin = origin.clone();
+        ctx.span_begins();
+        let origin = ctx.origin.clone().ok_or(Rejection::InternalError)?;
         if let Some(refused) = ctx.refused_at_door.take() {
             return Err(refused);
         }
@@ -445,6 +446,14 @@ impl Gateway {
                 self.epoch.elapsed(),
             );
         }
+        let method = access_log::known_method(&session.req_header().method);
+        let status = match rejection {
+            Some(rejection) => rejection.reason().status(),
+            None => session
+                .response_written()
+                .map_or(0, |answer| answer.status.as_u16()),
+        };
+        ctx.span_ends(outcome, status, method);
         if self.is_sampled_out(ctx, outcome, session) {
             return;
         }
@@ -452,12 +461,6 @@ impl Gateway {
             .origin
             .as_ref()
             .map_or(("", ""), |origin| (&origin.request_id, &origin.trace_id));
-        let status = match rejection {
-            Some(rejection) => rejection.reason().status(),
-            None => session
-                .response_written()
-                .map_or(0, |answer| answer.status.as_u16()),
-        };
         let ms = |duration: Duration| duration.as_micros() as f64 / 1000.0;
         access_log::write(
             &self.log,
@@ -465,7 +468,7 @@ impl Gateway {
                 request_id,
                 trace_id,
                 route: route.map_or(NO_ROUTE, |route| &route.name),
-                method: access_log::known_method(&session.req_header().method),
+                method,
                 outcome,
                 rejection,
                 would_reject: &findings.would_reject,

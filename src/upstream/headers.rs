@@ -62,6 +62,8 @@ pub struct Origin {
     pub request_id: String,
     /// The trace id of `traceparent`, 32 hex digits.
     pub trace_id: String,
+    /// Whether a trusted peer began the trace.
+    pub traceparent_received: bool,
     traceparent: String,
     trusted: bool,
 }
@@ -84,6 +86,7 @@ impl Origin {
         let traceparent = kept("traceparent")
             .filter(|value| is_traceparent(value))
             .map(str::to_owned);
+        let traceparent_received = traceparent.is_some();
         let traceparent = traceparent.unwrap_or_else(|| {
             let span = hex(&fresh());
             format!(
@@ -102,9 +105,20 @@ impl Origin {
                 .filter(|id| is_request_id(id))
                 .map_or_else(|| hex(&fresh()), str::to_owned),
             trace_id: traceparent.get(3..35).unwrap_or_default().to_owned(),
+            traceparent_received,
             traceparent,
             trusted: is_trusted,
         }
+    }
+
+    /// What the upstream is told.
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    /// For a span of ours: it becomes the parent of what the upstream does. The trace stays the same.
+    pub fn set_traceparent(&mut self, traceparent: String) {
+        self.traceparent = traceparent;
     }
 }
 
