@@ -220,6 +220,12 @@ impl Gateway {
         self.child.wait().unwrap()
     }
 
+    /// The same, with every line that it wrote.
+    pub fn wait_with_lines(mut self) -> (ExitStatus, Vec<String>) {
+        self.log.wait_for_end();
+        (self.child.wait().unwrap(), self.raw_logs())
+    }
+
     pub fn http(&self) -> SocketAddr {
         self.addresses[&Listener::Http]
     }
