@@ -11,6 +11,7 @@ use crate::pipeline::{self, Env, Findings, Forward, Head, Opened};
 use crate::request::body::{Held, HeldBodies};
 use crate::response::rejection::Rejection;
 use crate::server::live::Live;
+use crate::telemetry::traces::Span;
 use crate::upstream::headers::Origin;
 
 /// Where the request stands.
@@ -49,6 +50,8 @@ pub struct Context {
     pub overhead: Option<Duration>,
     /// The upstream's part, once it was asked.
     pub upstream: Option<UpstreamPart>,
+    /// Its span, if it is traced.
+    pub span: Option<Span>,
     in_flight: IntGauge,
 }
 
@@ -79,6 +82,7 @@ impl Context {
             body_wait: Duration::ZERO,
             overhead: None,
             upstream: None,
+            span: None,
             in_flight: in_flight.clone(),
         }
     }

@@ -67,6 +67,7 @@ impl Gateway {
     pub fn meet(&self, ctx: &mut Context, peer: Peer, headers: &HeaderMap) {
         let trusted = &ctx.live.env().trusted;
         ctx.origin = Some(Origin::of(peer, headers, trusted, rand::random));
+        ctx.span_begins();
     }
 
     /// Decides a request whose body is there.
@@ -155,6 +156,7 @@ impl Gateway {
             Some(rejection) => rejection.reason().status(),
             None => answered.status,
         };
+        ctx.span_ends(outcome, status, answered.method);
         if self.is_sampled_out(ctx, outcome, status) {
             return;
         }

@@ -9,8 +9,10 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use common::{Conn, Gateway, Response, Setup, Upstream, forms};
 use serde_json::{Value, json};
@@ -608,4 +610,82 @@ fn clients_that_never_read_hold_nobody_up() {
     );
     drop((lazy, cut));
     assert_eq!(gateway.ask_admin("GET", "/-/healthy").status, 200);
+}
+
+/// A connection whose other end may send a few kilobytes ahead, and no more.
+fn narrow(address: SocketAddr) -> std::net::TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+#[test]
+fn a_client_that_never_reads_is_closed_and_leaves_nothing_behind() {
+    const CLIENTS: usize = 24;
+    let upstream = Upstream::start();
+    // An answer of megabytes: what is shorter the kernel takes off our hands.
+    let many: String = (0..1500)
+        .map(|n| {
+            format!(
+                "[upstreams.{}-{n}]\nservers = [\"127.0.0.1:9\"]\n",
+                "long".repeat(14)
+            )
+        })
+        .collect();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]) + &many);
+    let length = gateway.metrics().text.len();
+    assert!(length > 4 << 20, "{length} bytes");
+    let (before, resident) = (gateway.open_files(), gateway.resident_kib());
+    let started = Instant::now();
+    let lazy: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = narrow(gateway.admin());
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    let wait = |what: &str, reached: &dyn Fn(usize) -> bool| {
+        let deadline = started + Duration::from_secs(18);
+        while !reached(gateway.open_files()) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {before} files then, {} now",
+                gateway.open_files()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("they are open", &|now| now >= before + CLIENTS);
+    // The others are answered meanwhile.
+    assert_eq!(gateway.ask_admin("GET", "/-/healthy").status, 200);
+    wait("they are closed", &|now| now <= before);
+    let held = started.elapsed();
+    assert!(
+        held > Duration::from_secs(5),
+        "a slow reader has its time: {held:?}"
+    );
+    // The allocator gives pages back when it is used again.
+    let deadline = Instant::now() + common::PATIENCE;
+    let mut grown;
+    loop {
+        assert_eq!(gateway.ask_admin("GET", "/metrics").status, 200);
+        grown = gateway.resident_kib().saturating_sub(resident);
+        // Half of what they had been given.
+        if grown < (CLIENTS * length / 2 / 1024) as u64 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{grown} KiB more");
+    }
+    eprintln!("{length} bytes; closed after {held:?}, {grown} KiB more resident");
+    drop(lazy);
 }

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::limits;
 use crate::config::{
     CertPaths, EnvSpec, ListenerSettings, LogSettings, MemberLimitSpec, ServerSettings, Settings,
-    UpstreamSpec, restart_only_changes,
+    TracesSettings, UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route};
@@ -21,14 +21,19 @@ use crate::upstream::headers::CookieRule;
 pub(super) fn config(process: &Process) -> Answer {
     let live = process.live.load();
     let snapshot = &live.snapshot;
-    let Settings { server, spec, log } = &snapshot.settings;
+    let Settings {
+        server,
+        spec,
+        log,
+        traces,
+    } = &snapshot.settings;
     Answer::json(&json!({
         "generation": snapshot.generation,
         "sha256": hex(&snapshot.sha256),
         "file": process.path,
         "restart_pending": restart_only_changes(&process.server, server),
         // What is running, which is not what the file says where a restart is pending.
-        "settings": settings(&process.server, spec, *log),
+        "settings": settings(&process.server, spec, *log, traces),
     }))
 }
 
@@ -38,7 +43,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 // Everything is taken apart below, so that a new setting can not be forgotten here.
 
-fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings) -> Value {
+fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &TracesSettings) -> Value {
     let EnvSpec {
         routes,
         widget,
@@ -51,6 +56,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings) -> Value 
         level,
         sample_forwarded,
     } = log;
+    let TracesSettings { endpoint, sample } = traces;
     let upstreams: Map<_, _> = upstreams
         .iter()
         .map(|u| (u.name.to_string(), upstream(u)))
@@ -63,6 +69,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings) -> Value 
         "limits": limits(*max_keys, member_limit.as_ref()),
         "upstreams": upstreams,
         "log": { "level": level.as_str().to_ascii_lowercase(), "sample_forwarded": sample_forwarded },
+        "traces": { "endpoint": endpoint, "sample": sample },
     })
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::endpoint::Endpoint;
 use super::units::{ListenAddress, Network, Rate, ServerText, Size, Span};
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
@@ -42,6 +43,9 @@ pub struct File {
     /// What is written to standard error.
     #[serde(default)]
     pub log: LogTable,
+    /// Where spans of requests are sent; without this table nowhere.
+    #[serde(default)]
+    pub traces: TracesTable,
 }
 
 /// Read at start only.
@@ -232,6 +236,18 @@ pub struct LogTable {
     /// The share of forwarded requests whose line is written; refusals and 5xx always are.
     #[schemars(extend("default" = 1.0))]
     pub sample_forwarded: Option<At<Share>>,
+}
+
+/// Where spans of requests are sent.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct TracesTable {
+    /// The URL that takes OTLP over HTTP (protobuf); left out = no traces.
+    pub endpoint: Option<At<Endpoint>>,
+    /// The share of traces that begin here which is sent. Those that a trusted proxy began are sent as
+    /// their traceparent says.
+    #[schemars(extend("default" = 0.01))]
+    pub sample: Option<At<Share>>,
 }
 
 /// What a route does.

@@ -2,6 +2,7 @@
 
 mod build;
 mod certificate;
+mod endpoint;
 mod fault;
 mod file;
 mod mark;
@@ -27,7 +28,7 @@ pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
-    Settings, UpstreamSpec, restart_only_changes,
+    Settings, TracesSettings, UpstreamSpec, restart_only_changes,
 };
 pub use store::Snapshot;
 

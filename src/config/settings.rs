@@ -43,6 +43,8 @@ pub struct Settings {
     pub spec: EnvSpec,
     /// What is logged.
     pub log: LogSettings,
+    /// Where spans are sent.
+    pub traces: TracesSettings,
 }
 
 /// `[server]`, with every default filled in.
@@ -153,6 +155,15 @@ pub struct LogSettings {
     pub level: LevelFilter,
     /// The share of forwarded requests whose line is written, 0.0 to 1.0.
     pub sample_forwarded: f64,
+}
+
+/// `[traces]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TracesSettings {
+    /// None = nothing is traced.
+    pub endpoint: Option<String>,
+    /// The share of traces beginning here that is sent, 0.0 to 1.0.
+    pub sample: f64,
 }
 
 /// The keys of `[server]` that differ, which only a restart applies.

@@ -86,6 +86,9 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     let uncommented = uncommented.replace("admin_token_file = \"admin.token\"", "");
     let (shipped, full) = (of(&text).unwrap(), of(&uncommented).unwrap());
     assert_eq!(full.log, shipped.log);
+    assert_eq!(full.traces.sample, shipped.traces.sample);
+    assert_eq!(shipped.traces.endpoint, None);
+    assert!(full.traces.endpoint.is_some());
     assert_eq!(full.spec.widget, shipped.spec.widget);
     assert_eq!(full.spec.max_keys, shipped.spec.max_keys);
     assert_eq!(full.spec.member_limit.as_ref().unwrap().overrides.len(), 1);
@@ -128,6 +131,7 @@ fn the_schema_tells_the_real_defaults() {
         ("widget", "WidgetTable"),
         ("limits", "LimitsTable"),
         ("log", "LogTable"),
+        ("traces", "TracesTable"),
         ("upstreams.handlers", "UpstreamTable"),
     ] {
         let keys = schema["definitions"][definition]["properties"]
@@ -198,6 +202,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
         (settings.log.level, settings.log.sample_forwarded),
         (log::LevelFilter::Info, 1.0)
     );
+    assert_eq!((settings.traces.endpoint, settings.traces.sample), (None, 0.01));
 }
 
 #[test]

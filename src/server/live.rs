@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::config::Snapshot;
 use crate::pipeline::Env;
+use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, UpstreamSeries};
+use crate::telemetry::traces::Traces;
 
 /// One configuration, immutable. A request holds it from its head to its end.
 pub struct Live {
@@ -13,13 +15,21 @@ pub struct Live {
     pub snapshot: Snapshot,
     /// For the telling.
     pub series: Series,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Live {
-    /// Creates the series that are not there yet.
-    pub fn new(snapshot: Snapshot, metrics: &Metrics) -> Live {
+    /// Creates the series that are not there yet; keeps the way to the collector if it is the same.
+    pub fn new(snapshot: Snapshot, before: Option<&Live>, metrics: &Metrics, log: &LogSink) -> Live {
         Live {
             series: Series::of(&snapshot.env, metrics),
+            traces: Traces::keep_or_start(
+                snapshot.settings.traces.endpoint.as_deref(),
+                before.and_then(|before| before.traces.as_ref()),
+                &metrics.trace_spans_dropped,
+                log,
+            ),
             snapshot,
         }
     }

@@ -12,6 +12,7 @@ pub mod notify;
 pub mod relay;
 pub mod reload;
 pub mod tls;
+pub mod traced;
 pub mod wire;
 
 use std::io;
@@ -57,6 +58,8 @@ use reload::History;
 const READ_BUFFER: usize = 4096;
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The longest that a collector, dead maybe, may hold up a stop.
+const TRACES_FINISH: Duration = Duration::from_secs(2);
 /// How often a drain looks whether the last request has ended.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
@@ -169,7 +172,7 @@ impl Process {
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
-        let live = Live::new(snapshot, &metrics);
+        let live = Live::new(snapshot, None, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
@@ -405,6 +408,11 @@ impl Running {
         // at once.
         while metrics.connections_open.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
+        }
+        let traces = self.process.live.load().traces.clone();
+        if let Some(traces) = traces {
+            let left = deadline.saturating_duration_since(Instant::now());
+            traces.finish(left.min(TRACES_FINISH)).await;
         }
         log.event(
             Level::Info,

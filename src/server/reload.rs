@@ -104,7 +104,7 @@ impl Process {
         let generation = snapshot.generation;
         self.metrics
             .in_force(generation, &snapshot.sha256, restart_pending.len());
-        let live = Arc::new(Live::new(snapshot, &self.metrics));
+        let live = Arc::new(Live::new(snapshot, Some(&*before), &self.metrics, &self.log));
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
         self.metrics.certificates(&live.snapshot.not_after());

@@ -217,6 +217,8 @@ pub struct Metrics {
     restart_pending: IntGauge,
     log_lines_dropped: IntCounter,
     certificates_end: IntGaugeVec,
+    /// Spans that no collector got.
+    pub trace_spans_dropped: IntCounter,
 }
 
 /// Makes families under the prefix and registers them.
@@ -378,6 +380,7 @@ impl Metrics {
             config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
             log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            trace_spans_dropped: make.counter("trace_spans_dropped_total", "Spans dropped because no collector took them fast enough.")?,
             certificates_end: make.register(IntGaugeVec::new(
                 Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
                 &["listener", "name"],

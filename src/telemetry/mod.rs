@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod placement;
 pub mod recent;
 pub mod top;
+pub mod traces;
 
 use std::time::Duration;
 

@@ -120,6 +120,8 @@ pub struct Origin {
     pub client: IpAddr,
     /// Kept from a trusted peer, else made.
     pub request_id: String,
+    /// Whether a trusted peer began the trace.
+    pub traceparent_received: bool,
     traceparent: String,
     trusted: bool,
 }
@@ -139,7 +141,8 @@ impl Origin {
                 .filter(|_| is_trusted)
                 .and_then(|value| value.to_str().ok())
         };
-        let traceparent = match kept("traceparent").filter(|value| is_traceparent(value)) {
+        let received = kept("traceparent").filter(|value| is_traceparent(value));
+        let traceparent = match received {
             Some(kept) => kept.to_owned(),
             None => {
                 let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
@@ -167,9 +170,20 @@ impl Origin {
                 peer.address.to_canonical()
             },
             request_id,
+            traceparent_received: received.is_some(),
             traceparent,
             trusted: is_trusted,
         }
+    }
+
+    /// What the upstream is told.
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    /// For a span of ours: it becomes the parent of what the upstream does. The trace stays the same.
+    pub fn set_traceparent(&mut self, traceparent: String) {
+        self.traceparent = traceparent;
     }
 }
 

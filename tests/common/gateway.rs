@@ -220,6 +220,12 @@ impl Gateway {
         self.child.wait().unwrap()
     }
 
+    /// The same, with every line that it wrote.
+    pub fn wait_with_lines(mut self) -> (ExitStatus, Vec<String>) {
+        self.log.wait_for_end();
+        (self.child.wait().unwrap(), self.raw_logs())
+    }
+
     pub fn http(&self) -> SocketAddr {
         self.addresses[&Listener::Http]
     }
@@ -341,6 +347,13 @@ impl Gateway {
         self.log.wait(what, |lines| {
             lines.iter().skip(told).find(|line| fits(line)).cloned()
         })
+    }
+
+    /// Files and sockets that the process has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     /// Resident memory of the process.

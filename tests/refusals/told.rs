@@ -180,6 +180,7 @@ fn every_series_of_a_closed_set_is_there_before_the_first_request() {
     zero("placements_total", &[("placement", "DEFAULT")]);
     zero("placements_total", &[("placement", "other")]);
     zero("log_lines_dropped_total", &[]);
+    zero("trace_spans_dropped_total", &[]);
     zero("requests_in_flight", &[]);
     zero("config_restart_pending", &[]);
     for trigger in ["start", "sighup", "watch", "api"] {

@@ -12,9 +12,9 @@ use log::LevelFilter;
 
 use super::certificate::Certificates;
 use super::fault::Faults;
-use super::file::{File, LogTable};
+use super::file::{File, LogTable, TracesTable};
 use super::mark::Watched;
-use super::settings::{EnvSpec, LogSettings, Settings};
+use super::settings::{EnvSpec, LogSettings, Settings, TracesSettings};
 use super::values::{At, Share, Word};
 
 /// Settings, and the other files whose content belongs to them.
@@ -76,6 +76,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
             server,
             spec,
             log: log(&file.log),
+            traces: traces(&file.traces),
         },
         others,
     }
@@ -84,13 +85,19 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
 fn log(table: &LogTable) -> LogSettings {
     LogSettings {
         level: word(&table.level, LevelFilter::Info),
-        sample_forwarded: table.sample_forwarded.as_ref().map_or(
-            1.0,
-            |At {
-                 value: Share(share), ..
-             }| *share,
-        ),
+        sample_forwarded: share(&table.sample_forwarded, 1.0),
     }
+}
+
+fn traces(table: &TracesTable) -> TracesSettings {
+    TracesSettings {
+        endpoint: table.endpoint.as_ref().map(|endpoint| endpoint.value.0.clone()),
+        sample: share(&table.sample, 0.01),
+    }
+}
+
+fn share(given: &Option<At<Share>>, default: f64) -> f64 {
+    given.as_ref().map_or(default, |share| share.value.0)
 }
 
 fn word<T: Copy>(given: &Option<At<Word<T>>>, default: T) -> T {

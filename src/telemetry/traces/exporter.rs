@@ -1,0 +1,143 @@
+//! The thread that sends spans, and the bounded queue before it.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use log::Level;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::client::Client;
+use crate::telemetry::log::LogSink;
+
+/// Spans that may wait. One is about a kilobyte.
+const QUEUE: usize = 8192;
+/// Spans that are sent at once; so many do not wait any longer.
+const BATCH: usize = 512;
+/// The longest that a span waits while the collector is well.
+const GATHER: Duration = Duration::from_millis(500);
+/// For one batch with all attempts to send it.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Spans on their way to the thread.
+pub(super) struct Queue {
+    spans: Mutex<Vec<SpanData>>,
+    dropped: IntCounter,
+    ends: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Queue {
+    /// Counts what it can not take and what could not be sent.
+    pub(super) fn new(dropped: IntCounter) -> Queue {
+        Queue {
+            spans: Mutex::default(),
+            dropped,
+            ends: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// Takes a span, or counts it where there is no room.
+    pub(super) fn push(&self, span: SpanData) {
+        let waiting = {
+            let mut spans = self.spans.lock();
+            if spans.len() >= QUEUE {
+                self.dropped.inc();
+                return;
+            }
+            spans.push(span);
+            spans.len()
+        };
+        // Once per batch: waking a thread is dear.
+        if waiting == BATCH {
+            self.wake();
+        }
+    }
+
+    /// What waits is sent now, and nothing after it.
+    pub(super) fn end(&self) {
+        self.ends.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// Starts the thread. The receiver is closed once it has ended.
+pub(super) fn start(
+    endpoint: &str,
+    queue: Arc<Queue>,
+    log: LogSink,
+) -> Result<watch::Receiver<()>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_http_client(Client)
+        .build()?;
+    let resource = Resource::builder_empty()
+        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_attribute(opentelemetry::KeyValue::new(
+            "service.version",
+            env!("CARGO_PKG_VERSION"),
+        ));
+    exporter.set_resource(&resource.build());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (alive, ended) = watch::channel(());
+    let endpoint = endpoint.to_owned();
+    let shared = queue.clone();
+    let thread = std::thread::Builder::new()
+        .name("traces".to_owned())
+        .spawn(move || {
+            let _alive = alive;
+            let mut is_well = true;
+            loop {
+                // Asked first: what was pushed before the end is taken after it.
+                let ends = shared.ends.load(Ordering::Acquire);
+                let mut waiting = std::mem::take(&mut *shared.spans.lock()).into_iter();
+                loop {
+                    let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
+                    if batch.is_empty() {
+                        break;
+                    }
+                    let count = batch.len();
+                    let sent = runtime.block_on(exporter.export(batch));
+                    if sent.is_err() {
+                        shared.dropped.inc_by(count as u64);
+                    }
+                    // Told when it changes, not each time.
+                    if sent.is_ok() != is_well {
+                        is_well = sent.is_ok();
+                        let error = sent.err().map(|e| e.to_string());
+                        let (level, msg) = match is_well {
+                            true => (Level::Info, "spans are sent again"),
+                            false => (Level::Warn, "spans can not be sent"),
+                        };
+                        log.event(level, msg, json!({ "endpoint": endpoint, "error": error }));
+                    }
+                }
+                if ends {
+                    break;
+                }
+                std::thread::park_timeout(GATHER);
+            }
+        })?;
+    let _ = queue.thread.set(thread.thread().clone());
+    Ok(ended)
+}

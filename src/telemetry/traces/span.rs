@@ -1,0 +1,250 @@
+//! The span of a request: which trace it belongs to, what hangs under it, what it says.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use crate::response::rejection::{Reason, Rejection};
+use crate::telemetry::Outcome;
+
+/// The span of a request that is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    trace: TraceId,
+    id: SpanId,
+    /// Invalid where the trace begins here.
+    parent: SpanId,
+}
+
+/// What a request with this `traceparent` comes to.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// None where the trace is not sampled.
+    pub span: Option<Span>,
+    /// What the upstream gets in the place of the `traceparent`, where that has to change.
+    pub traceparent: Option<String>,
+}
+
+/// What a span says of its request.
+pub struct Request<'a> {
+    /// One of the registered methods, or `_OTHER`.
+    pub method: &'static str,
+    /// The route's name; none where there was none.
+    pub route: Option<&'a str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, where the gateway answered.
+    pub rejection: Option<&'a Rejection>,
+    /// What observe mode let through.
+    pub would_reject: &'a [Rejection],
+    /// What the client got; 0 or 499 where it got nothing.
+    pub status: u16,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The upstream that was asked.
+    pub upstream: Option<&'a str>,
+    /// Since when.
+    pub age: Duration,
+    /// From the complete head to the end.
+    pub duration: Duration,
+}
+
+/// Begins a span, or none. A `traceparent` that was `received` is obeyed: its sampled flag decides, and
+/// the span hangs under it. One that was made here for the upstream names our span already; `share` of
+/// those are sampled, and of the others the upstream is told that they are not.
+pub fn begin(traceparent: &str, received: bool, share: f64, fresh: impl FnOnce() -> u64) -> Begun {
+    let none = Begun {
+        span: None,
+        traceparent: None,
+    };
+    let Some((trace, id, flags)) = parse(traceparent) else {
+        return none;
+    };
+    match (received, flags & 1 == 1) {
+        (true, false) => none,
+        (true, true) => {
+            let own = SpanId::from(fresh().max(1));
+            Begun {
+                span: Some(Span {
+                    trace,
+                    id: own,
+                    parent: id,
+                }),
+                traceparent: Some(format!("00-{trace}-{own}-{flags:02x}")),
+            }
+        }
+        (false, _) if is_sampled(trace, share) => Begun {
+            span: Some(Span {
+                trace,
+                id,
+                parent: SpanId::INVALID,
+            }),
+            traceparent: None,
+        },
+        (false, _) => Begun {
+            span: None,
+            traceparent: Some(format!("00-{trace}-{id}-00")),
+        },
+    }
+}
+
+fn parse(traceparent: &str) -> Option<(TraceId, SpanId, u8)> {
+    let trace = TraceId::from_hex(traceparent.get(3..35)?).ok()?;
+    let id = SpanId::from_hex(traceparent.get(36..52)?).ok()?;
+    let flags = u8::from_str_radix(traceparent.get(53..55)?, 16).ok()?;
+    Some((trace, id, flags))
+}
+
+/// As the SDKs decide it (TraceIdRatioBased), so that whoever samples the same share takes the same traces.
+fn is_sampled(trace: TraceId, share: f64) -> bool {
+    let [.., a, b, c, d, e, f, g, h] = trace.to_bytes();
+    let random = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
+    share >= 1.0 || (random as f64) < share * (1_u64 << 63) as f64
+}
+
+impl Span {
+    /// As it is sent.
+    pub(super) fn ended(&self, request: &Request<'_>) -> SpanData {
+        let start = SystemTime::now()
+            .checked_sub(request.age)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        SpanData {
+            span_context: SpanContext::new(self.trace, self.id, TraceFlags::SAMPLED, false, TraceState::NONE),
+            parent_span_id: self.parent,
+            parent_span_is_remote: self.parent != SpanId::INVALID,
+            span_kind: SpanKind::Server,
+            name: name(request).into(),
+            start_time: start,
+            end_time: start + request.duration,
+            attributes: attributes(request),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: match error_type(request) {
+                Some(_) => Status::error(""),
+                None => Status::Unset,
+            },
+            instrumentation_scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+                .with_version(env!("CARGO_PKG_VERSION"))
+                .build(),
+        }
+    }
+}
+
+/// The semantic conventions for HTTP servers: method and route.
+fn name(request: &Request<'_>) -> String {
+    let method = match request.method {
+        "_OTHER" => "HTTP",
+        method => method,
+    };
+    match request.route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    }
+}
+
+fn attributes(request: &Request<'_>) -> Vec<KeyValue> {
+    let mut all = vec![
+        KeyValue::new("http.request.method", request.method),
+        KeyValue::new("client.address", request.client.to_string()),
+        KeyValue::new("widget_gateway.outcome", request.outcome.label()),
+    ];
+    if let Some(route) = request.route {
+        all.push(KeyValue::new("http.route", route.to_owned()));
+    }
+    // 499 is a word of logs; nothing was sent.
+    if !matches!(request.status, 0 | 499) {
+        all.push(KeyValue::new(
+            "http.response.status_code",
+            i64::from(request.status),
+        ));
+    }
+    if let Some(rejection) = request.rejection {
+        all.push(KeyValue::new("widget_gateway.reason", rejection.reason().code()));
+    }
+    if !request.would_reject.is_empty() {
+        let codes = request
+            .would_reject
+            .iter()
+            .map(Rejection::reason)
+            .map(Reason::code);
+        let codes = codes.map(StringValue::from).collect();
+        all.push(KeyValue::new(
+            "widget_gateway.would_reject",
+            Value::Array(Array::String(codes)),
+        ));
+    }
+    if let Some(upstream) = request.upstream {
+        all.push(KeyValue::new("widget_gateway.upstream", upstream.to_owned()));
+    }
+    all.extend(error_type(request).map(|kind| KeyValue::new("error.type", kind)));
+    all
+}
+
+/// Of a server's span only what is the server's fault is an error.
+fn error_type(request: &Request<'_>) -> Option<String> {
+    match request.rejection {
+        _ if request.status < 500 => None,
+        Some(rejection) => Some(rejection.reason().code().to_owned()),
+        None => Some(request.status.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+    #[test]
+    fn a_received_trace_is_obeyed() {
+        let begun = begin(SAMPLED, true, 0.0, || 0xab);
+        let span = begun.span.unwrap();
+        assert_eq!(span.parent.to_string(), "00f067aa0ba902b7");
+        assert_eq!(span.id.to_string(), "00000000000000ab");
+        assert_eq!(
+            begun.traceparent.unwrap(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-01"
+        );
+        let begun = begin(UNSAMPLED, true, 1.0, || 0xab);
+        assert_eq!((begun.span, begun.traceparent), (None, None));
+    }
+
+    #[test]
+    fn of_the_others_a_share_is_sampled() {
+        let begun = begin(SAMPLED, false, 1.0, || 0xab);
+        assert_eq!(begun.span.unwrap().id.to_string(), "00f067aa0ba902b7");
+        assert_eq!(
+            (begun.span.unwrap().parent, begun.traceparent),
+            (SpanId::INVALID, None)
+        );
+        let begun = begin(SAMPLED, false, 0.0, || 0xab);
+        assert_eq!(
+            (begun.span, begun.traceparent.as_deref()),
+            (None, Some(UNSAMPLED))
+        );
+        // The share is of the traces, evenly: a quarter of these.
+        let sampled = (0_u64..1000).filter(|n| {
+            let low = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            is_sampled(TraceId::from((1_u128 << 64) | u128::from(low)), 0.25)
+        });
+        assert!((200..300).contains(&sampled.count()));
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_no_trace() {
+        for text in [
+            "",
+            "00-",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-",
+            "xx-é",
+        ] {
+            let begun = begin(text, true, 1.0, || 1);
+            assert_eq!((begun.span, begun.traceparent), (None, None), "{text}");
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Spans, as a collector gets them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+
+mod common;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post, request};
+use common::{DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+const DROPPED: &str = "widget_gateway_trace_spans_dropped_total";
+
+/// Takes OTLP over HTTP, and nothing else.
+struct Collector {
+    server: Upstream,
+    spans: RefCell<Vec<Span>>,
+}
+
+impl Collector {
+    fn start() -> Collector {
+        let taken = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+        Collector {
+            server: Upstream::replying(Reply::Raw(taken.into())),
+            spans: RefCell::default(),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Every span so far. Whatever comes is looked through for what must not be in it.
+    fn spans(&self) -> Vec<Span> {
+        for received in self.server.take() {
+            assert_eq!(
+                (received.method().as_str(), received.target()),
+                ("POST", b"/v1/traces".to_vec())
+            );
+            assert_eq!(received.header("content-type").unwrap(), "application/x-protobuf");
+            let text = String::from_utf8_lossy(&received.body);
+            for secret in SECRETS
+                .into_iter()
+                .chain([MEMBER, "portal.bitrix24.com", "717", "/app", "DOMAIN="])
+            {
+                assert!(
+                    !text.contains(secret),
+                    "{secret} in {}",
+                    common::shown(&received.body)
+                );
+            }
+            let message = ExportTraceServiceRequest::decode(&received.body[..]).unwrap();
+            for of_resource in message.resource_spans {
+                let resource = attributes(&of_resource.resource.unwrap().attributes);
+                assert_eq!(resource["service.name"], "widget-gateway");
+                assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+                let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                self.spans.borrow_mut().extend(spans);
+            }
+        }
+        self.spans.borrow().clone()
+    }
+
+    /// Exactly so many, once they are there.
+    fn expect(&self, count: usize) -> Vec<Span> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let spans = self.spans();
+            if spans.len() >= count {
+                assert_eq!(spans.len(), count, "{spans:?}");
+                return spans;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} spans", spans.len());
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn attributes(all: &[KeyValue]) -> BTreeMap<String, String> {
+    fn text(value: &AnyValue) -> String {
+        match value.value.as_ref().unwrap() {
+            any_value::Value::StringValue(text) => text.clone(),
+            any_value::Value::IntValue(number) => number.to_string(),
+            any_value::Value::ArrayValue(list) => {
+                let items: Vec<_> = list.values.iter().map(text).collect();
+                format!("[{}]", items.join(", "))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let one = |pair: &KeyValue| (pair.key.clone(), text(pair.value.as_ref().unwrap()));
+    let map: BTreeMap<_, _> = all.iter().map(one).collect();
+    assert_eq!(map.len(), all.len(), "a key twice: {all:?}");
+    map
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn rest(upstream: SocketAddr, collector: SocketAddr, sample: f64) -> String {
+    let routes = forms::routes(&[upstream]);
+    format!("{routes}[traces]\nendpoint = \"http://{collector}/v1/traces\"\nsample = {sample:?}\n")
+}
+
+/// A gateway that believes its clients, so that they can begin traces.
+fn trusting(rest: String) -> Gateway {
+    Gateway::with(
+        Setup::of(rest)
+            .top("trusted_proxies = [\"127.0.0.1\"]")
+            .server("drain_delay = \"1ms\""),
+    )
+}
+
+fn traced(flags: &str) -> String {
+    format!("traceparent: 00-{TRACE}-{PARENT}-{flags}")
+}
+
+#[test]
+fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
+    let (upstream, collector) = (Upstream::start(), Collector::start());
+    // Nothing but what the proxy sampled.
+    let gateway = trusting(rest(upstream.address, collector.address(), 0.0));
+    let before = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(gateway.ask(post(TARGET, &[&traced("01")], BODY)).status, 200);
+    let spans = collector.expect(1);
+    let span = &spans[0];
+    assert_eq!(hex(&span.trace_id), TRACE);
+    assert_eq!(hex(&span.parent_span_id), PARENT);
+    let sent = upstream.take_one().header("traceparent").unwrap();
+    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&span.span_id)));
+    assert_ne!(hex(&span.span_id), PARENT);
+    // SPAN_KIND_SERVER
+    assert_eq!((span.name.as_str(), span.kind), ("POST widget", 2));
+    assert_eq!(span.status.clone().unwrap_or_default().code, 0);
+    assert!(span.start_time_unix_nano + 1_000_000_000 > u64::try_from(before.as_nanos()).unwrap());
+    assert!(span.end_time_unix_nano > span.start_time_unix_nano);
+    assert_eq!(
+        attributes(&span.attributes),
+        map([
+            ("client.address", "127.0.0.1"),
+            ("http.request.method", "POST"),
+            ("http.response.status_code", "200"),
+            ("http.route", "widget"),
+            ("widget_gateway.outcome", "forwarded"),
+            ("widget_gateway.upstream", "handlers"),
+        ])
+    );
+    // The log names the same trace.
+    assert_eq!(gateway.request_lines(1)[0]["trace_id"], TRACE);
+
+    // What the proxy did not sample is passed on as it is, what begins here is marked as not sampled.
+    assert_eq!(gateway.ask(post(TARGET, &[&traced("00")], BODY)).status, 200);
+    let kept = upstream.take_one().header("traceparent").unwrap();
+    assert_eq!(kept, format!("00-{TRACE}-{PARENT}-00"));
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    let made = upstream.take_one().header("traceparent").unwrap();
+    assert!(made.ends_with("-00") && !made.contains(TRACE), "{made}");
+    assert_eq!(gateway.stop().code(), Some(0));
+    collector.expect(1);
+}
+
+#[test]
+fn spans_say_how_a_request_ended() {
+    let (upstream, collector, gone) = (Upstream::start(), Collector::start(), DeadServer::new());
+    let routes = format!(
+        "[[routes]]\nname = \"new\"\npath = \"/new\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n\
+         [[routes]]\nname = \"gone\"\npath = \"/gone\"\nkind = \"pass\"\nupstream = \"gone\"\n\
+         [upstreams.gone]\nservers = [\"{}\"]\n",
+        gone.address()
+    );
+    // Nobody is believed here: the traceparent of a stranger is no trace of ours.
+    let gateway = Gateway::start(routes + &rest(upstream.address, collector.address(), 1.0));
+    let common = |method, more: &[(&str, &str)]| {
+        let mut all = map([("client.address", "127.0.0.1"), ("http.request.method", method)]);
+        all.extend(
+            more.iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
+        all
+    };
+    let expected = [
+        (
+            post(TARGET, &[&traced("00")], BODY),
+            ("POST widget", 0),
+            common(
+                "POST",
+                &[
+                    ("http.route", "widget"),
+                    ("http.response.status_code", "200"),
+                    ("widget_gateway.outcome", "forwarded"),
+                    ("widget_gateway.upstream", "handlers"),
+                ],
+            ),
+        ),
+        (
+            post("/app", &[], BODY),
+            ("POST widget", 0),
+            common(
+                "POST",
+                &[
+                    ("http.route", "widget"),
+                    ("http.response.status_code", "422"),
+                    ("widget_gateway.outcome", "rejected"),
+                    ("widget_gateway.reason", "missing_field"),
+                ],
+            ),
+        ),
+        (
+            post("/new", &[], BODY),
+            ("POST new", 0),
+            common(
+                "POST",
+                &[
+                    ("http.route", "new"),
+                    ("http.response.status_code", "200"),
+                    ("widget_gateway.outcome", "observed"),
+                    ("widget_gateway.would_reject", "[missing_field]"),
+                    ("widget_gateway.upstream", "handlers"),
+                ],
+            ),
+        ),
+        (
+            request("GET", "/gone", &[], ""),
+            ("GET gone", 2),
+            common(
+                "GET",
+                &[
+                    ("http.route", "gone"),
+                    ("http.response.status_code", "502"),
+                    ("error.type", "upstream_unavailable"),
+                    ("widget_gateway.outcome", "upstream_error"),
+                    ("widget_gateway.reason", "upstream_unavailable"),
+                    ("widget_gateway.upstream", "gone"),
+                ],
+            ),
+        ),
+        (
+            request("BREW", "/app", &["Content-Length: 0"], ""),
+            ("HTTP", 0),
+            common(
+                "_OTHER",
+                &[
+                    ("http.response.status_code", "405"),
+                    ("widget_gateway.outcome", "rejected"),
+                    ("widget_gateway.reason", "method_not_allowed"),
+                ],
+            ),
+        ),
+        (
+            b"GET /app HTTP/1.1\n\n".to_vec(),
+            ("GET", 0),
+            common(
+                "GET",
+                &[
+                    ("http.response.status_code", "400"),
+                    ("widget_gateway.outcome", "rejected"),
+                    ("widget_gateway.reason", "malformed_request"),
+                ],
+            ),
+        ),
+    ];
+    for (count, (bytes, (name, code), wanted)) in expected.into_iter().enumerate() {
+        gateway.ask(bytes);
+        let spans = collector.expect(count + 1);
+        let span = &spans[count];
+        assert_eq!(attributes(&span.attributes), wanted);
+        assert_eq!(
+            (span.name.as_str(), span.status.clone().unwrap_or_default().code),
+            (name, code)
+        );
+        assert_eq!(
+            (hex(&span.parent_span_id).as_str(), span.trace_id.len()),
+            ("", 16)
+        );
+        for received in upstream.take() {
+            let sent = received.header("traceparent").unwrap();
+            assert_eq!(
+                sent,
+                format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id))
+            );
+            assert_ne!(hex(&span.trace_id), TRACE);
+        }
+    }
+    assert_eq!(gateway.metrics().value(DROPPED, &[]), 0.0);
+}
+
+#[test]
+fn without_an_endpoint_nothing_is_sent_and_nothing_changes() {
+    let (upstream, collector) = (Upstream::start(), Collector::start());
+    let routes = forms::routes(&[upstream.address]);
+    let gateway = trusting(format!("{routes}[traces]\nsample = 1.0\n"));
+    assert_eq!(gateway.ask(post(TARGET, &[&traced("01")], BODY)).status, 200);
+    let kept = upstream.take_one().header("traceparent").unwrap();
+    assert_eq!(kept, format!("00-{TRACE}-{PARENT}-01"));
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    assert!(
+        upstream
+            .take_one()
+            .header("traceparent")
+            .unwrap()
+            .ends_with("-01")
+    );
+
+    // The endpoint is hot: on, elsewhere, and off again.
+    let second = Collector::start();
+    gateway.rewrite(&rest(upstream.address, collector.address(), 1.0));
+    gateway.reload_lines(1);
+    gateway.ask(post(TARGET, &[], BODY));
+    gateway.rewrite(&rest(upstream.address, second.address(), 1.0));
+    gateway.reload_lines(2);
+    gateway.ask(post(TARGET, &[], BODY));
+    gateway.rewrite(&routes);
+    gateway.reload_lines(3);
+    gateway.ask(post(TARGET, &[], BODY));
+    collector.expect(1);
+    second.expect(1);
+    assert_eq!(gateway.stop().code(), Some(0));
+    collector.expect(1);
+    second.expect(1);
+}
+
+#[test]
+fn a_collector_that_is_dead_or_silent_is_nobodys_business() {
+    let upstream = Upstream::start();
+    let dead = DeadServer::new();
+    // The kernel takes the connection, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for address in [dead.address(), silent.local_addr().unwrap()] {
+        let gateway = trusting(rest(upstream.address, address, 1.0));
+        let mut conn = gateway.connect();
+        for _ in 0..50 {
+            assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+        }
+        let told = gateway.wait_log("the failure", |line| line["msg"] == "spans can not be sent");
+        assert_eq!(told["level"], "warn");
+        gateway.metrics_when("what was dropped", |metrics| metrics.value(DROPPED, &[]) > 0.0);
+        assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+        drop(conn);
+        let started = Instant::now();
+        assert_eq!(gateway.stop().code(), Some(0));
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_stop_sends_what_waits() {
+    const REQUESTS: usize = 700;
+    let (upstream, collector) = (Upstream::replying(Reply::Echo), Collector::start());
+    let gateway = trusting(rest(upstream.address, collector.address(), 1.0));
+    let mut conn = gateway.connect();
+    for _ in 0..REQUESTS {
+        assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+    }
+    drop(conn);
+    assert_eq!(gateway.stop().code(), Some(0));
+    // Nothing more can come.
+    assert_eq!(collector.spans().len(), REQUESTS);
+}
