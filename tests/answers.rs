@@ -1,0 +1,218 @@
+//! What becomes of an upstream's answer on its way to the client, and of a connection that breaks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+use common::forms::{self, BODY, TARGET, post};
+use common::{Gateway, PATIENCE, shown};
+
+/// A server whose connections do what they are told, each its own part.
+fn scripted(parts: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> (std::net::SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        for part in parts {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            part(stream);
+        }
+    });
+    (address, served)
+}
+
+fn read_head(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", shown(&head));
+        head.push(byte[0]);
+    }
+    head
+}
+
+fn read_request(stream: &mut TcpStream) {
+    read_head(stream);
+    let mut body = vec![0; BODY.len()];
+    stream.read_exact(&mut body).unwrap();
+    assert_eq!(body, BODY.as_bytes());
+}
+
+fn answers(answer: &'static [u8]) -> Box<dyn FnOnce(TcpStream) + Send> {
+    Box::new(move |mut stream| {
+        read_request(&mut stream);
+        stream.write_all(answer).unwrap();
+    })
+}
+
+/// Everything that the client gets until the gateway closes, `Date` lines aside.
+fn got(gateway: &Gateway) -> String {
+    let mut client = TcpStream::connect(gateway.http()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+        .write_all(&post(TARGET, &["Connection: close"], BODY))
+        .unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    let text = String::from_utf8(all).unwrap();
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("Date: "));
+    lines.collect()
+}
+
+#[test]
+fn interim_answers_pass_and_what_is_for_one_hop_does_not() {
+    let (address, served) = scripted(vec![answers(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n\
+          HTTP/1.1 207 Own Words\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nUpgrade: h2,h2c\r\n\
+          X-tWo: a\r\nx-Two: b\r\nContent-Length: 2\r\n\r\nok",
+    )]);
+    let gateway = Gateway::start(forms::routes(&[address]));
+    assert_eq!(
+        got(&gateway),
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n\
+         HTTP/1.1 207 Own Words\r\nX-tWo: a\r\nx-Two: b\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    );
+    served.join().unwrap();
+}
+
+#[test]
+fn a_body_keeps_its_length_and_one_without_comes_in_chunks() {
+    let (address, served) = scripted(vec![
+        answers(b"HTTP/1.0 200 OK\r\nDate: kept\r\n\r\nuntil the end"),
+        answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nb\r\nhello world\r\n0\r\nT: x\r\n\r\n"),
+        answers(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        answers(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+    ]);
+    let gateway = Gateway::start(forms::routes(&[address]));
+    let end = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    assert_eq!(
+        got(&gateway),
+        format!("HTTP/1.1 200 OK\r\n{end}d\r\nuntil the end\r\n0\r\n\r\n")
+    );
+    // Pieces may be joined or parted, so chunks are compared by what they hold.
+    let chunked = got(&gateway);
+    let body = chunked
+        .strip_prefix(&format!("HTTP/1.1 200 OK\r\n{end}"))
+        .unwrap_or_else(|| panic!("{chunked:?}"));
+    let mut lines = body.split("\r\n");
+    let mut held = String::new();
+    while let Some(size) = lines.next().filter(|size| *size != "0") {
+        let data = lines.next().unwrap();
+        assert_eq!(usize::from_str_radix(size, 16), Ok(data.len()), "{chunked:?}");
+        held.push_str(data);
+    }
+    assert_eq!(held, "abchello world");
+    assert_eq!(
+        got(&gateway),
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(
+        got(&gateway),
+        "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nConnection: close\r\n\r\n"
+    );
+    served.join().unwrap();
+}
+
+#[test]
+fn an_answer_may_come_before_the_body_was_read() {
+    const SIZE: usize = 8 * 1024 * 1024;
+    let (address, served) = scripted(vec![Box::new(|mut stream| {
+        read_head(&mut stream);
+        let answer = b"HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig";
+        stream.write_all(answer).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // Nothing more is read, and the connection stays until the gateway has gone.
+        let mut left = 0;
+        let mut rest = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = stream.read(&mut rest) {
+            left += read;
+        }
+        assert!(left < SIZE, "the gateway went on sending");
+    })]);
+    let gateway = Gateway::start(format!(
+        "{}[widget]\nbody_limit = \"8MiB\"\n",
+        forms::routes(&[address])
+    ));
+    let mut body = BODY.to_owned();
+    body.push_str("&x=");
+    body.extend(std::iter::repeat_n('a', SIZE - body.len()));
+    let mut client = gateway.connect();
+    let response = client.roundtrip(post(TARGET, &[], &body));
+    assert_eq!((response.status, response.text()), (413, "big"));
+    drop((client, gateway));
+    served.join().unwrap();
+}
+
+#[test]
+fn a_pooled_connection_that_ends_without_an_answer_is_replaced() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (address, served) = scripted(vec![
+        Box::new(|mut stream| {
+            read_request(&mut stream);
+            stream.write_all(OK).unwrap();
+            // The second request came over the same connection, and gets no answer.
+            read_request(&mut stream);
+        }),
+        answers(OK),
+    ]);
+    let gateway = Gateway::start(forms::routes(&[address]));
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        let response = client.roundtrip(post(TARGET, &[], BODY));
+        assert_eq!((response.status, response.text()), (200, "ok"));
+    }
+    served.join().unwrap();
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_cut_and_counted() {
+    let (address, served) = scripted(vec![answers(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+    )]);
+    let gateway = Gateway::start(forms::routes(&[address]));
+    let answer = got(&gateway);
+    assert!(
+        answer.is_empty() || answer.ends_with("Content-Length: 9\r\nConnection: close\r\n\r\nshort"),
+        "{answer:?}"
+    );
+    gateway.metric_reaches(
+        "widget_gateway_requests_total",
+        &[("route", "widget"), ("outcome", "upstream_error")],
+        1.0,
+    );
+    served.join().unwrap();
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_upstream_connection_along() {
+    let (address, served) = scripted(vec![Box::new(|mut stream| {
+        read_request(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsh")
+            .unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the gateway closed its side");
+    })]);
+    let gateway = Gateway::start(forms::routes(&[address]));
+    let mut client = TcpStream::connect(gateway.http()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&post(TARGET, &[], BODY)).unwrap();
+    assert!(read_head(&mut client).starts_with(b"HTTP/1.1 200 OK\r\n"));
+    drop(client);
+    served.join().unwrap();
+    gateway.metric_reaches(
+        "widget_gateway_requests_total",
+        &[("route", "widget"), ("outcome", "client_closed")],
+        1.0,
+    );
+}
