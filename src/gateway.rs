@@ -109,8 +109,14 @@ impl Gateway {
             None if findings.would_reject.is_empty() => Outcome::Forwarded,
             None => Outcome::Observed,
         };
-        let duration = ctx.answered.unwrap_or_else(|| ctx.started.elapsed());
-        let upstream = ctx.upstream.as_ref();
+        let now = Instant::now();
+        let duration = ctx
+            .answered
+            .unwrap_or_else(|| now.saturating_duration_since(ctx.started));
+        let upstream = ctx
+            .upstream
+            .as_ref()
+            .map(|part| (part, now.saturating_duration_since(part.since)));
         let route = ctx.route.and_then(|at| ctx.live.env().routes.all().get(at));
         let upstream_name = route.map(|route| &route.upstream);
         let placement = findings
@@ -133,14 +139,14 @@ impl Gateway {
                 body_bytes: ctx.body.as_ref().map(Bytes::len),
                 duration,
                 overhead: ctx.overhead,
-                upstream: upstream
-                    .zip(upstream_name.and_then(|name| ctx.live.series.upstream(name)))
-                    .map(|(part, series)| UpstreamEnded {
+                upstream: upstream.zip(ctx.live.series.upstream(ctx.route)).map(
+                    |((part, duration), series)| UpstreamEnded {
                         series,
-                        duration: part.since.elapsed(),
+                        duration,
                         status: part.status,
                         retries: part.retries,
-                    }),
+                    },
+                ),
             },
         );
         if let Some(member) = &findings.member_id {
@@ -149,7 +155,7 @@ impl Gateway {
                 member,
                 findings.domain.as_ref(),
                 was_limited,
-                self.epoch.elapsed(),
+                now.saturating_duration_since(self.epoch),
             );
         }
         let status = match rejection {
@@ -180,7 +186,7 @@ impl Gateway {
                 duration,
                 upstream: upstream_name
                     .zip(upstream)
-                    .map(|(name, part)| (&**name, part.since.elapsed())),
+                    .map(|(name, (_, duration))| (&**name, duration)),
                 bytes_in: answered.bytes_in,
                 bytes_out: answered.bytes_out,
             },

@@ -177,7 +177,7 @@ fn upstreams(live: &Live) -> Vec<Value> {
                 .iter()
                 .map(|server| json!({ "name": &*server.name, "up": server.is_up() }))
                 .collect();
-            let series = live.series.upstream(&upstream.name);
+            let series = live.series.upstream_by_name(&upstream.name);
             let class = |status| series.map_or(0, |series| series.responses(status).get());
             let answers: Map<_, _> = (1..=5u16)
                 .map(|class_of| (format!("{class_of}xx"), class(class_of * 100).into()))

@@ -45,6 +45,8 @@ pub struct Series {
     routes: Vec<Arc<RouteSeries>>,
     none: Arc<RouteSeries>,
     upstreams: HashMap<Arc<str>, Arc<UpstreamSeries>>,
+    /// Of each route's upstream.
+    behind: Vec<Option<Arc<UpstreamSeries>>>,
 }
 
 impl Series {
@@ -54,19 +56,20 @@ impl Series {
                 metrics.server_up(name, &server.name, server.is_up());
             }
         }
+        let upstreams: HashMap<_, _> = env
+            .upstreams
+            .keys()
+            .map(|name| (name.clone(), metrics.upstream(name)))
+            .collect();
+        let routes = env.routes.all();
         Series {
-            routes: env
-                .routes
-                .all()
-                .iter()
-                .map(|route| metrics.route(&route.name))
-                .collect(),
+            routes: routes.iter().map(|route| metrics.route(&route.name)).collect(),
             none: metrics.route(NO_ROUTE),
-            upstreams: env
-                .upstreams
-                .keys()
-                .map(|name| (name.clone(), metrics.upstream(name)))
+            behind: routes
+                .iter()
+                .map(|route| upstreams.get(&route.upstream).cloned())
                 .collect(),
+            upstreams,
         }
     }
 
@@ -87,8 +90,13 @@ impl Series {
         named
     }
 
+    /// Of the upstream of a route, by the route's index.
+    pub fn upstream(&self, route: Option<usize>) -> Option<&UpstreamSeries> {
+        self.behind.get(route?)?.as_deref()
+    }
+
     /// Of an upstream by its name.
-    pub fn upstream(&self, name: &Arc<str>) -> Option<&UpstreamSeries> {
+    pub fn upstream_by_name(&self, name: &Arc<str>) -> Option<&UpstreamSeries> {
         self.upstreams.get(name).map(|series| &**series)
     }
 }
