@@ -258,7 +258,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
     prometheus.wait("the alerts of this traffic", |prometheus| {
         let firing = prometheus.firing();
         let fires = |name: &&str| firing.iter().any(|firing| firing == name);
-        holds(expected.iter().all(|name| fires(name)), &firing)
+        holds(expected.iter().all(fires), &firing)
     });
 
     let reload_failed = || prometheus.firing().iter().any(|name| name == RELOAD_FAILED);
