@@ -1,6 +1,7 @@
 //! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
 
 pub mod body;
+pub mod byte_set;
 pub mod chunks;
 pub mod cookie;
 pub mod field;
