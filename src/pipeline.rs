@@ -87,6 +87,9 @@ pub struct Opened<'e> {
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
+    /// Where the query begins in the raw target; its length where there is none. The target is read
+    /// once, and the head is not borrowed while the body is waited for.
+    query_at: usize,
 }
 
 /// What happens to the body.
@@ -146,6 +149,13 @@ pub enum LimiterSaid {
     Limited(Mode),
 }
 
+impl Opened<'_> {
+    /// The raw query of the head that was opened.
+    fn query<'a>(&self, head: &Head<'a>) -> &'a [u8] {
+        head.raw_target.get(self.query_at..).unwrap_or_default()
+    }
+}
+
 /// Judges a request by its head. Nothing of the body has been read.
 pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
     let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
@@ -171,6 +181,7 @@ pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usi
         route_index,
         route,
         body,
+        query_at: head.raw_target.len() - target.query.len(),
     })
 }
 
@@ -196,6 +207,10 @@ fn is_plain_form(headers: &HeaderMap) -> bool {
     };
     if headers.contains_key(header::CONTENT_ENCODING) {
         return false;
+    }
+    // As every browser spells it.
+    if only == "application/x-www-form-urlencoded" {
+        return true;
     }
     let mut parts = only.as_bytes().split(|&b| b == b';').map(<[u8]>::trim_ascii);
     let is_form = parts
@@ -224,7 +239,7 @@ pub fn decide(
     let judged = match opened.route.kind {
         Kind::Pass => Ok(every),
         Kind::Widget(mode) => findings
-            .judge(mode, head, body, now, env)
+            .judge(mode, head, opened.query(head), body, now, env)
             .map(|read| read.rewrite(every, head, body, env)),
     };
     let verdict = judged.and_then(|rewrite| {
@@ -247,13 +262,11 @@ impl Findings {
         &mut self,
         mode: Mode,
         head: &Head<'_>,
+        query: &[u8],
         body: &[u8],
         now: Now,
         env: &Env,
     ) -> Result<Read, Rejection> {
-        let query = RequestTarget::parse(head.raw_target)
-            .map(|target| target.query)
-            .unwrap_or_default();
         let form = match Form::parse(query, body, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),

@@ -1,8 +1,9 @@
 //! Where a request goes: the longest matching path, then the method.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use http::Method;
 
 use crate::policy::Mode;
@@ -82,17 +83,33 @@ pub enum NoRoute {
 #[derive(Debug, Default)]
 pub struct Routes {
     routes: Vec<Route>,
-    by_path: HashMap<PathRule, Vec<usize>>,
+    exact: Paths,
+    prefixes: Paths,
+    /// The length of the longest prefix: no longer cut of a path is worth a look-up.
+    longest: usize,
 }
+
+/// Indexes of routes, by path. Bytes, as paths of requests are: what is no text is in no route.
+type Paths = HashMap<Box<[u8]>, Vec<usize>>;
 
 impl Routes {
     /// Keeps the order; the configuration has checked names and paths.
     pub fn new(routes: Vec<Route>) -> Routes {
-        let mut by_path: HashMap<PathRule, Vec<usize>> = HashMap::new();
+        let (mut exact, mut prefixes) = (Paths::default(), Paths::default());
         for (index, route) in routes.iter().enumerate() {
-            by_path.entry(route.path.clone()).or_default().push(index);
+            let (paths, path) = match &route.path {
+                PathRule::Exact(path) => (&mut exact, path),
+                PathRule::Prefix(path) => (&mut prefixes, path),
+            };
+            paths.entry(path.as_bytes().into()).or_default().push(index);
         }
-        Routes { routes, by_path }
+        let longest = prefixes.keys().map(|path| path.len()).max().unwrap_or_default();
+        Routes {
+            routes,
+            exact,
+            prefixes,
+            longest,
+        }
     }
 
     /// The route of a path that was decoded once, and its index.
@@ -131,32 +148,19 @@ impl Routes {
     }
 
     fn candidates(&self, path: &[u8]) -> &[usize] {
-        // Routes are text; a path that is not can only be below a shorter prefix.
-        let text = match std::str::from_utf8(path) {
-            Ok(text) => text,
-            Err(e) => path
-                .get(..e.valid_up_to())
-                .and_then(|p| std::str::from_utf8(p).ok())
-                .unwrap_or_default(),
-        };
-        if text.len() == path.len()
-            && let Some(found) = self.by_path.get(&PathRule::Exact(text.to_owned()))
-        {
+        if let Some(found) = self.exact.get(path) {
             return found;
         }
         // Longest first: the whole path, then cut at each slash from the right.
-        let mut prefix = if text.len() == path.len() {
-            text
-        } else {
-            text.rsplit_once('/').map_or("", |(p, _)| p)
-        };
-        prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        let mut prefix = path.strip_suffix(b"/").unwrap_or(path);
         loop {
-            if let Some(found) = self.by_path.get(&PathRule::Prefix(prefix.to_owned())) {
+            if prefix.len() <= self.longest
+                && let Some(found) = self.prefixes.get(prefix)
+            {
                 return found;
             }
-            match prefix.rsplit_once('/') {
-                Some((shorter, _)) => prefix = shorter,
+            match memchr::memrchr(b'/', prefix).and_then(|at| prefix.get(..at)) {
+                Some(shorter) => prefix = shorter,
                 None => return &[],
             }
         }

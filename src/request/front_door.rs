@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::request::byte_set::{ByteSet, byte_set};
 use crate::request::form::escape;
 
 /// The longest request line, in bytes.
@@ -255,14 +256,15 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], bool), Malformed> {
-    let mut parts = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let mut spaces = memchr::memchr_iter(b' ', line);
+    let (Some(first), Some(second), None) = (spaces.next(), spaces.next(), spaces.next()) else {
         return Err(no_control(line).err().unwrap_or(Malformed::RequestLine));
     };
     no_control(line)?;
-    if method.is_empty() || !method.iter().all(|&b| is_tchar(b)) {
+    let method = line.get(..first).unwrap_or_default();
+    let target = line.get(first + 1..second).unwrap_or_default();
+    let version = line.get(second + 1..).unwrap_or_default();
+    if method.is_empty() || !TCHAR.has_all(method) {
         return Err(Malformed::RequestLine);
     }
     match version {
@@ -280,7 +282,7 @@ fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
         Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
         None => return Err(no_control(line).err().unwrap_or(Malformed::HeaderName)),
     };
-    if name.is_empty() || !name.iter().all(|&b| is_tchar(b)) {
+    if name.is_empty() || !TCHAR.has_all(name) {
         return Err(no_control(name).err().unwrap_or(Malformed::HeaderName));
     }
     no_control(value)?;
@@ -289,34 +291,23 @@ fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 
 /// Field values may hold HTAB, printable ASCII and bytes beyond it (RFC 9110 5.5).
 fn no_control(bytes: &[u8]) -> Result<(), Malformed> {
-    match bytes.iter().find(|&&b| (b < b' ' && b != b'\t') || b == 0x7f) {
-        None => Ok(()),
+    let is_control = |b: u8| (b < b' ' && b != b'\t') || b == 0x7f;
+    // No early exit: so the compiler compares sixteen bytes at once.
+    if !bytes.iter().fold(false, |found, &b| found | is_control(b)) {
+        return Ok(());
+    }
+    match bytes.iter().find(|&&b| is_control(b)) {
         Some(b'\r') => Err(Malformed::BareCr),
-        Some(_) => Err(Malformed::Control),
+        Some(_) | None => Err(Malformed::Control),
     }
 }
 
 /// RFC 9110 5.6.2.
-const fn is_tchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric()
-        || matches!(
-            b,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
+static TCHAR: ByteSet = byte_set!(b => b.is_ascii_alphanumeric()
+|| matches!(
+    b,
+    b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+));
 
 /// Digits only (RFC 9110 8.6), within 63 bits.
 fn length(value: &[u8]) -> Option<u64> {
@@ -332,9 +323,7 @@ fn chunked(coding: &[u8]) -> Result<(), HeadFault> {
         return Ok(());
     }
     let mut codings = coding.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    let is_list = codings
-        .clone()
-        .all(|c| !c.is_empty() && c.iter().all(|&b| is_tchar(b)));
+    let is_list = codings.clone().all(|c| !c.is_empty() && TCHAR.has_all(c));
     let repeats = codings
         .clone()
         .filter(|c| c.eq_ignore_ascii_case(b"chunked"))
@@ -371,8 +360,9 @@ pub fn is_authority(value: &[u8]) -> bool {
             None => (Some(value), &[][..]),
         },
     };
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    let host_is_sound = host.is_none_or(|host| !host.is_empty() && host.iter().all(|&b| is_name(b)));
+    static NAME: ByteSet =
+        byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+    let host_is_sound = host.is_none_or(|host| !host.is_empty() && NAME.has_all(host));
     let port_is_sound = match port.split_first() {
         None => true,
         Some((b':', digits)) => {
@@ -412,12 +402,6 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes origin-form, absolute-form (http and https) and `*`.
     pub fn parse(raw: &'a [u8]) -> Result<Target<'a>, Malformed> {
-        let forbidden = |&b: &u8| b <= b' ' || b == 0x7f || b == b'#';
-        // What the engine can not parse either (raw `<`, say) it would refuse without a trace.
-        if raw.iter().any(forbidden) || std::str::from_utf8(raw).is_err() || http::Uri::try_from(raw).is_err()
-        {
-            return Err(Malformed::Target);
-        }
         let (authority, rest) = match raw.first() {
             Some(b'/') => (None, raw),
             _ if raw == b"*" => (None, raw),
@@ -435,6 +419,16 @@ impl<'a> Target<'a> {
             Some((path, query)) => (path, query.get(1..).unwrap_or_default()),
             None => (rest, &[][..]),
         };
+        // What the engine can not parse (raw `<`, say) it would refuse without a trace.
+        let is_sound = match raw.first() {
+            Some(b'/') => is_origin_form(raw, raw_path, query),
+            _ => {
+                !raw.iter().any(|&b| b <= b' ' || b == 0x7f || b == b'#') && http::Uri::try_from(raw).is_ok()
+            }
+        };
+        if !is_sound || std::str::from_utf8(raw).is_err() {
+            return Err(Malformed::Target);
+        }
         let raw_path = if raw_path.is_empty() { b"/" } else { raw_path };
         Ok(Target {
             authority,
@@ -452,6 +446,17 @@ impl<'a> Target<'a> {
             merged
         })
     }
+}
+
+/// Whether `http::Uri` takes a target that begins with a slash, said without copying it (the tests
+/// compare the two), and no fragment is in it.
+fn is_origin_form(raw: &[u8], path: &[u8], query: &[u8]) -> bool {
+    // Printable ASCII without `#`; the URI standard's characters and what clients send beyond them.
+    static PATH: ByteSet =
+        byte_set!(b => matches!(b, b'!'..=b'~' | 0x80..) && !matches!(b, b'#' | b'<' | b'>' | b'?' | b'`'));
+    static QUERY: ByteSet =
+        byte_set!(b => matches!(b, b'!'..=b'~' | 0x80..) && !matches!(b, b'"' | b'#' | b'<' | b'>'));
+    raw.len() < usize::from(u16::MAX) && PATH.has_all(path) && QUERY.has_all(query)
 }
 
 fn absolute(raw: &[u8]) -> Option<&[u8]> {
@@ -628,6 +633,51 @@ mod tests {
         assert!(
             is_authority(b"[::1]:80") && is_authority(b"a-b_c.example") && is_authority(b"10.0.0.1:8080")
         );
+    }
+
+    /// What the engine's parser takes, less what is refused before it.
+    fn is_parsed(raw: &[u8]) -> bool {
+        let has_forbidden = raw.iter().any(|&b| b <= b' ' || b == 0x7f || b == b'#');
+        !has_forbidden && std::str::from_utf8(raw).is_ok() && http::Uri::try_from(raw).is_ok()
+    }
+
+    #[test]
+    fn each_byte_of_a_target_is_judged_as_the_engine_judges_it() {
+        for byte in 0..=0xff {
+            for raw in [
+                vec![b'/', byte],
+                vec![b'/', b'?', byte],
+                vec![b'/', 0xd0, byte],
+                vec![b'/', byte, b'?', byte],
+                vec![byte],
+                vec![byte, b'/'],
+                [b"http://h/".as_slice(), &[byte]].concat(),
+            ] {
+                let is_refused = matches!(Target::parse(&raw), Err(Malformed::Target));
+                let is_absolute =
+                    matches!(raw.first(), Some(b'/')) || raw.starts_with(b"http") || raw == b"*";
+                assert_eq!(
+                    is_refused,
+                    !(is_parsed(&raw) && is_absolute),
+                    "{}",
+                    raw.escape_ascii()
+                );
+            }
+        }
+        for (length, is_refused) in [(65_534, false), (65_535, true)] {
+            let raw = [b"/".as_slice(), &vec![b'a'; length - 1]].concat();
+            assert_eq!(Target::parse(&raw).is_err(), is_refused);
+            assert_eq!(is_parsed(&raw), !is_refused);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn targets_are_judged_as_the_engine_judges_them(raw in "/[ -~\\PC]{0,24}(\\?[ -~\\PC]{0,24})?") {
+            let raw = raw.as_bytes();
+            let is_refused = matches!(Target::parse(raw), Err(Malformed::Target));
+            proptest::prop_assert_eq!(is_refused, !is_parsed(raw));
+        }
     }
 
     #[test]

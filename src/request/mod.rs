@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod body;
+pub mod byte_set;
 pub mod chunks;
 pub mod cookie;
 pub mod field;

@@ -17,7 +17,6 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 
 use crate::request::field::Field;
-use crate::request::form::decoded;
 
 /// The gateway lets no larger body through.
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -125,19 +124,13 @@ fn is_ours(name: &str) -> bool {
         || matches!(name, "x-request-id" | "traceparent")
 }
 
+/// As any handler reads a form: what the gateway lets through, serde_urlencoded reads like everyone else.
 fn pairs(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
-    part.split(|&b| b == b'&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let mut halves = pair.splitn(2, |&b| b == b'=');
-            let name = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
-            let value = String::from_utf8_lossy(&decoded(halves.next().unwrap_or_default())).into_owned();
-            if is_secret(&name) {
-                (name, masked(&value))
-            } else {
-                (name, value)
-            }
-        })
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(part).unwrap_or_default();
+    pairs.into_iter().map(|(name, value)| match is_secret(&name) {
+        true => (name, masked(&value)),
+        false => (name, value),
+    })
 }
 
 /// Tokens are masked, also under names that only look like theirs.

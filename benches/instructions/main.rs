@@ -1,0 +1,228 @@
+//! The hot functions of a request, each called under one name that valgrind can find: `run` beside
+//! this file counts their instructions. `instructions NAME` makes the calls, without a name it lists all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    missing_docs,
+    reason = "benches"
+)]
+
+#[path = "../functions/calls.rs"]
+mod calls;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
+use widget_gateway::pipeline::{self, decide, open};
+use widget_gateway::policy::validate::validate;
+use widget_gateway::request::cookie;
+use widget_gateway::request::field::MemberIdShape;
+use widget_gateway::request::form::Form;
+use widget_gateway::request::front_door::{self, HeadScan, Target};
+use widget_gateway::response::page;
+use widget_gateway::upstream::headers::{
+    CookieRule, Origin, TrustedProxies, on_every_route, on_widget_route,
+};
+
+/// As in the gateway.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Enough that what happens once (a page of memory, a first growth) does not show.
+const WARM_UP: usize = 50;
+/// The script divides by it.
+const CALLS: usize = 100;
+
+/// The one place where valgrind counts: the call, and the end of what it returned.
+#[inline(never)]
+fn measured<T>(call: impl FnOnce() -> T) {
+    drop(black_box(call()));
+}
+
+fn repeat<T>(mut call: impl FnMut() -> T) {
+    for _ in 0..WARM_UP {
+        drop(black_box(call()));
+    }
+    for _ in 0..CALLS {
+        measured(&mut call);
+    }
+}
+
+/// A genuine head as it comes on a connection.
+fn raw_head() -> String {
+    let lines: String = headers(BODY.len())
+        .iter()
+        .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()))
+        .collect();
+    format!("POST /?{QUERY} HTTP/1.1\r\n{lines}\r\n")
+}
+
+fn origin() -> Origin {
+    Origin::of(PEER, &headers(BODY.len()), &TrustedProxies::default(), || [7; 16])
+}
+
+fn front_door_scan() {
+    let head = raw_head();
+    repeat(|| HeadScan::default().advance(black_box(head.as_bytes())).unwrap());
+}
+
+fn front_door_check() {
+    let head = raw_head();
+    repeat(|| front_door::check(black_box(head.as_bytes())).unwrap());
+}
+
+fn target() {
+    let raw = format!("/?{QUERY}");
+    repeat(|| drop(Target::parse(black_box(raw.as_bytes())).unwrap()));
+}
+
+fn form() {
+    repeat(|| drop(Form::parse(black_box(QUERY.as_bytes()), black_box(BODY.as_bytes()), 1000).unwrap()));
+}
+
+fn form_with_large_options() {
+    let body = calls::body_with_options(64 * 1024);
+    repeat(|| drop(Form::parse(black_box(QUERY.as_bytes()), black_box(body.as_bytes()), 1000).unwrap()));
+}
+
+fn form_of_1000_foreign_names() {
+    let body = format!("{BODY}{}", "&field=value".repeat(989));
+    repeat(|| drop(Form::parse(black_box(QUERY.as_bytes()), black_box(body.as_bytes()), 1000).unwrap()));
+}
+
+fn validation() {
+    let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
+    repeat(|| validate(black_box(&form), MemberIdShape::Hex32).unwrap());
+}
+
+fn member_id_display() {
+    let member = member(7);
+    repeat(|| black_box(&member).to_string());
+}
+
+fn cookie_crumb() {
+    repeat(|| cookie::shadows(black_box(b" PHPSESSID=k3v9m2n8b7c6x5z4")));
+}
+
+fn limiter_admit() {
+    let (limiter, _) = limiter(quota(1_000_000));
+    let members: Vec<_> = (0..10_000).map(member).collect();
+    for member in &members {
+        let _ = limiter.check(member, Duration::ZERO);
+    }
+    repeat(|| limiter.check(black_box(&members[4321]), Duration::from_millis(1)));
+}
+
+fn headers_on_every_route() {
+    let (given, origin) = (headers(BODY.len()), origin());
+    repeat(|| on_every_route(PEER, &origin, black_box(&given)));
+}
+
+fn headers_on_widget_route() {
+    let (given, origin) = (headers(BODY.len()), origin());
+    let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
+    let widget = validate(&form, MemberIdShape::Hex32).unwrap();
+    let before = on_every_route(PEER, &origin, &given);
+    repeat(|| {
+        let mut rewrite = before.clone();
+        on_widget_route(
+            &mut rewrite,
+            black_box(widget.known()),
+            BODY.len(),
+            CookieRule::Strip,
+            &given,
+        );
+        rewrite
+    });
+}
+
+fn pipeline_open() {
+    let (env, given, target) = (env(quota(1_000_000)), headers(BODY.len()), format!("/?{QUERY}"));
+    let head = head(&target, &given);
+    repeat(|| open(black_box(&head), &env).ok().unwrap());
+}
+
+fn decided(body: &str, is_forwarded: bool) {
+    let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
+    let head = head(&target, &given);
+    let origin = origin();
+    let opened = open(&head, &env).ok().unwrap();
+    let mut now = Duration::from_secs(1);
+    repeat(|| {
+        now += Duration::from_millis(1);
+        let decision = decide(&opened, &head, &origin, black_box(body.as_bytes()), now, &env);
+        assert_eq!(decision.verdict.is_ok(), is_forwarded);
+        decision
+    });
+}
+
+fn missing() -> String {
+    BODY.replace("&PLACEMENT=CRM_DEAL_DETAIL_TAB", "")
+}
+
+fn ambiguous() -> String {
+    format!("{BODY}&member.id=b81c0d9e7f6a45321908fedcba765432")
+}
+
+fn refusal() -> widget_gateway::response::rejection::Rejection {
+    let (env, body, target) = (env(quota(1)), missing(), format!("/?{QUERY}"));
+    let given = headers(body.len());
+    let head = head(&target, &given);
+    let opened = open(&head, &env).ok().unwrap();
+    let pipeline::Decision { verdict, .. } =
+        decide(&opened, &head, &origin(), body.as_bytes(), Duration::ZERO, &env);
+    verdict.err().unwrap()
+}
+
+const REQUEST_ID: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+
+fn page_problem() {
+    let refusal = refusal();
+    repeat(|| page::problem(black_box(&refusal), REQUEST_ID));
+}
+
+fn page_html() {
+    let refusal = refusal();
+    repeat(|| page::html(black_box(&refusal), REQUEST_ID));
+}
+
+const FUNCTIONS: [(&str, fn()); 19] = [
+    ("front_door::HeadScan", front_door_scan),
+    ("front_door::check", front_door_check),
+    ("front_door::Target::parse", target),
+    ("pipeline::open", pipeline_open),
+    ("form::Form::parse", form),
+    ("form::Form::parse, options of 64 KiB", form_with_large_options),
+    ("form::Form::parse, 1000 parameters", form_of_1000_foreign_names),
+    ("validate::validate", validation),
+    ("field::MemberId to text", member_id_display),
+    ("cookie::shadows", cookie_crumb),
+    ("limit::Limiter::check, 10 000 members", limiter_admit),
+    ("headers::on_every_route", headers_on_every_route),
+    ("headers::on_widget_route", headers_on_widget_route),
+    ("pipeline::decide, accepted", || decided(BODY, true)),
+    ("pipeline::decide, missing field", || decided(&missing(), false)),
+    ("pipeline::decide, ambiguous field", || {
+        decided(&ambiguous(), false)
+    }),
+    ("page::problem", page_problem),
+    ("page::html", page_html),
+    ("nothing", || repeat(|| ())),
+];
+
+fn main() {
+    let wanted = std::env::args()
+        .nth(1)
+        .filter(|argument| !argument.starts_with("--"));
+    match wanted {
+        None => FUNCTIONS.iter().for_each(|(name, _)| println!("{name}\t{CALLS}")),
+        Some(wanted) => {
+            let (_, function) = FUNCTIONS.iter().find(|(name, _)| *name == wanted).unwrap();
+            function();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One part of a form, the query or the body, in one pass as PHP's `php_default_treat_data` makes it:
+//! split at `&`, then at the first `=`; the name decides, and only a known name's value is decoded.
+
+use std::borrow::Cow;
+
+use super::decoding::{Text, decoded};
+use super::spelling::{Spelling, known};
+use super::{FormFault, Reading};
+use crate::request::byte_set::TOKEN;
+use crate::request::field::{FaultCode, Field};
+
+/// PHP treats the two parts a little differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Query,
+    Body,
+}
+
+#[derive(Default)]
+pub(super) struct Part<'a> {
+    pub(super) readings: [Reading<'a>; Field::COUNT],
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn read(bytes: &'a [u8], origin: Origin, max_params: usize) -> Result<Part<'a>, FormFault> {
+        let mut part = Part::default();
+        if bytes.is_empty() {
+            return Ok(part);
+        }
+        let is_ascii = bytes.is_ascii();
+        let has_semicolon = origin == Origin::Query && memchr::memchr(b';', bytes).is_some();
+        let mut left = max_params;
+        for piece in Pieces(Some(bytes)) {
+            // PHP counts an empty piece of the body, but not one of the query.
+            if piece.is_empty() && origin == Origin::Query {
+                continue;
+            }
+            left = left.checked_sub(1).ok_or(FormFault::TooManyParams)?;
+            if has_semicolon {
+                part.between_semicolons(piece);
+            }
+            part.pair(piece, is_ascii);
+        }
+        debug_assert!(part.agrees_with_serde_urlencoded(bytes));
+        Ok(part)
+    }
+
+    fn pair(&mut self, piece: &'a [u8], is_ascii: bool) {
+        let (name, value) = split(piece);
+        // Nearly every name is spelled without escapes.
+        let found = match Field::named(name) {
+            Some(field) => Some((field, Spelling::Exact)),
+            // Decoding and mangling leave such a name as it is.
+            None if TOKEN.has_all(name) => None,
+            None => known(&decoded(name)),
+        };
+        match found {
+            None => {}
+            Some((field, Spelling::Exact)) => {
+                let text = Text::of(value, is_ascii);
+                // The options may be any bytes: their state is told, and they become no header.
+                if text.reads_alike || field == Field::PlacementOptions {
+                    self.add(field, text.bytes);
+                } else {
+                    self.mark(field, FaultCode::Invalid);
+                }
+            }
+            Some((field, Spelling::Mangled)) => self.mark(field, FaultCode::Mangled),
+            Some((field, Spelling::Array)) => self.mark(field, FaultCode::Array),
+            Some((field, Spelling::Truncated)) => self.mark(field, FaultCode::Truncated),
+        }
+    }
+
+    /// With `arg_separator.input = "&;"`, PHP splits the query here too; Rack before 3 does.
+    fn between_semicolons(&mut self, piece: &[u8]) {
+        if memchr::memchr(b';', piece).is_some() {
+            for pair in piece.split(|&b| b == b';') {
+                if let Some((field, _)) = known(&decoded(split(pair).0)) {
+                    self.mark(field, FaultCode::Mangled);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, field: Field, value: Cow<'a, [u8]>) {
+        if let Some(slot) = self.readings.get_mut(field.index()) {
+            match slot {
+                Reading::Absent => *slot = Reading::Value(value),
+                Reading::Value(first) if *first == value => {}
+                Reading::Value(_) => *slot = Reading::Faulty(FaultCode::Duplicate),
+                Reading::Faulty(_) => {}
+            }
+        }
+    }
+
+    /// The first fault stays.
+    fn mark(&mut self, field: Field, code: FaultCode) {
+        if let Some(slot) = self.readings.get_mut(field.index())
+            && !matches!(slot, Reading::Faulty(_))
+        {
+            *slot = Reading::Faulty(code);
+        }
+    }
+}
+
+/// What stands between `&`, empty pieces too.
+struct Pieces<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.0?;
+        let end = memchr::memchr(b'&', bytes).unwrap_or(bytes.len());
+        self.0 = bytes.get(end + 1..);
+        bytes.get(..end)
+    }
+}
+
+/// Name and value, both raw; without `=` the value is empty.
+fn split(piece: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'=', piece) {
+        Some(at) => {
+            let (name, value) = piece.split_at(at);
+            (name, value.get(1..).unwrap_or_default())
+        }
+        None => (piece, &[]),
+    }
+}

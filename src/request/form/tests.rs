@@ -1,0 +1,221 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse<'a>(query: &'a str, body: &'a str) -> Form<'a> {
+    Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap()
+}
+
+fn faults(query: &str, body: &str) -> Vec<(Field, FaultCode)> {
+    parse(query, body)
+        .faults()
+        .map(|fault| (fault.field, fault.code))
+        .collect()
+}
+
+#[test]
+fn a_genuine_call_reads_from_both_parts() {
+    let form = parse(
+        "DOMAIN=p.bitrix24.com&PROTOCOL=1",
+        "member_id=ab&PLACEMENT_OPTIONS=%7B%22a%22%3A1%7D&x[]=1",
+    );
+    assert_eq!(form.value(Field::Domain), Some(&b"p.bitrix24.com"[..]));
+    assert_eq!(form.value(Field::PlacementOptions), Some(&b"{\"a\":1}"[..]));
+    assert_eq!(form.value(Field::Lang), None);
+    assert_eq!(form.faults().count(), 0);
+}
+
+#[test]
+fn every_way_to_a_second_opinion_has_its_code() {
+    use FaultCode::*;
+    for (query, body, code) in [
+        ("member_id=a&member_id=b", "", Duplicate),
+        ("", "member_id=a&%6dember_id=b", Duplicate),
+        ("member_id=a", "member_id=b", Conflict),
+        ("", "member.id=b", Mangled),
+        ("", "member+id=b", Mangled),
+        ("", "member%20id=b", Mangled),
+        ("", "member[id=b", Mangled),
+        ("", "+member_id=b", Mangled),
+        ("", "%20%20member_id", Mangled),
+        ("", "member_id[]=b", Array),
+        ("", "member_id%5B%5D=b", Array),
+        ("", "member.id[a][b=c", Array),
+        ("", "member_id[a]junk=c", Array),
+        ("", "member_id%00junk=b", Truncated),
+        ("", "member.id%00[]=b", Truncated),
+        ("x=1;member_id=2", "", Mangled),
+        ("member_id=a;x=2", "", Mangled),
+        ("", "[member_id]=a", Mangled),
+        ("", "%5Bmember_id%5D=a", Mangled),
+        ("", "member_id%5D=a", Mangled),
+        ("", "[]]member_id]x=a", Mangled),
+        ("", "member_id=a]=b", Invalid),
+        ("", "member_id=a%5d=b", Invalid),
+    ] {
+        assert_eq!(faults(query, body), [(Field::MemberId, code)], "{query} | {body}");
+    }
+    let deep = format!("member_id=a&member_id{}=b", "[a]".repeat(65));
+    assert_eq!(faults("", &deep), [(Field::MemberId, Truncated)]);
+}
+
+#[test]
+fn what_php_reads_as_another_name_is_no_fault() {
+    for body in [
+        "MEMBER_ID=a",
+        "member-id=a",
+        "member_id_=a",
+        "member_id.=a",
+        "member_id%20=a",
+        "%09member_id=a",
+        "[xmember_id]=a",
+        "%00member_id=a",
+        "=member_id",
+        "auth[member_id]=a",
+        "xmember_id=a",
+        "member_id%0a=b",
+        "member_id_%5D=a",
+    ] {
+        assert_eq!(faults("", body), [], "{body}");
+        assert_eq!(parse("", body).value(Field::MemberId), None, "{body}");
+    }
+    assert_eq!(
+        faults("", "x=1;member_id=2"),
+        [],
+        "PHP never splits a body at a semicolon"
+    );
+}
+
+#[test]
+fn an_equal_repeat_is_one_opinion() {
+    let form = parse("member_id=a+b&member_id=a%20b", "%6Dember_id=a+b");
+    assert_eq!(form.value(Field::MemberId), Some(&b"a b"[..]));
+}
+
+#[test]
+fn broken_utf8_stays_different() {
+    let options = Field::PlacementOptions;
+    assert_eq!(
+        faults("", "PLACEMENT_OPTIONS=%ff&PLACEMENT_OPTIONS=%fe"),
+        [(options, FaultCode::Duplicate)]
+    );
+    assert_eq!(
+        parse("", "PLACEMENT_OPTIONS=%ff%zz%4").value(options),
+        Some(&b"\xff%zz%4"[..])
+    );
+}
+
+#[test]
+fn a_value_that_readers_decode_differently_is_invalid() {
+    for value in ["%ff", "%zz", "a%4", "%"] {
+        assert_eq!(
+            faults("", &format!("AUTH_ID={value}")),
+            [(Field::AuthId, FaultCode::Invalid)],
+            "{value}"
+        );
+    }
+    assert_eq!(
+        parse("", "AUTH_ID=%25%d0%b6").value(Field::AuthId),
+        Some("%ж".as_bytes())
+    );
+}
+
+#[test]
+fn parameters_are_counted_as_php_counts_them() {
+    assert!(Form::parse(b"&&&a=1&&", b"", 1).is_ok());
+    assert_eq!(Form::parse(b"a&b", b"", 1).unwrap_err(), FormFault::TooManyParams);
+    assert_eq!(Form::parse(b"", b"a&", 1).unwrap_err(), FormFault::TooManyParams);
+}
+
+/// Every reading of every field, and which parts have too many parameters.
+fn same_as_reference(query: &[u8], body: &[u8]) {
+    for max_params in [1000, 3] {
+        let ours = Form::parse(query, body, max_params).map(|form| form.readings);
+        let reference = reference::parse(query, body, max_params);
+        for field in Field::ALL {
+            assert!(
+                reading(&ours, field) == reading(&reference, field),
+                "{}, {max_params}: {} | {}",
+                field.name(),
+                query.escape_ascii(),
+                body.escape_ascii()
+            );
+        }
+    }
+}
+
+type Readings<'a> = Result<[Reading<'a>; Field::COUNT], FormFault>;
+
+fn reading<'r, 'a>(of: &'r Readings<'a>, field: Field) -> Result<&'r Reading<'a>, &'r FormFault> {
+    of.as_ref().map(|readings| &readings[field.index()])
+}
+
+/// Parameters from pieces that mean something to one reader or another.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(vec![
+        "member_id",
+        "DOMAIN",
+        "PLACEMENT_OPTIONS",
+        "AUTH_ID",
+        "status",
+        "member",
+        "id",
+        "x",
+        "_",
+        "a-b",
+        "=",
+        "=",
+        "=",
+        "=",
+        "&",
+        "&",
+        "&",
+        "&",
+        ";",
+        "+",
+        ".",
+        "[",
+        "]",
+        "%",
+        "%2",
+        "%5B",
+        "%5d",
+        "%00",
+        "%6d",
+        "%ff",
+        "%D0%B6",
+        "%26",
+        "%3d",
+        "%20",
+        "\0",
+        "\u{7f}",
+        "\u{436}",
+        " ",
+        "{\"a\":1}",
+        "%7B%22a%22%3A1%7D",
+        "[a][b]",
+        "1",
+        "a",
+    ]);
+    let deep = Just("member_id[a]".to_owned() + &"[]".repeat(64));
+    prop::collection::vec(prop_oneof![40 => word.prop_map(str::to_owned), 1 => deep], 0..24)
+        .prop_map(|words| words.concat().into_bytes())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is read is what the byte-by-byte reading finds.
+    #[test]
+    fn the_reading_is_the_reference(query in part(), body in part()) {
+        same_as_reference(&query, &body);
+    }
+
+    /// Any bytes: no panic, and the same.
+    #[test]
+    fn any_bytes_are_read(
+        query in prop::collection::vec(any::<u8>(), 0..200),
+        body in prop::collection::vec(prop::sample::select(b"memberidDOMANstu_=&&%+[].;5BbdD0\0 \xff".to_vec()), 0..200),
+    ) {
+        same_as_reference(&query, &body);
+    }
+}
