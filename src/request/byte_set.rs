@@ -12,7 +12,8 @@ impl ByteSet {
 
     /// Whether all the bytes are in the set.
     pub fn has_all(&self, bytes: &[u8]) -> bool {
-        bytes.iter().all(|&byte| self.has(byte))
+        // Looked at to the end: without a branch per byte it is half the work.
+        bytes.iter().fold(true, |all, &byte| all & self.has(byte))
     }
 }
 

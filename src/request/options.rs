@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::request::byte_set::{ByteSet, byte_set};
+
 /// The largest compact form that is written as a header, in bytes.
 pub const MAX_HEADER: usize = 4096;
 
@@ -73,6 +75,11 @@ impl Options {
 /// Sound JSON without the white space between tokens, every character beyond printable ASCII as
 /// `\uXXXX` (surrogate pairs above U+FFFF). `None` where that is over [`MAX_HEADER`].
 fn compact(json: &str) -> Option<String> {
+    static VISIBLE: ByteSet = byte_set!(b => b.is_ascii_graphic());
+    // As a browser's `JSON.stringify` or PHP's `json_encode` writes it, if no text holds a space.
+    if VISIBLE.has_all(json.as_bytes()) {
+        return (json.len() <= MAX_HEADER).then(|| json.to_owned());
+    }
     let mut out = String::with_capacity(json.len().min(MAX_HEADER));
     let mut in_string = false;
     let mut escaped = false;

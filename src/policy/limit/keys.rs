@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use governor::clock::{Clock, Reference};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::OccupiedEntry;
 use parking_lot::Mutex;
 
 use super::ToldClock;
@@ -93,11 +94,34 @@ struct Inner {
     clock: ToldClock,
     born: Nanos,
     hasher: hashbrown::DefaultHashBuilder,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Shard; SHARDS],
     overflow: Mutex<Option<Nanos>>,
 }
 
-type Shard = HashMap<MemberId, Nanos>;
+/// On cache lines of its own, so that threads in different shards do not disturb each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(Mutex<HashTable<Entry>>);
+
+/// 32 bytes, so that it never lies on two cache lines: with a million members, each look-up waits for
+/// exactly one line of memory, and for nothing else.
+struct Entry {
+    key: MemberId,
+    arrival: Nanos,
+}
+
+/// Where a key belongs. Hashed once, for the shard and the place in it.
+#[derive(Clone, Copy)]
+struct Place<'k> {
+    hash: u64,
+    key: &'k MemberId,
+}
+
+impl Place<'_> {
+    fn find<'t>(&self, table: &'t mut HashTable<Entry>) -> Option<&'t mut Entry> {
+        table.find_mut(self.hash, |entry| entry.key == *self.key)
+    }
+}
 
 impl Keys {
     pub(super) fn new(table: Arc<KeyTable>, clock: ToldClock) -> Keys {
@@ -106,16 +130,18 @@ impl Keys {
             born: clock.now(),
             clock,
             hasher: hashbrown::DefaultHashBuilder::default(),
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: std::array::from_fn(|_| Shard::default()),
             overflow: Mutex::new(None),
         }))
     }
 
-    fn shard(&self, key: &MemberId) -> &Mutex<Shard> {
-        // The high bits: hashbrown picks the bucket by the low ones and the tag by the top seven.
-        let at = (self.0.hasher.hash_one(key) >> 48) as usize % SHARDS;
+    fn place<'k>(&self, key: &'k MemberId) -> (&Mutex<HashTable<Entry>>, Place<'k>) {
+        let hash = self.0.hasher.hash_one(key);
+        // Bits that hashbrown does not use: it picks the bucket by the low ones and the tag by the top
+        // seven.
+        let at = (hash >> 48) as usize % SHARDS;
         let [first, ..] = &self.0.shards;
-        self.0.shards.get(at).unwrap_or(first)
+        (&self.0.shards.get(at).unwrap_or(first).0, Place { hash, key })
     }
 
     /// Judges by the state that all keys without a place share.
@@ -128,11 +154,17 @@ impl Keys {
     }
 
     pub(super) fn peek(&self, key: &MemberId) -> Option<Nanos> {
-        self.shard(key).lock().get(key).copied()
+        let (shard, place) = self.place(key);
+        place.find(&mut shard.lock()).map(|entry| entry.arrival)
     }
 
     pub(super) fn remove(&self, key: &MemberId) -> bool {
-        let removed = self.shard(key).lock().remove(key).is_some();
+        let (shard, place) = self.place(key);
+        let removed = shard
+            .lock()
+            .find_entry(place.hash, |entry| entry.key == *key)
+            .map(OccupiedEntry::remove)
+            .is_ok();
         self.0.table.release(usize::from(removed));
         removed
     }
@@ -143,17 +175,17 @@ impl Keys {
         self.0
             .shards
             .iter()
-            .map(|shard| self.sweep_shard(&mut shard.lock(), now))
+            .map(|shard| self.sweep_shard(&mut shard.0.lock(), now))
             .sum()
     }
 
-    fn sweep_shard(&self, shard: &mut Shard, now: Nanos) -> usize {
+    fn sweep_shard(&self, shard: &mut HashTable<Entry>, now: Nanos) -> usize {
         let before = shard.len();
-        shard.retain(|_, arrival| *arrival > now);
+        shard.retain(|entry| entry.arrival > now);
         let dropped = before - shard.len();
         // A shard that a flood made large gives its memory back.
         if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
-            shard.shrink_to(shard.len() * 2);
+            shard.shrink_to(shard.len() * 2, |entry| self.0.hasher.hash_one(&entry.key));
         }
         self.0.table.release(dropped);
         self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
@@ -171,7 +203,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.table
-            .release(self.shards.iter_mut().map(|shard| shard.get_mut().len()).sum());
+            .release(self.shards.iter_mut().map(|shard| shard.0.get_mut().len()).sum());
     }
 }
 
@@ -182,10 +214,11 @@ impl StateStore for Keys {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut shard = self.shard(key).lock();
-        if let Some(arrival) = shard.get_mut(key) {
-            let (granted, next) = decide(Some(*arrival))?;
-            *arrival = next;
+        let (shard, place) = self.place(key);
+        let mut shard = shard.lock();
+        if let Some(entry) = place.find(&mut shard) {
+            let (granted, next) = decide(Some(entry.arrival))?;
+            entry.arrival = next;
             return Ok(granted);
         }
         if !self.0.table.claim() {
@@ -193,7 +226,11 @@ impl StateStore for Keys {
         }
         match decide(None) {
             Ok((granted, next)) => {
-                shard.insert(key.clone(), next);
+                let entry = Entry {
+                    key: key.clone(),
+                    arrival: next,
+                };
+                shard.insert_unique(place.hash, entry, |entry| self.0.hasher.hash_one(&entry.key));
                 Ok(granted)
             }
             Err(refused) => {
