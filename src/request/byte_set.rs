@@ -68,3 +68,10 @@ pub fn hex_digit(byte: u8) -> Option<u8> {
         .copied()
         .filter(|&value| value != NO_DIGIT)
 }
+
+/// Two lower-case hex digits for each byte.
+pub fn hex<const N: usize>(bytes: [u8; N]) -> [[u8; 2]; N] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
+}

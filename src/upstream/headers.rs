@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
 use crate::policy::validate::Known;
+use crate::request::byte_set::hex;
 use crate::request::field::Field;
 use crate::request::head::PlainHead;
 use crate::request::{address, cookie};
@@ -135,22 +136,21 @@ impl Origin {
         mut fresh: impl FnMut() -> [u8; 16],
     ) -> Origin {
         let is_trusted = trusted.contains(peer.address);
-        let kept = |name: &str| {
-            headers
-                .get(name)
-                .filter(|_| is_trusted)
-                .and_then(|value| value.to_str().ok())
+        let kept = |name: &str| match is_trusted {
+            true => headers.get(name)?.to_str().ok(),
+            false => None,
         };
         let received = kept("traceparent").filter(|value| is_traceparent(value));
         let traceparent = match received {
             Some(kept) => kept.to_owned(),
             None => {
                 let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
+                let span: [u8; 8] = span;
                 let mut made = String::with_capacity(TRACEPARENT);
                 made.push_str("00-");
-                hex(&mut made, &trace);
+                push_hex(&mut made, trace);
                 made.push('-');
-                hex(&mut made, &span);
+                push_hex(&mut made, span);
                 made.push_str("-01");
                 made
             }
@@ -159,7 +159,7 @@ impl Origin {
             Some(kept) => kept.to_owned(),
             None => {
                 let mut made = String::with_capacity(32);
-                hex(&mut made, &fresh());
+                push_hex(&mut made, fresh());
                 made
             }
         };
@@ -235,16 +235,8 @@ fn is_traceparent(value: &str) -> bool {
         if is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(parent))
 }
 
-fn hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| {
-        DIGITS
-            .get(usize::from(nibble))
-            .map_or('0', |&digit| char::from(digit))
-    };
-    for byte in bytes {
-        out.extend([digit(byte >> 4), digit(byte & 15)]);
-    }
+fn push_hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
+    out.push_str(std::str::from_utf8(hex(bytes).as_flattened()).unwrap_or_default());
 }
 
 /// Names that no client may use, in the form in which they are compared: lower case, every byte that
@@ -336,11 +328,9 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
             rewrite.remove.push(name.clone());
         }
     }
-    let forwarded = |name: &str| {
-        headers
-            .get(name)
-            .filter(|_| origin.trusted)
-            .and_then(|value| value.to_str().ok())
+    let forwarded = |name: &str| match origin.trusted {
+        true => headers.get(name)?.to_str().ok(),
+        false => None,
     };
     rewrite.set("X-Request-Id", &origin.request_id);
     let chain = headers

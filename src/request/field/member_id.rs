@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::values::{Invalid, bounded};
-use crate::request::byte_set::{TOKEN, hex_digit};
+use crate::request::byte_set::{TOKEN, hex, hex_digit};
 
 /// How strictly `member_id` is read (`[widget] member_id`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,15 +55,9 @@ fn packed_hex(bytes: &[u8]) -> Option<[u8; 16]> {
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
         match &self.0 {
             MemberIdRepr::Hex(packed) => {
-                let mut text = [[0; 2]; 16];
-                for (pair, byte) in text.iter_mut().zip(packed) {
-                    *pair = [digit(byte >> 4), digit(byte & 15)];
-                }
-                f.write_str(std::str::from_utf8(text.as_flattened()).unwrap_or_default())
+                f.write_str(std::str::from_utf8(hex(*packed).as_flattened()).unwrap_or_default())
             }
             MemberIdRepr::Token(token) => f.write_str(token),
         }
