@@ -114,7 +114,9 @@ fn limiter_admit() {
     for member in &members {
         let _ = limiter.check(member, Duration::ZERO);
     }
-    repeat(|| limiter.check(black_box(&members[4321]), Duration::from_millis(1)));
+    // Each at another place: where one lies depends on the table's random seed.
+    let mut asked = members.iter().cycle();
+    repeat(|| limiter.check(black_box(asked.next().unwrap()), Duration::from_millis(1)));
 }
 
 fn headers_on_every_route() {
@@ -190,7 +192,7 @@ fn page_html() {
     repeat(|| page::html(black_box(&refusal), REQUEST_ID));
 }
 
-const FUNCTIONS: [(&str, fn()); 19] = [
+const FUNCTIONS: [(&str, fn()); 18] = [
     ("front_door::HeadScan", front_door_scan),
     ("front_door::check", front_door_check),
     ("front_door::Target::parse", target),
@@ -211,7 +213,6 @@ const FUNCTIONS: [(&str, fn()); 19] = [
     }),
     ("page::problem", page_problem),
     ("page::html", page_html),
-    ("nothing", || repeat(|| ())),
 ];
 
 fn main() {

@@ -636,7 +636,9 @@ fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
         .into_iter()
         .filter(|field| !secret.contains(field))
         .collect();
-    let public = texts(&public);
+    let mut public = texts(&public);
+    // The portal's address is put together from two fields.
+    public.extend(set(forward, "X-Bitrix24-Portal").map(<[u8]>::to_vec));
     let within = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|at| at == short);
     for token in texts(&secret).iter().filter(|token| token.len() >= 16) {
         for (name, value) in forward.rewrite.to_set() {

@@ -1,5 +1,5 @@
 //! PHP's reading of a form, written naively after `php_register_variable_ex` in `main/php_variables.c`,
-//! step by step as the C code goes. It shares nothing with `src/request/form.rs`, whose judge it is.
+//! step by step as the C code goes. It shares nothing with `src/request/form/`, whose judge it is.
 
 /// What happened to one top-level name, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
