@@ -6,14 +6,16 @@ use crate::request::form;
 
 /// The field that a `name=value` crumb shadows. PHP strips leading white space and mangles the name
 /// as in a form; releases before 7.2.34, 7.3.23 and 7.4.11 also url-decode it, so both readings count.
+/// So does the name without white space behind it, which a crumb loses once it is the header's last.
 pub fn shadows(crumb: &[u8]) -> Option<Field> {
     let name = crumb
         .split(|&b| b == b'=')
         .next()
         .unwrap_or_default()
         .trim_ascii_start();
-    form::known(name)
-        .or_else(|| form::known(&form::decoded(name)))
+    let known = |name| form::known(name).or_else(|| form::known(&form::decoded(name)));
+    known(name)
+        .or_else(|| known(name.trim_ascii_end()))
         .map(|(field, _)| field)
 }
 
@@ -35,6 +37,7 @@ mod tests {
             "member_id[]=1",
             "%6dember_id=x",
             "member+id=1",
+            "member_id\t",
         ] {
             assert_eq!(shadows(crumb.as_bytes()), Some(Field::MemberId), "{crumb}");
         }
