@@ -12,7 +12,7 @@ use crate::request::body::{Held, HeldBodies};
 use crate::response::rejection::Rejection;
 use crate::server::live::Live;
 use crate::telemetry::traces::Span;
-use crate::upstream::headers::Origin;
+use crate::upstream::origin::Origin;
 
 /// Where the request stands.
 pub enum Stage {

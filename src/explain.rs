@@ -18,7 +18,7 @@ use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
 use crate::request::front_door::{self, Framing, HeadScan, Target};
 use crate::response::rejection::{BrokenForm, Rejection};
-use crate::upstream::headers::{Origin, Peer};
+use crate::upstream::origin::{Origin, Peer};
 
 /// Prints what would become of the request. Returns whether it would be forwarded.
 ///

@@ -20,7 +20,7 @@ use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE};
 use crate::telemetry::top::Top;
 use crate::telemetry::{self, Ended, Outcome, UpstreamEnded, placement};
-use crate::upstream::headers::{Origin, Peer};
+use crate::upstream::origin::{Origin, Peer};
 
 /// What all requests share.
 pub struct Gateway {

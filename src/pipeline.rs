@@ -18,7 +18,8 @@ use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdSha
 use crate::request::form::Form;
 use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
 use crate::response::rejection::Rejection;
-use crate::upstream::headers::{self, CookieRule, Origin, Peer, Rewrite, TrustedProxies};
+use crate::upstream::headers::{self, CookieRule, Rewrite};
+use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
 
 /// Everything a decision depends on, besides the request and the time.

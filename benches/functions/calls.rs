@@ -11,7 +11,7 @@ use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, MemberPolicy, Period, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
-use widget_gateway::upstream::headers::Peer;
+use widget_gateway::upstream::origin::Peer;
 use widget_gateway::upstream::pool::{Address, Server, Upstream};
 
 pub const QUERY: &str =

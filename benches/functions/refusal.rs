@@ -8,7 +8,7 @@ use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, open};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
-use widget_gateway::upstream::headers::{Origin, TrustedProxies};
+use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());

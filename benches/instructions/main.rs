@@ -24,9 +24,8 @@ use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::front_door::{self, HeadScan, Target};
 use widget_gateway::response::page;
-use widget_gateway::upstream::headers::{
-    CookieRule, Origin, TrustedProxies, on_every_route, on_widget_route,
-};
+use widget_gateway::upstream::headers::{CookieRule, on_every_route, on_widget_route};
+use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 /// As in the gateway.
 #[global_allocator]

@@ -9,7 +9,7 @@ use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{MemberPolicy, Now};
 use crate::policy::route::Routes;
-use crate::upstream::headers::TrustedProxies;
+use crate::upstream::origin::TrustedProxies;
 use crate::upstream::pool::{Server, Upstream};
 
 /// One configuration in force, with the objects that carry its state.

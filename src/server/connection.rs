@@ -26,7 +26,7 @@ use crate::request::front_door::{self, Framing, HeadFault, HeadScan, MAX_HEADER_
 use crate::request::head::PlainHead;
 use crate::telemetry::access_log;
 use crate::telemetry::metrics::{Closed, Metrics};
-use crate::upstream::headers::Peer;
+use crate::upstream::origin::Peer;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

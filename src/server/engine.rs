@@ -22,7 +22,7 @@ use crate::request::front_door;
 use crate::response::rejection::Rejection;
 use crate::response::reply;
 use crate::telemetry::access_log;
-use crate::upstream::headers::Peer;
+use crate::upstream::origin::Peer;
 use crate::upstream::peer;
 
 /// The gateway as the engine sees it.

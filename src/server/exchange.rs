@@ -24,7 +24,7 @@ use crate::response::reply::{Answer, DRAIN, DRAIN_BYTES};
 use crate::telemetry::access_log;
 use crate::telemetry::metrics::Closed;
 use crate::upstream::ask::{self, Answering, NoAnswer};
-use crate::upstream::headers::Peer;
+use crate::upstream::origin::Peer;
 
 /// A widget call whose head is judged.
 pub struct Call<'c> {

@@ -1,19 +1,13 @@
 //! What the upstream is told beside the client's own headers. Everything under a reserved name is
 //! removed first, in every spelling that PHP or a lax server would read as that name.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, header};
-use ipnet::IpNet;
 
+use super::origin::{Origin, Peer};
 use crate::policy::validate::Known;
-use crate::request::byte_set::hex;
 use crate::request::field::Field;
 use crate::request::head::PlainHead;
 use crate::request::{address, cookie};
-
-/// Characters of a `traceparent`, version 00.
-const TRACEPARENT: usize = 55;
 
 /// Headers to take away, then headers to set.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -87,156 +81,6 @@ impl Rewrite {
             || self.remove.iter().any(|removed| is(removed.as_str().as_bytes()))
             || self.set.iter().any(|(set, _)| is(set.as_bytes()))
     }
-}
-
-/// What the connection itself says of the client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Peer {
-    /// The other end of the connection.
-    pub address: IpAddr,
-    /// Whether the connection is TLS.
-    pub tls: bool,
-}
-
-/// The peers whose forwarding headers are believed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
-
-impl TrustedProxies {
-    /// The networks of `trusted_proxies`.
-    pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
-        TrustedProxies(networks)
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
-    }
-}
-
-/// Who is calling, for the log and for the headers of every route.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Origin {
-    /// The rightmost address that is not a trusted proxy.
-    pub client: IpAddr,
-    /// Kept from a trusted peer, else made.
-    pub request_id: String,
-    /// Whether a trusted peer began the trace.
-    pub traceparent_received: bool,
-    traceparent: String,
-    trusted: bool,
-}
-
-impl Origin {
-    /// Reads the forwarding headers of a trusted peer; `fresh` supplies 16 random bytes for an id.
-    pub fn of(
-        peer: Peer,
-        headers: &HeaderMap,
-        trusted: &TrustedProxies,
-        mut fresh: impl FnMut() -> [u8; 16],
-    ) -> Origin {
-        let is_trusted = trusted.contains(peer.address);
-        let kept = |name: &str| match is_trusted {
-            true => headers.get(name)?.to_str().ok(),
-            false => None,
-        };
-        let received = kept("traceparent").filter(|value| is_traceparent(value));
-        let traceparent = match received {
-            Some(kept) => kept.to_owned(),
-            None => {
-                let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
-                let span: [u8; 8] = span;
-                let mut made = String::with_capacity(TRACEPARENT);
-                made.push_str("00-");
-                push_hex(&mut made, trace);
-                made.push('-');
-                push_hex(&mut made, span);
-                made.push_str("-01");
-                made
-            }
-        };
-        let request_id = match kept("x-request-id").filter(|id| is_request_id(id)) {
-            Some(kept) => kept.to_owned(),
-            None => {
-                let mut made = String::with_capacity(32);
-                push_hex(&mut made, fresh());
-                made
-            }
-        };
-        Origin {
-            client: if is_trusted {
-                rightmost_untrusted(peer, headers, trusted)
-            } else {
-                peer.address.to_canonical()
-            },
-            request_id,
-            traceparent_received: received.is_some(),
-            traceparent,
-            trusted: is_trusted,
-        }
-    }
-
-    /// What the upstream is told.
-    pub fn traceparent(&self) -> &str {
-        &self.traceparent
-    }
-
-    /// For a span of ours: it becomes the parent of what the upstream does. The trace stays the same.
-    pub fn set_traceparent(&mut self, traceparent: String) {
-        self.traceparent = traceparent;
-    }
-}
-
-impl Origin {
-    /// The trace id of `traceparent`, 32 hex digits.
-    pub fn trace_id(&self) -> &str {
-        self.traceparent.get(3..35).unwrap_or_default()
-    }
-}
-
-fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
-    let mut client = peer.address.to_canonical();
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    for hop in lines
-        .iter()
-        .rev()
-        .flat_map(|line| line.as_bytes().rsplit(|&b| b == b','))
-    {
-        // What is no address was written by someone who is not to be believed further.
-        let Some(address) = std::str::from_utf8(hop)
-            .ok()
-            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
-        else {
-            break;
-        };
-        client = address.to_canonical();
-        if !trusted.contains(client) {
-            break;
-        }
-    }
-    client
-}
-
-fn is_request_id(id: &str) -> bool {
-    (1..=128).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
-/// W3C Trace Context, version 00.
-fn is_traceparent(value: &str) -> bool {
-    let parts: Vec<_> = value.split('-').collect();
-    let is_hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
-    matches!(parts.as_slice(), ["00", trace, parent, flags]
-        if is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(parent))
-}
-
-fn push_hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
-    out.push_str(std::str::from_utf8(hex(bytes).as_flattened()).unwrap_or_default());
 }
 
 /// Names that no client may use, in the form in which they are compared: lower case, every byte that
@@ -322,13 +166,13 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
     };
     for name in headers.keys() {
         let spelled = name.as_str();
-        let kept =
-            KEPT_IF_EXACT.contains(&spelled) || (origin.trusted && KEPT_FROM_TRUSTED.contains(&spelled));
+        let kept = KEPT_IF_EXACT.contains(&spelled)
+            || (origin.is_from_trusted() && KEPT_FROM_TRUSTED.contains(&spelled));
         if is_reserved(spelled) && !kept {
             rewrite.remove.push(name.clone());
         }
     }
-    let forwarded = |name: &str| match origin.trusted {
+    let forwarded = |name: &str| match origin.is_from_trusted() {
         true => headers.get(name)?.to_str().ok(),
         false => None,
     };
@@ -336,7 +180,7 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
     let chain = headers
         .get_all("x-forwarded-for")
         .iter()
-        .filter(|_| origin.trusted)
+        .filter(|_| origin.is_from_trusted())
         .filter_map(|value| value.to_str().ok());
     rewrite.set_with("X-Forwarded-For", |out| {
         for hops in chain {
@@ -357,7 +201,7 @@ pub fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewri
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     rewrite.set("X-Forwarded-Host", forwarded("x-forwarded-host").unwrap_or(host));
-    rewrite.set("traceparent", &origin.traceparent);
+    rewrite.set("traceparent", origin.traceparent());
     rewrite
 }
 
@@ -443,9 +287,10 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::upstream::origin::TrustedProxies;
 
     const PEER: Peer = Peer {
-        address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
         tls: false,
     };
 

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod headers;
+pub mod origin;
 pub mod peer;
 pub mod pool;
 pub mod sample;

@@ -16,7 +16,7 @@ use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::Field;
 use widget_gateway::request::form::{Form, FormFault, Reading};
 use widget_gateway::request::front_door::{self, Framing, HeadScan, Target};
-use widget_gateway::upstream::headers::{Origin, Peer, TrustedProxies};
+use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::pool::{Address, Server, Upstream};
 
 use super::others::{self, Misread};

@@ -1,0 +1,166 @@
+//! Who is calling: the client behind trusted proxies, the id of the request, the trace it belongs to.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::request::byte_set::hex;
+
+/// Characters of a `traceparent`, version 00.
+const TRACEPARENT: usize = 55;
+
+/// What the connection itself says of the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: IpAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+/// The peers whose forwarding headers are believed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// The networks of `trusted_proxies`.
+    pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
+        TrustedProxies(networks)
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Who is calling, for the log and for the headers of every route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The rightmost address that is not a trusted proxy.
+    pub client: IpAddr,
+    /// Kept from a trusted peer, else made.
+    pub request_id: String,
+    /// Whether a trusted peer began the trace.
+    pub traceparent_received: bool,
+    traceparent: String,
+    trusted: bool,
+}
+
+impl Origin {
+    /// Reads the forwarding headers of a trusted peer; `fresh` supplies 16 random bytes for an id.
+    pub fn of(
+        peer: Peer,
+        headers: &HeaderMap,
+        trusted: &TrustedProxies,
+        mut fresh: impl FnMut() -> [u8; 16],
+    ) -> Origin {
+        let is_trusted = trusted.contains(peer.address);
+        let kept = |name: &str| match is_trusted {
+            true => headers.get(name)?.to_str().ok(),
+            false => None,
+        };
+        let received = kept("traceparent").filter(|value| is_traceparent(value));
+        let traceparent = match received {
+            Some(kept) => kept.to_owned(),
+            None => {
+                let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
+                let span: [u8; 8] = span;
+                let mut made = String::with_capacity(TRACEPARENT);
+                made.push_str("00-");
+                push_hex(&mut made, trace);
+                made.push('-');
+                push_hex(&mut made, span);
+                made.push_str("-01");
+                made
+            }
+        };
+        let request_id = match kept("x-request-id").filter(|id| is_request_id(id)) {
+            Some(kept) => kept.to_owned(),
+            None => {
+                let mut made = String::with_capacity(32);
+                push_hex(&mut made, fresh());
+                made
+            }
+        };
+        Origin {
+            client: if is_trusted {
+                rightmost_untrusted(peer, headers, trusted)
+            } else {
+                peer.address.to_canonical()
+            },
+            request_id,
+            traceparent_received: received.is_some(),
+            traceparent,
+            trusted: is_trusted,
+        }
+    }
+
+    /// Whether the peer is one whose forwarding headers are believed.
+    pub fn is_from_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// What the upstream is told.
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    /// For a span of ours: it becomes the parent of what the upstream does. The trace stays the same.
+    pub fn set_traceparent(&mut self, traceparent: String) {
+        self.traceparent = traceparent;
+    }
+}
+
+impl Origin {
+    /// The trace id of `traceparent`, 32 hex digits.
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.get(3..35).unwrap_or_default()
+    }
+}
+
+fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+    let mut client = peer.address.to_canonical();
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    for hop in lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.as_bytes().rsplit(|&b| b == b','))
+    {
+        // What is no address was written by someone who is not to be believed further.
+        let Some(address) = std::str::from_utf8(hop)
+            .ok()
+            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
+        else {
+            break;
+        };
+        client = address.to_canonical();
+        if !trusted.contains(client) {
+            break;
+        }
+    }
+    client
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// W3C Trace Context, version 00.
+fn is_traceparent(value: &str) -> bool {
+    let parts: Vec<_> = value.split('-').collect();
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
+    matches!(parts.as_slice(), ["00", trace, parent, flags]
+        if is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(parent))
+}
+
+fn push_hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
+    out.push_str(std::str::from_utf8(hex(bytes).as_flattened()).unwrap_or_default());
+}
