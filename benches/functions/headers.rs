@@ -7,9 +7,8 @@ use criterion::Criterion;
 use widget_gateway::policy::validate::validate;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
-use widget_gateway::upstream::headers::{
-    CookieRule, Origin, TrustedProxies, on_every_route, on_widget_route,
-};
+use widget_gateway::upstream::headers::{CookieRule, on_every_route, on_widget_route};
+use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 pub fn writing(c: &mut Criterion) {
     let mut group = c.benchmark_group("headers");
