@@ -53,9 +53,9 @@ use listeners::{Bound, Sockets};
 use live::Live;
 use reload::History;
 
-/// Of a client connection. The engine's own 64 KiB make a slow connection dear and a read no faster: the
-/// door reads heads into a buffer of its own, bodies are read in pieces larger than this.
-const READ_BUFFER: usize = 4096;
+/// Of a client connection. Everyone here reads into a buffer of its own that is larger, which then goes past
+/// this one: the engine's 64 KiB would only be zeroed and held, for each slow connection too.
+const READ_BUFFER: usize = 512;
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The longest that a collector, dead maybe, may hold up a stop.
