@@ -225,7 +225,7 @@ impl Running {
             threads,
             // Attempts, not retries: each server of an upstream once. `fail_to_connect` stops earlier.
             max_retries: 64,
-            upstream_keepalive_pool_size: 512,
+            upstream_keepalive_pool_size: process.server.max_connections,
             ..ServerConf::default()
         };
         let gateway = Arc::new(Gateway {

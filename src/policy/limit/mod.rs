@@ -2,10 +2,10 @@
 
 pub mod keys;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -67,14 +67,18 @@ impl Quota {
 /// Time since the process started. The adapter reads the clock; everything behind it is told.
 pub type Now = Duration;
 
-/// The limiter's clock shows the latest `now` it was told. Requests on other threads may be told of a
-/// moment microseconds earlier or later; the clock only moves forward.
-#[derive(Clone, Default, Debug)]
-struct ToldClock(Arc<AtomicU64>);
+/// Hands a `now` to governor, which asks a clock for it. Each thread has its own, so that threads share no
+/// cache line; GCRA takes the moment of each request as it is, a few microseconds before or after another's.
+#[derive(Clone, Copy, Debug)]
+struct ToldClock;
+
+thread_local! {
+    static TOLD: Cell<Nanos> = const { Cell::new(Nanos::new(0)) };
+}
 
 impl ToldClock {
-    fn tell(&self, now: Now) {
-        self.0.fetch_max(nanos(now).as_u64(), Ordering::Relaxed);
+    fn tell(now: Now) {
+        TOLD.set(Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
     }
 }
 
@@ -82,12 +86,8 @@ impl Clock for ToldClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Nanos::new(self.0.load(Ordering::Relaxed))
+        TOLD.get()
     }
-}
-
-fn nanos(now: Now) -> Nanos {
-    Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 type Gcra = governor::RateLimiter<MemberId, Keys, ToldClock, NoOpMiddleware<Nanos>>;
@@ -96,7 +96,6 @@ type Gcra = governor::RateLimiter<MemberId, Keys, ToldClock, NoOpMiddleware<Nano
 /// can not move to another limiter: a reload keeps the object while the quota stays.
 pub struct Limiter {
     quota: Quota,
-    clock: ToldClock,
     born: Now,
     keys: Keys,
     gcra: Gcra,
@@ -105,13 +104,11 @@ pub struct Limiter {
 impl Limiter {
     /// A limiter without state, born at `now`, whose keys count against the shared table.
     pub fn new(quota: Quota, table: Arc<KeyTable>, now: Now) -> Limiter {
-        let clock = ToldClock::default();
-        clock.tell(now);
-        let keys = Keys::new(table, clock.clone());
-        let gcra = Gcra::new(quota.gcra(), keys.clone(), clock.clone());
+        ToldClock::tell(now);
+        let keys = Keys::new(table);
+        let gcra = Gcra::new(quota.gcra(), keys.clone(), ToldClock);
         Limiter {
             quota,
-            clock,
             born: now,
             keys,
             gcra,
@@ -128,9 +125,9 @@ impl Limiter {
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn check(&self, member: &MemberId, now: Now) -> Result<(), Limited> {
-        self.clock.tell(now);
+        ToldClock::tell(now);
         self.gcra.check_key(member).map_err(|until| {
-            let wait = until.wait_time_from(self.clock.now());
+            let wait = until.wait_time_from(ToldClock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             Limited {
                 quota: self.quota,
@@ -141,7 +138,7 @@ impl Limiter {
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.
     pub fn sweep(&self, now: Now) -> usize {
-        self.clock.tell(now);
+        ToldClock::tell(now);
         self.keys.sweep()
     }
 
