@@ -3,8 +3,12 @@
 //! A key that is in the table is only ever dropped when its state equals that of a key never seen, so
 //! no flood of new keys can free a member that is over its limit. When the table is full, keys not in
 //! it share one overflow state per limiter, until the next sweep frees places.
+//!
+//! A key is kept as a keyed hash of 64 bits, so that a million of them still fit into a processor's cache.
+//! That two of a million members share a state has a chance of 3 in 100 million, and nobody who does not know
+//! this process's key (std's SipHash, drawn at random) can look for such a pair.
 
-use std::hash::BuildHasher;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -18,8 +22,8 @@ use parking_lot::Mutex;
 use super::ToldClock;
 use crate::request::field::MemberId;
 
-/// With the default bound of a million keys each shard is three quarters full just before it would double:
-/// what a look-up may have to fetch from memory is a third of what it would be with 64 shards.
+/// No power of two: with the default bound of a million keys each shard is then three quarters full, instead
+/// of having just doubled.
 const SHARDS: usize = 80;
 
 /// What the keys of all limiters share: the bound and what is told of it.
@@ -94,7 +98,7 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     table: Arc<KeyTable>,
     born: Nanos,
-    hasher: hashbrown::DefaultHashBuilder,
+    hasher: RandomState,
     shards: [Shard; SHARDS],
     overflow: Mutex<Option<Nanos>>,
 }
@@ -104,23 +108,14 @@ struct Inner {
 #[repr(align(64))]
 struct Shard(Mutex<HashTable<Entry>>);
 
-/// 24 bytes: with a million members it is the size of the table that a look-up waits for.
+/// With a million members it is the size of the table that a look-up waits for.
 struct Entry {
-    key: [u8; 16],
+    fingerprint: u64,
     arrival: Nanos,
 }
 
-/// Where a key belongs. Hashed once, for the shard and the place in it.
-#[derive(Clone, Copy)]
-struct Place {
-    hash: u64,
-    key: [u8; 16],
-}
-
-impl Place {
-    fn find<'t>(&self, table: &'t mut HashTable<Entry>) -> Option<&'t mut Entry> {
-        table.find_mut(self.hash, |entry| entry.key == self.key)
-    }
+fn find(shard: &mut HashTable<Entry>, fingerprint: u64) -> Option<&mut Entry> {
+    shard.find_mut(fingerprint, |entry| entry.fingerprint == fingerprint)
 }
 
 impl Keys {
@@ -129,21 +124,21 @@ impl Keys {
         Keys(Arc::new(Inner {
             table,
             born: ToldClock.now(),
-            hasher: hashbrown::DefaultHashBuilder::default(),
+            hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Shard::default()),
             overflow: Mutex::new(None),
         }))
     }
 
-    fn place(&self, key: &MemberId) -> (&Mutex<HashTable<Entry>>, Place) {
-        let key = key.fingerprint();
-        let hash = self.0.hash(&key);
+    /// What stands for a key, and the shard where it belongs.
+    fn place(&self, key: &MemberId) -> (&Mutex<HashTable<Entry>>, u64) {
+        let fingerprint = key.fingerprint(&self.0.hasher);
         // By bits that hashbrown does not use: it picks the bucket by the low ones and the tag by the top
         // seven.
-        let at = (u64::from((hash >> 24) as u32) * SHARDS as u64) >> 32;
+        let at = (u64::from((fingerprint >> 24) as u32) * SHARDS as u64) >> 32;
         let [first, ..] = &self.0.shards;
         let shard = self.0.shards.get(at as usize).unwrap_or(first);
-        (&shard.0, Place { hash, key })
+        (&shard.0, fingerprint)
     }
 
     /// Judges by the state that all keys without a place share.
@@ -156,15 +151,15 @@ impl Keys {
     }
 
     pub(super) fn peek(&self, key: &MemberId) -> Option<Nanos> {
-        let (shard, place) = self.place(key);
-        place.find(&mut shard.lock()).map(|entry| entry.arrival)
+        let (shard, fingerprint) = self.place(key);
+        find(&mut shard.lock(), fingerprint).map(|entry| entry.arrival)
     }
 
     pub(super) fn remove(&self, key: &MemberId) -> bool {
-        let (shard, place) = self.place(key);
+        let (shard, fingerprint) = self.place(key);
         let removed = shard
             .lock()
-            .find_entry(place.hash, |entry| entry.key == place.key)
+            .find_entry(fingerprint, |entry| entry.fingerprint == fingerprint)
             .map(OccupiedEntry::remove)
             .is_ok();
         self.0.table.release(usize::from(removed));
@@ -187,7 +182,7 @@ impl Keys {
         let dropped = before - shard.len();
         // A shard that a flood made large gives its memory back.
         if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
-            shard.shrink_to(shard.len() * 2, |entry| self.0.hash(&entry.key));
+            shard.shrink_to(shard.len() * 2, |entry| entry.fingerprint);
         }
         self.0.table.release(dropped);
         self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
@@ -196,10 +191,6 @@ impl Keys {
 }
 
 impl Inner {
-    fn hash(&self, key: &[u8; 16]) -> u64 {
-        self.hasher.hash_one(u128::from_ne_bytes(*key))
-    }
-
     /// The clock, as governor counts: since the limiter's birth.
     fn now(&self) -> Nanos {
         ToldClock.now().duration_since(self.born)
@@ -220,9 +211,9 @@ impl StateStore for Keys {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let (shard, place) = self.place(key);
+        let (shard, fingerprint) = self.place(key);
         let mut shard = shard.lock();
-        if let Some(entry) = place.find(&mut shard) {
+        if let Some(entry) = find(&mut shard, fingerprint) {
             let (granted, next) = decide(Some(entry.arrival))?;
             entry.arrival = next;
             return Ok(granted);
@@ -233,10 +224,10 @@ impl StateStore for Keys {
         match decide(None) {
             Ok((granted, next)) => {
                 let entry = Entry {
-                    key: place.key,
+                    fingerprint,
                     arrival: next,
                 };
-                shard.insert_unique(place.hash, entry, |entry| self.0.hash(&entry.key));
+                shard.insert_unique(fingerprint, entry, |entry| entry.fingerprint);
                 Ok(granted)
             }
             Err(refused) => {

@@ -1,9 +1,8 @@
 //! `member_id`: 32 hex digits in 16 bytes.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
 
 use super::values::{Invalid, bounded};
 use crate::request::byte_set::{TOKEN, hex, hex_digit};
@@ -41,16 +40,18 @@ impl MemberId {
         }
     }
 
-    /// 16 bytes that stand for the id and for no other: the digits, or half of a token's SHA-256, for which
-    /// nobody can find a second id.
-    pub fn fingerprint(&self) -> [u8; 16] {
+    /// 64 bits that stand for the id, by a hash with this key.
+    pub fn fingerprint(&self, key: &RandomState) -> u64 {
+        let mut hasher = key.build_hasher();
         match &self.0 {
-            MemberIdRepr::Hex(packed) => *packed,
+            MemberIdRepr::Hex(packed) => hasher.write(packed),
+            // Longer than any digits, whose hash it can not have for that reason: the length is hashed too.
             MemberIdRepr::Token(token) => {
-                let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-                digest.first_chunk().copied().unwrap_or_default()
+                hasher.write(&[0; 16]);
+                hasher.write(token.as_bytes());
             }
         }
+        hasher.finish()
     }
 }
 
@@ -118,5 +119,25 @@ mod tests {
         assert_eq!(MemberId::parse(b"member 1", MemberIdShape::Token), Err(Invalid));
         assert_eq!(MemberId::parse(&[b'a'; 65], MemberIdShape::Token), Err(Invalid));
         assert_eq!(size_of::<MemberId>(), 24);
+    }
+
+    #[test]
+    fn an_id_has_one_fingerprint_under_one_key_and_another_under_another() {
+        let [one, other] = [RandomState::new(), RandomState::new()];
+        let ids = [
+            "00000000000000000000000000000000",
+            "3f7a90c1d2e45b68a0719cbe8d243f56",
+            "a",
+            "aa",
+        ]
+        .map(|id| MemberId::parse(id.as_bytes(), MemberIdShape::Token).unwrap());
+        let mut seen: Vec<_> = ids
+            .iter()
+            .flat_map(|id| [id.fingerprint(&one), id.fingerprint(&other)])
+            .collect();
+        assert_eq!(ids[1].clone().fingerprint(&one), seen[2]);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 2 * ids.len());
     }
 }
