@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::{Loaded, Snapshot};
@@ -164,34 +165,14 @@ fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
         Framing::Chunked => {
             let broken = Rejection::MalformedForm(BrokenForm::Chunks);
             let mut chunks = Chunks::default();
-            let framed = chunks.advance(rest).map_err(|_| broken)?;
+            let mut data = BytesMut::new();
+            chunks.read(rest, &mut data).map_err(|_| broken)?;
             if !chunks.is_complete() {
                 return Err(Rejection::ClientClosed);
             }
-            Ok(unchunked(rest.get(..framed).unwrap_or_default()))
+            Ok(data.into())
         }
     }
-}
-
-/// The data of chunks whose framing is known to be sound.
-fn unchunked(mut framed: &[u8]) -> Vec<u8> {
-    let mut data = Vec::new();
-    while let Some(line) = memchr::memchr(b'\n', framed) {
-        let (size, rest) = framed.split_at(line + 1);
-        let digits = size
-            .split(|b| !b.is_ascii_hexdigit())
-            .next()
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let size = digits
-            .and_then(|digits| usize::from_str_radix(digits, 16).ok())
-            .unwrap_or(0);
-        if size == 0 {
-            break;
-        }
-        data.extend_from_slice(rest.get(..size).unwrap_or_default());
-        framed = rest.get(size + 2..).unwrap_or_default();
-    }
-    data
 }
 
 fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Result<()> {

@@ -177,6 +177,31 @@ fn one_byte_at_a_time() {
 }
 
 #[test]
+fn after_a_refusal_the_connection_goes_on_where_the_chunks_were_read() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&[upstream.address]);
+    let in_chunks = |media_type: &str, body: &[u8]| {
+        let headers = [media_type, "Transfer-Encoding: chunked"];
+        request("POST", &format!("/app?{QUERY}"), &headers, chunked(body, 5))
+    };
+    let mut conn = gateway.connect();
+    for _ in 0..2 {
+        let response = conn.roundtrip(in_chunks(FORM, b"PLACEMENT=DEFAULT"));
+        let code = &response.json()["code"];
+        assert_eq!((response.status, code), (422, &json!("missing_field")));
+    }
+    conn.send(in_chunks("Content-Type: text/plain", b"PLACEMENT=DEFAULT"));
+    let response = conn.response();
+    assert_eq!(
+        (response.status, response.header("Connection")),
+        (415, Some("close")),
+        "how much is left is not known"
+    );
+    conn.expect_closed();
+    upstream.expect_untouched();
+}
+
+#[test]
 fn expect_100_continue() {
     let upstream = Upstream::start();
     let gateway = gateway(&[upstream.address]);

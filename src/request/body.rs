@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
-/// Pingora's fixed size of the retry buffer.
+/// Pingora's fixed size of the retry buffer, and so what a body without announced length may have: on every
+/// way the same.
 const REPLAY: usize = 64 * 1024;
 
 /// Why there is no body.
@@ -108,6 +109,20 @@ pub struct Bounds {
     pub announced: Option<u64>,
 }
 
+impl Bounds {
+    /// Whether a body may have so many bytes.
+    ///
+    /// # Errors
+    /// Where it is too long, or too long for one whose length was not announced.
+    pub fn allow(&self, bytes: usize) -> Result<(), BodyFault> {
+        match bytes {
+            bytes if bytes > self.limit => Err(BodyFault::TooLarge),
+            bytes if bytes > REPLAY && self.announced.is_none() => Err(BodyFault::LengthRequired),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Reads the whole body. The share of [`HeldBodies`] grows with what arrives, not with what is
 /// announced, so that announcing costs the others nothing.
 pub async fn read(session: &mut Session, bounds: Bounds, held: &mut Held) -> Result<Bytes, BodyFault> {
@@ -151,12 +166,7 @@ async fn collect(session: &mut Session, bounds: Bounds, held: &mut Held) -> Resu
         let Some(piece) = piece else {
             return Ok(body.freeze());
         };
-        if body.len() + piece.len() > bounds.limit {
-            return Err(BodyFault::TooLarge);
-        }
-        if announced.is_none() && body.len() + piece.len() > REPLAY {
-            return Err(BodyFault::LengthRequired);
-        }
+        bounds.allow(body.len() + piece.len())?;
         held.grow(piece.len(), bounds.held)?;
         if body.is_empty() && session.is_body_done() {
             return Ok(piece);

@@ -1,5 +1,7 @@
-//! Strict chunked framing (RFC 9112 7.1), followed byte by byte without copying. The engine would take
-//! an empty size line for the end of the body and a bare LF for a line end.
+//! Strict chunked framing (RFC 9112 7.1), followed byte by byte. The engine would take an empty size line
+//! for the end of the body and a bare LF for a line end.
+
+use bytes::BytesMut;
 
 use super::body::BrokenChunks;
 
@@ -51,9 +53,21 @@ impl Chunks {
     /// # Errors
     /// Where the framing is broken.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BrokenChunks> {
+        self.follow(bytes, |_| {})
+    }
+
+    /// The same, and what the chunks hold is appended to `data`.
+    ///
+    /// # Errors
+    /// Where the framing is broken.
+    pub fn read(&mut self, bytes: &[u8], data: &mut BytesMut) -> Result<usize, BrokenChunks> {
+        self.follow(bytes, |piece| data.extend_from_slice(piece))
+    }
+
+    fn follow(&mut self, bytes: &[u8], mut give: impl FnMut(&[u8])) -> Result<usize, BrokenChunks> {
         let mut rest = bytes;
         while let (Some((&b, after)), false) = (rest.split_first(), self.is_complete()) {
-            rest = after;
+            let here = std::mem::replace(&mut rest, after);
             self.at = match self.at {
                 At::Size { digits, size } => match (char::from(b).to_digit(16), b) {
                     (Some(_), _) if digits == MAX_SIZE_DIGITS => return Err(BrokenChunks),
@@ -73,10 +87,11 @@ impl Chunks {
                 At::SizeLf { size: 0 } if b == b'\n' => At::TrailerStart,
                 At::SizeLf { size } if b == b'\n' => At::Data { left: size },
                 At::Data { left } => {
-                    // The byte in hand and as many more as are there at once.
-                    let more = usize::try_from(left - 1).unwrap_or(usize::MAX).min(rest.len());
-                    rest = rest.get(more..).unwrap_or_default();
-                    match left - 1 - more as u64 {
+                    // As many as are there at once; the byte in hand is one of them.
+                    let there = usize::try_from(left).unwrap_or(usize::MAX).min(here.len());
+                    give(here.get(..there).unwrap_or_default());
+                    rest = here.get(there..).unwrap_or_default();
+                    match left - there as u64 {
                         0 => At::DataCr,
                         left => At::Data { left },
                     }
@@ -123,11 +138,12 @@ mod tests {
         let body = b"3\r\nabc\r\n1F;x=\"y\"\r\n0123456789012345678901234567890\r\n0\r\nX: y\r\n\r\nnext";
         let end = body.len() - 4;
         for cut in 0..=end {
-            let mut chunks = Chunks::default();
-            assert_eq!(chunks.advance(&body[..cut]), Ok(cut));
+            let (mut chunks, mut data) = (Chunks::default(), BytesMut::new());
+            assert_eq!(chunks.read(&body[..cut], &mut data), Ok(cut));
             assert_eq!(chunks.is_complete(), cut == end);
-            assert_eq!(chunks.advance(&body[cut..]), Ok(end - cut));
+            assert_eq!(chunks.read(&body[cut..], &mut data), Ok(end - cut));
             assert!(chunks.is_complete());
+            assert_eq!(data, &b"abc0123456789012345678901234567890"[..]);
         }
     }
 

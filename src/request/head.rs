@@ -1,5 +1,6 @@
-//! A plain head: judged by the front door, with nothing in it that is meant for this hop alone except
-//! whether the connection goes on. Almost every call's head is plain; the engine reads the others.
+//! A plain head: judged by the front door, with nothing in it that is meant for this hop alone except how
+//! the body is framed and whether the connection goes on. Almost every call's head is plain; the engine
+//! reads the others.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -17,9 +18,8 @@ pub struct PlainHead {
     lines: Bytes,
 }
 
-/// Headers that a hop has to act upon.
-const FOR_THIS_HOP: [HeaderName; 8] = [
-    header::TRANSFER_ENCODING,
+/// Headers that a hop has to act upon. Of Transfer-Encoding the front door lets through `chunked` alone, once.
+const FOR_THIS_HOP: [HeaderName; 7] = [
     header::EXPECT,
     header::UPGRADE,
     header::TE,
@@ -121,7 +121,6 @@ mod tests {
             "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-A\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nConnection: close\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: h\r\nKeep-Alive: 5\r\n\r\n",
@@ -130,5 +129,6 @@ mod tests {
         }
         assert!(parse("GET / HTTP/1.1\r\nHost: h\r\n\r\n").is_some());
         assert!(parse("GET / HTTP/1.1\r\n\r\n").is_some());
+        assert!(parse("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").is_some());
     }
 }

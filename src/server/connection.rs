@@ -122,15 +122,13 @@ impl Door {
                 Arrived::Gone(closed) => return closed,
             };
             let moment = self.moment();
-            if let Framing::Length(length) = framing
-                && let Some(plain) = PlainHead::parse(&head)
-            {
+            if let Some(plain) = PlainHead::parse(&head) {
                 let opened = pipeline::open(&view(&plain, peer), moment.live.env());
                 if is_short(&opened) {
                     let call = Call {
                         head: &plain,
                         opened,
-                        length,
+                        framing,
                         peer,
                     };
                     match self.exchange(&mut wire, call, &moment).await {

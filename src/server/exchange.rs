@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tokio::time::timeout;
 
 use super::connection::Door;
+use super::incoming::Incoming;
 use super::live::Live;
 use super::relay::{self, Progress};
 use super::wire::Wire;
@@ -17,10 +17,11 @@ use crate::context::{Context, Stage};
 use crate::gateway::{Answered, rejection_of};
 use crate::pipeline::{BodyPlan, Head, Opened};
 use crate::policy::route::Kind;
-use crate::request::body::BodyFault;
+use crate::request::body::Bounds;
+use crate::request::front_door::Framing;
 use crate::request::head::PlainHead;
 use crate::response::rejection::Rejection;
-use crate::response::reply::{Answer, DRAIN, DRAIN_BYTES};
+use crate::response::reply::Answer;
 use crate::telemetry::access_log;
 use crate::telemetry::metrics::Closed;
 use crate::upstream::ask::{self, Answering, NoAnswer};
@@ -32,8 +33,8 @@ pub struct Call<'c> {
     pub head: &'c PlainHead,
     /// What the head decided.
     pub opened: Result<Opened<'c>, (Option<usize>, Rejection)>,
-    /// Bytes of its body, which the wire stands at.
-    pub length: u64,
+    /// Of its body, which the wire stands at.
+    pub framing: Framing,
     /// The other end.
     pub peer: Peer,
 }
@@ -52,14 +53,19 @@ impl Door {
         let head = call.head;
         let mut ctx = self.gateway.arrive(moment.live.clone(), moment.at);
         self.gateway.meet(&mut ctx, call.peer, &head.headers);
-        let mut unread = call.length;
+        let mut incoming = Incoming::of(call.framing);
         let decided = match call.opened {
             Ok(opened) => {
                 ctx.route = Some(opened.route_index);
-                let held = self
-                    .hold(wire, &opened, &mut unread, &mut ctx, &moment.live)
-                    .await;
-                held.map_err(Rejection::from).and_then(|()| {
+                let held = match bounds(&opened, &incoming, &moment.live) {
+                    Some(bounds) => incoming
+                        .hold(wire, bounds, &mut ctx.held, &mut ctx.body_wait)
+                        .await
+                        .map(Some),
+                    None => Ok(None),
+                };
+                held.map_err(Rejection::from).and_then(|body| {
+                    ctx.body = body;
                     let view = view(head, call.peer);
                     self.gateway.decide(&mut ctx, &opened, &view, moment.live.env())
                 })
@@ -97,7 +103,7 @@ impl Door {
             self.gateway.tell(&ctx, &answered);
             return Some(Closed::Client);
         }
-        let keep_alive = may_go_on && !rejection.ends_connection() && unread <= DRAIN_BYTES;
+        let keep_alive = may_go_on && !rejection.ends_connection() && incoming.is_little();
         self.refuse(
             wire,
             &mut ctx,
@@ -108,7 +114,7 @@ impl Door {
         )
         .await;
         let is_told = !matches!(ctx.stage, Stage::Refused(Rejection::ClientClosed));
-        if keep_alive && is_told && drain(wire, unread).await {
+        if keep_alive && is_told && incoming.drain(wire).await {
             return None;
         }
         wire.refuse();
@@ -170,49 +176,6 @@ impl Door {
         self.gateway.tell(ctx, answered);
     }
 
-    /// Holds the body whole. `unread` counts down.
-    async fn hold(
-        &self,
-        wire: &mut Wire,
-        opened: &Opened<'_>,
-        unread: &mut u64,
-        ctx: &mut Context,
-        live: &Live,
-    ) -> Result<(), BodyFault> {
-        let BodyPlan::Hold { limit, within } = opened.body else {
-            return Ok(());
-        };
-        let bound = live.env().widget.held_bodies;
-        // The head's judgement has refused longer ones.
-        let length = usize::try_from(*unread).unwrap_or(usize::MAX).min(limit);
-        let mut there = wire.ahead().len().min(length);
-        ctx.held.grow(there, bound)?;
-        if there < length {
-            let waiting = Instant::now();
-            let read = timeout(within, async {
-                while there < length {
-                    if wire.read_ahead().await.unwrap_or_default() == 0 {
-                        return Err(BodyFault::ClientGone);
-                    }
-                    let now = wire.ahead().len().min(length);
-                    ctx.held.grow(now - there, bound)?;
-                    there = now;
-                }
-                Ok(())
-            });
-            let read = read.await.unwrap_or(Err(BodyFault::TimedOut));
-            ctx.body_wait = waiting.elapsed();
-            if read.is_err() {
-                wire.skip(there);
-                *unread = (length - there) as u64;
-                return read;
-            }
-        }
-        *unread = 0;
-        ctx.body = Some(wire.take(length));
-        Ok(())
-    }
-
     /// Asks the upstream and relays its answer.
     async fn carry(
         &self,
@@ -264,6 +227,19 @@ impl Door {
     }
 }
 
+/// Of the body, where the route holds it.
+fn bounds(opened: &Opened<'_>, incoming: &Incoming, live: &Live) -> Option<Bounds> {
+    let BodyPlan::Hold { limit, within } = opened.body else {
+        return None;
+    };
+    Some(Bounds {
+        limit,
+        within,
+        held: live.env().widget.held_bodies,
+        announced: incoming.announced(),
+    })
+}
+
 /// What is kept of a head that the front door refuses.
 pub struct RefusedHead {
     /// Why.
@@ -287,23 +263,4 @@ pub fn view(head: &PlainHead, peer: Peer) -> Head<'_> {
 /// Whether a call is one for the short way: on a widget route, or refused by its head alone.
 pub fn is_short(opened: &Result<Opened<'_>, (Option<usize>, Rejection)>) -> bool {
     !matches!(opened, Ok(opened) if opened.route.kind == Kind::Pass)
-}
-
-/// Reads what is left of a body that nobody wants. Whether it came in time.
-async fn drain(wire: &mut Wire, unread: u64) -> bool {
-    let mut unread = usize::try_from(unread).unwrap_or(usize::MAX);
-    let drained = timeout(DRAIN, async {
-        loop {
-            let there = wire.ahead().len().min(unread);
-            wire.skip(there);
-            unread -= there;
-            if unread == 0 {
-                return true;
-            }
-            if wire.read_ahead().await.unwrap_or_default() == 0 {
-                return false;
-            }
-        }
-    });
-    drained.await.unwrap_or(false)
 }

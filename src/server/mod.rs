@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod engine;
 pub mod exchange;
+pub mod incoming;
 pub mod listeners;
 pub mod live;
 pub mod notify;
@@ -68,6 +69,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 ///
 /// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
 pub fn run(path: &Path, take_over: bool) -> ExitCode {
+    // The allocator asks for pages of 2 MiB, and the kernel clears one in one go: 3 ms in which a thread answers
+    // nobody, over and over while connections come in a burst. Where that can not be had, nothing else changes.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let Ok((log, flush)) = sink::start() else {
         return ExitCode::FAILURE;
     };

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward, Head};
 use widget_gateway::policy::Mode;
@@ -16,6 +17,7 @@ use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::Field;
 use widget_gateway::request::form::{Form, FormFault, Reading};
 use widget_gateway::request::front_door::{self, Framing, HeadScan, Target};
+use widget_gateway::request::head::PlainHead;
 use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::pool::{Address, Server, Upstream};
 
@@ -262,6 +264,15 @@ fn one_meaning(head: &[u8], framing: Framing) {
         "the engine's target"
     );
     assert_eq!(parsed.headers.len(), lines.len() - 1, "the engine's headers");
+    if let Some(plain) = PlainHead::parse(&Bytes::copy_from_slice(head)) {
+        let (method, raw_target, headers) = self::parsed(head).expect("the engine has parsed it");
+        assert_eq!(
+            (&plain.method, &plain.target[..], &plain.headers),
+            (&method, &raw_target[..], &headers),
+            "the short way's reader"
+        );
+        assert!(target.starts_with(b"/") && version == b"HTTP/1.1", "not plain");
+    }
 }
 
 /// However often a server decodes and resolves, the path names the script that the route saw.
@@ -304,28 +315,30 @@ fn no_other_script(target: &[u8]) {
 
 /// The bytes behind a head with `Transfer-Encoding: chunked`.
 pub fn chunks(data: &[u8]) {
-    let mut chunks = Chunks::default();
-    let whole = chunks.advance(data);
+    let (mut chunks, mut held) = (Chunks::default(), BytesMut::new());
+    let whole = chunks.read(data, &mut held);
+    assert_eq!(Chunks::default().advance(data), whole, "followed without reading");
     for cut in cuts(data.len()) {
-        let mut parts = Chunks::default();
-        let taken = parts.advance(&data[..cut]).and_then(|first| {
+        let (mut parts, mut pieces) = (Chunks::default(), BytesMut::new());
+        let taken = parts.read(&data[..cut], &mut pieces).and_then(|first| {
             if parts.is_complete() {
                 Ok(first)
             } else {
-                parts.advance(&data[first..]).map(|then| first + then)
+                parts.read(&data[first..], &mut pieces).map(|then| first + then)
             }
         });
         assert_eq!(taken, whole, "cut at {cut}");
         if whole.is_ok() {
-            assert_eq!(parts, chunks, "cut at {cut}");
+            assert_eq!((parts, &pieces), (chunks, &held), "cut at {cut}");
         }
     }
     match (whole, naive_chunks(data)) {
-        (Ok(taken), Some(end)) => {
+        (Ok(taken), Some((end, body))) => {
             assert!(
                 chunks.is_complete() && taken == end,
                 "ends at {taken} instead of {end}"
             );
+            assert_eq!(held, body, "what the chunks hold");
         }
         (Ok(taken), None) => assert!(!chunks.is_complete() && taken == data.len(), "complete too early"),
         // Stricter in extensions and trailers, never in the frame.
@@ -333,15 +346,15 @@ pub fn chunks(data: &[u8]) {
     }
 }
 
-/// Where the body ends, read line by line. None where it does not.
-fn naive_chunks(data: &[u8]) -> Option<usize> {
+/// Where the body ends and what it holds, read line by line. None where it does not end.
+fn naive_chunks(data: &[u8]) -> Option<(usize, Vec<u8>)> {
     let line_end = |from: usize| {
         data.get(from..)?
             .windows(2)
             .position(|pair| pair == b"\r\n")
             .map(|at| from + at)
     };
-    let mut at = 0;
+    let (mut at, mut body) = (0, Vec::new());
     loop {
         let end = line_end(at)?;
         let line = &data[at..end];
@@ -354,11 +367,13 @@ fn naive_chunks(data: &[u8]) -> Option<usize> {
                 let empty = end == at;
                 at = end + 2;
                 if empty {
-                    return Some(at);
+                    return Some((at, body));
                 }
             }
         }
+        let start = at;
         at = at.checked_add(usize::try_from(size).ok()?)?;
+        body.extend_from_slice(data.get(start..at)?);
         if data.get(at..at.checked_add(2)?)? != b"\r\n" {
             return None;
         }
