@@ -96,6 +96,17 @@ pub fn limiter(quota: Quota) -> (Limiter, Arc<KeyTable>) {
     (Limiter::new(quota, table.clone(), Duration::ZERO), table)
 }
 
+/// A widget route.
+pub fn route(path: &str) -> Route {
+    Route {
+        name: "widget".into(),
+        path: PathRule::parse(path).unwrap(),
+        methods: vec![Method::POST],
+        kind: Kind::Widget(Mode::Enforce),
+        upstream: "handlers".into(),
+    }
+}
+
 /// One widget route, one upstream, one limit.
 pub fn env(quota: Quota) -> Env {
     let second = Duration::from_secs(1);
@@ -103,13 +114,7 @@ pub fn env(quota: Quota) -> Env {
     let upstream = Arc::new(Upstream::new("handlers", vec![server.into()], second, second));
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
-        routes: Routes::new(vec![Route {
-            name: "widget".into(),
-            path: PathRule::parse("/").unwrap(),
-            methods: vec![Method::POST],
-            kind: Kind::Widget(Mode::Enforce),
-            upstream: "handlers".into(),
-        }]),
+        routes: Routes::new(vec![route("/")]),
         member_limit: Some(MemberPolicy::build(
             Mode::Enforce,
             quota,

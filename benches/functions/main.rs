@@ -13,6 +13,7 @@ mod headers;
 mod limiter;
 mod reader;
 mod refusal;
+mod route;
 mod validate;
 
 use criterion::{criterion_group, criterion_main};
@@ -23,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 criterion_group!(
     benches,
+    route::routing,
     reader::reader,
     validate::validation,
     headers::writing,
