@@ -14,6 +14,7 @@ use crate::pipeline::{self, BodyPlan, Env, Head, LimiterSaid, Opened};
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::route::Kind;
+use crate::request::body::Bounds;
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -120,10 +121,19 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         Ok(body) => body,
         Err(rejection) => return Ok(Err(rejection)),
     };
-    if let BodyPlan::Hold { limit, .. } = opened.body {
+    if let BodyPlan::Hold { limit, within } = opened.body {
         writeln!(out, "body: {} bytes of at most {limit}", body.len())?;
-        if body.len() > limit {
-            return Ok(Err(Rejection::BodyTooLarge));
+        let bounds = Bounds {
+            limit,
+            within,
+            held: env.widget.held_bodies,
+            announced: match framing {
+                Framing::Length(length) => Some(length),
+                Framing::Chunked => None,
+            },
+        };
+        if let Err(fault) = bounds.allow(body.len()) {
+            return Ok(Err(fault.into()));
         }
         let query = Target::parse(raw_target)
             .map(|target| target.query)

@@ -13,7 +13,7 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post};
+use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
 use common::{Gateway, Upstream};
 
 fn command(arguments: &[&str]) -> Output {
@@ -142,6 +142,16 @@ fn explain_tells_every_decision_and_no_token() {
     assert!(
         text(&refused.stdout).contains("verdict: refused, 400 malformed_request"),
         "{refused:?}"
+    );
+    let headers = [
+        "Content-Type: application/x-www-form-urlencoded",
+        "Transfer-Encoding: chunked",
+    ];
+    let long = request("POST", TARGET, &headers, chunked(&[b'x'; 65_537], 1000));
+    let refused = command_reading(&["explain"], &long);
+    assert!(
+        text(&refused.stdout).contains("verdict: refused, 411 length_required"),
+        "as the gateway does: {refused:?}"
     );
     assert_eq!(command(&["explain", "no/such/file"]).status.code(), Some(2));
 }

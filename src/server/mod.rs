@@ -57,6 +57,9 @@ use reload::History;
 /// Of a client connection. Everyone here reads into a buffer of its own that is larger, which then goes past
 /// this one: the engine's 64 KiB would only be zeroed and held, for each slow connection too.
 const READ_BUFFER: usize = 512;
+/// Idle connections to upstreams, beside which `max_connections` bounds them: a call needs one. An address
+/// has not many more ports to call another from.
+const MOST_IDLE: usize = 65_536;
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The longest that a collector, dead maybe, may hold up a stop.
@@ -229,7 +232,8 @@ impl Running {
             threads,
             // Attempts, not retries: each server of an upstream once. `fail_to_connect` stops earlier.
             max_retries: 64,
-            upstream_keepalive_pool_size: process.server.max_connections,
+            // The engine keeps so many for each thread.
+            upstream_keepalive_pool_size: process.server.max_connections.min(MOST_IDLE).div_ceil(threads),
             ..ServerConf::default()
         };
         let gateway = Arc::new(Gateway {

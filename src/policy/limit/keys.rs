@@ -1,8 +1,9 @@
 //! The table of keys: bounded, sharded, behind governor's `StateStore`. GCRA stays governor's.
 //!
-//! A key that is in the table is only ever dropped when its state equals that of a key never seen, so
-//! no flood of new keys can free a member that is over its limit. When the table is full, keys not in
-//! it share one overflow state per limiter, until the next sweep frees places.
+//! A key that is in the table is only ever dropped when its state equals that of a key never seen (by the
+//! clock of the thread that sweeps, moments ahead of another's at most), so no flood of new keys can free a
+//! member that is over its limit. When the table is full, keys not in it share one overflow state per
+//! limiter, until the next sweep frees places.
 //!
 //! A key is kept as a keyed hash of 64 bits, so that a million of them still fit into a processor's cache.
 //! That two of a million members share a state has a chance of 3 in 100 million, and nobody who does not know
