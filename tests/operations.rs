@@ -90,6 +90,13 @@ fn names(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// 2 MiB cleared in one go are 3 ms in which a thread answers nobody.
+#[test]
+fn the_kernel_gives_the_process_no_huge_pages() {
+    let (gateway, _upstream) = busy();
+    assert_eq!(gateway.kernel_says("THP_enabled"), "0");
+}
+
 #[test]
 fn rules_and_dashboard_use_only_what_a_scrape_has() {
     let (gateway, _upstream) = busy();

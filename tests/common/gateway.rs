@@ -358,12 +358,17 @@ impl Gateway {
 
     /// Resident memory of the process.
     pub fn resident_kib(&self) -> u64 {
+        let resident = self.kernel_says("VmRSS");
+        resident.trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// A line of the process's status (proc_pid_status(5)).
+    pub fn kernel_says(&self, key: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
+        let mut values = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        values.next().unwrap().trim().to_owned()
     }
 
     /// The lines of requests, once there are so many.
