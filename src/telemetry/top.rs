@@ -10,7 +10,6 @@
 //! request is left out of the ranking and counted as dropped.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,7 +30,6 @@ const TRIES: usize = 64;
 
 /// The sketch. Time is told, counted from the start of the process.
 pub struct Top {
-    hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     dropped: AtomicU64,
 }
@@ -99,7 +97,6 @@ struct Place {
 impl Default for Top {
     fn default() -> Top {
         Top {
-            hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::default()),
             dropped: AtomicU64::new(0),
         }
@@ -121,8 +118,8 @@ impl Default for Window {
 impl Top {
     /// Counts one request of a member at `now`.
     pub fn count(&self, member: &MemberId, domain: Option<&Domain>, was_limited: bool, now: Duration) {
-        // A keyed hash: nobody can choose ids that meet in one shard or fool the estimate.
-        let hash = self.hasher.hash_one(member);
+        // Keyed: nobody can choose ids that meet in one shard or fool the estimate.
+        let hash = member.fingerprint();
         match self.try_shard(hash) {
             Some(mut shard) => {
                 shard.rotate(now);

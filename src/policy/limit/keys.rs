@@ -5,11 +5,10 @@
 //! member that is over its limit. When the table is full, keys not in it share one overflow state per
 //! limiter, until the next sweep frees places.
 //!
-//! A key is kept as a keyed hash of 64 bits, so that a million of them still fit into a processor's cache.
-//! That two of a million members share a state has a chance of 3 in 100 million, and nobody who does not know
-//! this process's key (std's SipHash, drawn at random) can look for such a pair.
+//! A key is kept as the member's fingerprint of 64 bits, so that a million of them still fit into a
+//! processor's cache. That two of a million members share a state has a chance of 3 in 100 million, and
+//! nobody outside the process can look for such a pair.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -99,7 +98,6 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     table: Arc<KeyTable>,
     born: Nanos,
-    hasher: RandomState,
     shards: [Shard; SHARDS],
     overflow: Mutex<Option<Nanos>>,
 }
@@ -125,7 +123,6 @@ impl Keys {
         Keys(Arc::new(Inner {
             table,
             born: ToldClock.now(),
-            hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Shard::default()),
             overflow: Mutex::new(None),
         }))
@@ -133,7 +130,7 @@ impl Keys {
 
     /// What stands for a key, and the shard where it belongs.
     fn place(&self, key: &MemberId) -> (&Mutex<HashTable<Entry>>, u64) {
-        let fingerprint = key.fingerprint(&self.0.hasher);
+        let fingerprint = key.fingerprint();
         // By bits that hashbrown does not use: it picks the bucket by the low ones and the tag by the top
         // seven.
         let at = (u64::from((fingerprint >> 24) as u32) * SHARDS as u64) >> 32;

@@ -1,8 +1,8 @@
 //! `member_id`: 32 hex digits in 16 bytes.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use super::values::{Invalid, bounded};
 use crate::request::byte_set::{TOKEN, hex, hex_digit};
@@ -18,11 +18,16 @@ pub enum MemberIdShape {
 }
 
 /// `member_id`: the portal's lasting identity and the key of the limit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(MemberIdRepr);
+///
+/// It carries a keyed hash of itself, so that everyone who looks it up hashes it no more.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberId {
+    text: MemberIdRepr,
+    fingerprint: u64,
+}
 
 /// The genuine shape takes 16 bytes instead of a heap string.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum MemberIdRepr {
     Hex([u8; 16]),
     Token(Arc<str>),
@@ -31,19 +36,35 @@ enum MemberIdRepr {
 impl MemberId {
     /// Takes a value of the given shape.
     pub fn parse(bytes: &[u8], shape: MemberIdShape) -> Result<MemberId, Invalid> {
-        match (packed_hex(bytes), shape) {
-            (Some(packed), _) => Ok(MemberId(MemberIdRepr::Hex(packed))),
-            (None, MemberIdShape::Hex32) => Err(Invalid),
-            (None, MemberIdShape::Token) => {
-                Ok(MemberId(MemberIdRepr::Token(bounded(bytes, 64, &TOKEN)?.into())))
-            }
-        }
+        let text = match (packed_hex(bytes), shape) {
+            (Some(packed), _) => MemberIdRepr::Hex(packed),
+            (None, MemberIdShape::Hex32) => return Err(Invalid),
+            (None, MemberIdShape::Token) => MemberIdRepr::Token(bounded(bytes, 64, &TOKEN)?.into()),
+        };
+        Ok(MemberId {
+            fingerprint: text.fingerprint(),
+            text,
+        })
     }
 
-    /// 64 bits that stand for the id, by a hash with this key.
-    pub fn fingerprint(&self, key: &RandomState) -> u64 {
-        let mut hasher = key.build_hasher();
-        match &self.0 {
+    /// 64 bits that stand for the id in this process: SipHash under a key that the process has drawn, so
+    /// nobody outside can look for two ids that have the same.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+impl Hash for MemberId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.fingerprint);
+    }
+}
+
+impl MemberIdRepr {
+    fn fingerprint(&self) -> u64 {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let mut hasher = KEY.build_hasher();
+        match self {
             MemberIdRepr::Hex(packed) => hasher.write(packed),
             // Longer than any digits, whose hash it can not have for that reason: the length is hashed too.
             MemberIdRepr::Token(token) => {
@@ -70,7 +91,7 @@ fn packed_hex(bytes: &[u8]) -> Option<[u8; 16]> {
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.text {
             MemberIdRepr::Hex(packed) => {
                 f.write_str(std::str::from_utf8(hex(*packed).as_flattened()).unwrap_or_default())
             }
@@ -118,26 +139,26 @@ mod tests {
         );
         assert_eq!(MemberId::parse(b"member 1", MemberIdShape::Token), Err(Invalid));
         assert_eq!(MemberId::parse(&[b'a'; 65], MemberIdShape::Token), Err(Invalid));
-        assert_eq!(size_of::<MemberId>(), 24);
+        assert_eq!(size_of::<MemberId>(), 32);
     }
 
     #[test]
-    fn an_id_has_one_fingerprint_under_one_key_and_another_under_another() {
-        let [one, other] = [RandomState::new(), RandomState::new()];
+    fn an_id_has_one_fingerprint_and_shares_it_with_no_other() {
         let ids = [
             "00000000000000000000000000000000",
             "3f7a90c1d2e45b68a0719cbe8d243f56",
             "a",
             "aa",
-        ]
-        .map(|id| MemberId::parse(id.as_bytes(), MemberIdShape::Token).unwrap());
-        let mut seen: Vec<_> = ids
-            .iter()
-            .flat_map(|id| [id.fingerprint(&one), id.fingerprint(&other)])
-            .collect();
-        assert_eq!(ids[1].clone().fingerprint(&one), seen[2]);
+        ];
+        let fingerprints = || {
+            ids.map(|id| {
+                let id = MemberId::parse(id.as_bytes(), MemberIdShape::Token).unwrap();
+                id.fingerprint()
+            })
+        };
+        let mut seen = fingerprints();
+        assert_eq!(seen, fingerprints());
         seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 2 * ids.len());
+        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }
