@@ -112,6 +112,25 @@ fn haproxy_0_3_an_underscore_look_alike_does_not_pass() {
 }
 
 #[test]
+fn haproxy_0_3_a_reload_does_not_forget_who_is_over_the_limit() {
+    let (upstream, gateway) = setting();
+    let all_of = |count: usize| (0..count).map(|_| format!("member_id={MEMBER}"));
+    assert_eq!(
+        statuses(&gateway, all_of(6)),
+        [200, 200, 200, 200, 200, 429],
+        "before"
+    );
+    gateway.rewrite(&format!(
+        "{}{LIMIT}\n[log]\nlevel = \"debug\"\n",
+        forms::routes(&[upstream.address])
+    ));
+    let reloaded = gateway.ask_admin("POST", "/-/reload");
+    assert_eq!(reloaded.status, 200);
+    assert_eq!(reloaded.json()["generation"], 2, "whoever noticed the file first");
+    assert_eq!(statuses(&gateway, all_of(2)), [429; 2], "after");
+}
+
+#[test]
 fn openresty_0_4_names_that_only_php_knows_do_not_get_round_the_limit() {
     let (_upstream, gateway) = setting();
     for hidden in [
