@@ -63,12 +63,23 @@ impl Gate {
 }
 
 /// One request as it came.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Received {
     /// Request line and header lines, without the empty line.
     pub head: Vec<u8>,
     /// Without its chunked coding, if it had one.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "[{}] with a body of {} bytes",
+            shown(&self.head),
+            self.body.len()
+        )
+    }
 }
 
 impl Received {
@@ -210,6 +221,18 @@ impl Upstream {
     /// Not one request, whole or cut, since the last `take`.
     pub fn expect_untouched(&self) {
         assert_eq!(self.take(), [], "nothing may reach the upstream");
+    }
+
+    /// The only whole request since the last `take`, whatever was cut beside it.
+    pub fn take_one_whole(&self) -> Received {
+        let mut inner = self.state.inner.lock().unwrap();
+        let mut requests = std::mem::take(&mut inner.requests);
+        assert_eq!(
+            requests.len(),
+            1,
+            "one request reaches the upstream whole, not {requests:?}"
+        );
+        requests.remove(0)
     }
 
     /// Waits until so many requests stand recorded.

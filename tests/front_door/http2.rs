@@ -1,5 +1,6 @@
 //! The same over HTTP/2, as far as it applies.
 
+use crate::common::forms::{BODY, TARGET};
 use crate::common::h2::{self, Raw};
 use crate::common::shown;
 use crate::paths::BAD_PATHS;
@@ -133,11 +134,39 @@ fn malformed_http2_never_reaches_the_upstream() {
         );
         upstream.expect_untouched();
     }
-    let short = with(b"/", &[(b"content-length", b"9")]);
-    let became = h2::raw(gateway.h2c(), &short, Some(b"abc"));
-    assert!(
-        matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone),
-        "{became:?}"
-    );
-    upstream.expect_untouched();
+}
+
+/// A widget call is held until its body is whole, so nothing of it is forwarded. A `pass` route streams: its
+/// upstream may see the beginning, announced longer than it becomes, and never a request it could take for
+/// whole.
+#[test]
+fn an_http2_body_that_is_not_as_long_as_announced_is_no_request() {
+    let (upstream, gateway) = setting("");
+    let refused = |method: &[u8], length: usize, body: &[u8]| {
+        let length = length.to_string();
+        let fields: [(&[u8], &[u8]); 6] = [
+            (b":method", method),
+            (b":scheme", b"http"),
+            (b":authority", b"a"),
+            (b":path", TARGET.as_bytes()),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+            (b"content-length", length.as_bytes()),
+        ];
+        let became = h2::raw(gateway.h2c(), &fields, Some(body));
+        assert!(
+            matches!(became, Raw::BadRequest | Raw::Reset | Raw::Gone),
+            "{became:?} for {} bytes announced as {length}",
+            body.len()
+        );
+    };
+    for length in [BODY.len() - 1, BODY.len() + 1, 0] {
+        refused(b"POST", length, BODY.as_bytes());
+        upstream.expect_untouched();
+    }
+    for length in [1, 9] {
+        refused(b"GET", length, b"abc");
+    }
+    // It comes whole, and alone.
+    assert_eq!(h2::ask(gateway.h2c(), h2_get("/next"), &[]).unwrap().status, 200);
+    assert_eq!(shown(&upstream.take_one_whole().target()), "/next");
 }
