@@ -1,8 +1,10 @@
--- The race's genuine call (benches/compare/wrk.lua) with a body that is padded to a size.
---   JOB=.../compare/wrk.lua wrk ... -s wrk.lua URL -- BYTES
+-- The race's genuine call (benches/compare/wrk.lua) with a body that is padded to a size, or of so many
+-- members in turn, from the START-th on.
+--   JOB=.../compare/wrk.lua wrk ... -s wrk.lua URL -- BYTES MEMBERS START
 dofile(assert(os.getenv("JOB"), "JOB is not set"))
 
 local compare, taken, call = init, request, nil
+local before, after, members, turn = nil, nil, 0, 0
 
 function init(args)
     local size = tonumber(args[1]) or 0
@@ -14,6 +16,18 @@ function init(args)
         head = head:gsub("Content%-Length: %d+", "Content-Length: " .. #body)
         call = head .. "\r\n\r\n" .. body
     end
+    members, turn = tonumber(args[2]) or 0, tonumber(args[3]) or 0
+    if members > 0 then
+        local head, length, rest, tail = taken():match("^(.-Content%-Length: )(%d+)(.*&member_id=%x+)%x%x%x%x%x%x%x%x(&.*)$")
+        -- LuaJIT hashes a string by its ends and middle. Of strings that differ elsewhere each one made is
+        -- compared with all the others.
+        before, after = head .. length + #"&x=00000000" .. rest, tail .. "&x="
+    end
 end
 
-function request() return call or taken() end
+function request()
+    if not before then return call or taken() end
+    local id = string.format("%08x", turn % members)
+    turn = turn + 1
+    return before .. id .. after .. id
+end
