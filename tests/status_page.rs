@@ -12,7 +12,7 @@ mod browser;
 mod common;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use browser::{Browser, Look};
@@ -66,29 +66,22 @@ fn call(conn: &mut Conn, round: usize) {
 
 /// Calls as long as the test runs on; paced, so that the browser has a processor too.
 fn under_traffic<T>(gateway: &Gateway, test: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
+    // Ends with the test, also where that fails: the scope waits for the traffic.
+    let (running, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        scope.spawn(move || {
             let mut conn = gateway.connect();
             for round in 0.. {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
                 call(&mut conn, round);
                 if round % 50 == 49 {
                     conn = gateway.connect();
                 }
-                std::thread::sleep(Duration::from_millis(10));
+                if ended.recv_timeout(Duration::from_millis(10)) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    break;
+                }
             }
         });
-        // Set when the test fails too: the scope waits for the traffic.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let _over = Over(&over);
+        let _running = running;
         test()
     })
 }
