@@ -214,6 +214,11 @@ impl Upstream {
         requests.remove(0)
     }
 
+    /// Every whole request since the last `take`, whatever was cut beside them.
+    pub fn take_whole(&self) -> Vec<Received> {
+        std::mem::take(&mut self.state.inner.lock().unwrap().requests)
+    }
+
     pub fn connections(&self) -> usize {
         self.state.inner.lock().unwrap().connections
     }
@@ -221,18 +226,6 @@ impl Upstream {
     /// Not one request, whole or cut, since the last `take`.
     pub fn expect_untouched(&self) {
         assert_eq!(self.take(), [], "nothing may reach the upstream");
-    }
-
-    /// The only whole request since the last `take`, whatever was cut beside it.
-    pub fn take_one_whole(&self) -> Received {
-        let mut inner = self.state.inner.lock().unwrap();
-        let mut requests = std::mem::take(&mut inner.requests);
-        assert_eq!(
-            requests.len(),
-            1,
-            "one request reaches the upstream whole, not {requests:?}"
-        );
-        requests.remove(0)
     }
 
     /// Waits until so many requests stand recorded.
