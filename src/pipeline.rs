@@ -235,13 +235,13 @@ pub fn decide(
     now: Now,
     env: &Env,
 ) -> Decision {
-    let every = headers::on_every_route(head.peer, origin, head.headers);
+    let every = || headers::on_every_route(head.peer, origin, head.headers);
     let mut findings = Findings::default();
     let judged = match opened.route.kind {
-        Kind::Pass => Ok(every),
+        Kind::Pass => Ok(every()),
         Kind::Widget(mode) => findings
             .judge(mode, head, opened.query(head), body, now, env)
-            .map(|read| read.rewrite(every, head, body, env)),
+            .map(|read| read.rewrite(every(), head, body, env)),
     };
     let verdict = judged.and_then(|rewrite| {
         let upstream = env
