@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, header};
 use crate::policy::Mode;
 use crate::policy::limit::{MemberPolicy, Now, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
-use crate::policy::validate::{self, Known, Unsound, Widget};
+use crate::policy::validate::{Keyed, Known, Unsound, Widget};
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
 use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
@@ -272,7 +272,12 @@ impl Findings {
             Ok(form) => form,
             Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
         };
-        let read = validate::validate(&form, env.widget.member_id);
+        let keyed = Keyed::of(&form, env.widget.member_id);
+        // Memory is sent for here, so that the limiter does not wait for it below.
+        if let (Some(policy), Some(member_id)) = (&env.member_limit, keyed.member_id()) {
+            policy.expect(member_id);
+        }
+        let read = keyed.validate();
         self.tell(&read, env.widget.cookies, head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
         let widget = match read {

@@ -29,6 +29,7 @@ criterion_group!(
     validate::validation,
     headers::writing,
     refusal::decisions,
+    refusal::members,
     limiter::limits
 );
 criterion_main!(benches);

@@ -1,9 +1,9 @@
 //! The whole decision, `open` and `decide`, for each way a call can go, and the words of a refusal.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::calls::{BODY, PEER, QUERY, env, head, headers, quota};
+use super::calls::{BODY, PEER, QUERY, env, head, headers, member, quota};
 use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, open};
 use widget_gateway::response::page;
@@ -59,5 +59,51 @@ pub fn decisions(c: &mut Criterion) {
                 b.iter(|| page::problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
             });
         }
+    }
+}
+
+/// Calls of so many members in turn, in an order that no cache foresees: what their number costs a decision.
+pub fn members(c: &mut Criterion) {
+    const BATCH: usize = 64;
+    let mut group = c.benchmark_group("decision");
+    let target = format!("/?{QUERY}");
+    let (before, rest) = BODY.split_once("member_id=").unwrap();
+    let headers = headers(BODY.len());
+    let head = head(&target, &headers);
+    let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+    let body = |number: u64| format!("{before}member_id={}{}", member(number), &rest[32..]);
+    for count in [1, 10_000, 1_000_000_u64] {
+        let env = env(quota(1_000_000));
+        let limits = env.member_limit.as_ref().unwrap();
+        for member in (0..count).map(member) {
+            let _ = limits.limiter_of(&member).check(&member, Duration::from_secs(1));
+        }
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut draw = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            body(state % count)
+        };
+        let mut now = Duration::from_secs(1);
+        group.bench_function(format!("accepted, one of {count} members"), |b| {
+            b.iter_custom(|iterations| {
+                let mut left = usize::try_from(iterations).unwrap();
+                let mut taken = Duration::ZERO;
+                while left > 0 {
+                    let bodies: Vec<_> = (0..BATCH.min(left)).map(|_| draw()).collect();
+                    left -= bodies.len();
+                    let started = Instant::now();
+                    for body in &bodies {
+                        now += Duration::from_micros(1);
+                        let opened = open(black_box(&head), &env).ok().unwrap();
+                        let decision = decide(&opened, &head, &origin, black_box(body.as_bytes()), now, &env);
+                        assert!(black_box(decision).verdict.is_ok());
+                    }
+                    taken += started.elapsed();
+                }
+                taken
+            });
+        });
     }
 }

@@ -15,16 +15,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use governor::clock::{Clock, Reference};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
-use hashbrown::HashTable;
-use hashbrown::hash_table::OccupiedEntry;
 use parking_lot::Mutex;
 
 use super::ToldClock;
+use super::shard::Shard;
 use crate::request::field::MemberId;
 
-/// No power of two: with the default bound of a million keys each shard is then three quarters full, instead
-/// of having just doubled.
-const SHARDS: usize = 80;
+/// A power of two: the top bits of a fingerprint pick the shard.
+const SHARDS: usize = 64;
 
 /// What the keys of all limiters share: the bound and what is told of it.
 #[derive(Debug)]
@@ -102,21 +100,6 @@ struct Inner {
     overflow: Mutex<Option<Nanos>>,
 }
 
-/// On cache lines of its own, so that threads in different shards do not disturb each other.
-#[derive(Default)]
-#[repr(align(64))]
-struct Shard(Mutex<HashTable<Entry>>);
-
-/// With a million members it is the size of the table that a look-up waits for.
-struct Entry {
-    fingerprint: u64,
-    arrival: Nanos,
-}
-
-fn find(shard: &mut HashTable<Entry>, fingerprint: u64) -> Option<&mut Entry> {
-    shard.find_mut(fingerprint, |entry| entry.fingerprint == fingerprint)
-}
-
 impl Keys {
     /// Keys of a limiter that is born now, as its clock says.
     pub(super) fn new(table: Arc<KeyTable>) -> Keys {
@@ -128,15 +111,18 @@ impl Keys {
         }))
     }
 
-    /// What stands for a key, and the shard where it belongs.
-    fn place(&self, key: &MemberId) -> (&Mutex<HashTable<Entry>>, u64) {
+    /// What stands for a key, and the shard where it belongs: by bits that the shard does not use.
+    fn place(&self, key: &MemberId) -> (&Shard, u64) {
         let fingerprint = key.fingerprint();
-        // By bits that hashbrown does not use: it picks the bucket by the low ones and the tag by the top
-        // seven.
-        let at = (u64::from((fingerprint >> 24) as u32) * SHARDS as u64) >> 32;
         let [first, ..] = &self.0.shards;
-        let shard = self.0.shards.get(at as usize).unwrap_or(first);
-        (&shard.0, fingerprint)
+        let at = (fingerprint >> (64 - SHARDS.ilog2())) as usize;
+        (self.0.shards.get(at).unwrap_or(first), fingerprint)
+    }
+
+    /// Sends for what a look-up of this key will need.
+    pub(super) fn prefetch(&self, key: &MemberId) {
+        let (shard, fingerprint) = self.place(key);
+        shard.prefetch(fingerprint);
     }
 
     /// Judges by the state that all keys without a place share.
@@ -150,16 +136,12 @@ impl Keys {
 
     pub(super) fn peek(&self, key: &MemberId) -> Option<Nanos> {
         let (shard, fingerprint) = self.place(key);
-        find(&mut shard.lock(), fingerprint).map(|entry| entry.arrival)
+        shard.hold().get_mut(fingerprint).copied()
     }
 
     pub(super) fn remove(&self, key: &MemberId) -> bool {
         let (shard, fingerprint) = self.place(key);
-        let removed = shard
-            .lock()
-            .find_entry(fingerprint, |entry| entry.fingerprint == fingerprint)
-            .map(OccupiedEntry::remove)
-            .is_ok();
+        let removed = shard.hold().remove(fingerprint);
         self.0.table.release(usize::from(removed));
         removed
     }
@@ -167,22 +149,16 @@ impl Keys {
     /// Drops what has run out, shard by shard, so that no look-up waits long.
     pub(super) fn sweep(&self) -> usize {
         let now = self.0.now();
-        self.0
+        let dropped = self
+            .0
             .shards
             .iter()
-            .map(|shard| self.sweep_shard(&mut shard.0.lock(), now))
-            .sum()
-    }
-
-    fn sweep_shard(&self, shard: &mut HashTable<Entry>, now: Nanos) -> usize {
-        let before = shard.len();
-        shard.retain(|entry| entry.arrival > now);
-        let dropped = before - shard.len();
-        // A shard that a flood made large gives its memory back.
-        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
-            shard.shrink_to(shard.len() * 2, |entry| entry.fingerprint);
-        }
-        self.0.table.release(dropped);
+            .map(|shard| {
+                let dropped = shard.hold().drop_until(now);
+                self.0.table.release(dropped);
+                dropped
+            })
+            .sum();
         self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
         dropped
     }
@@ -198,7 +174,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.table
-            .release(self.shards.iter_mut().map(|shard| shard.0.get_mut().len()).sum());
+            .release(self.shards.iter().map(|shard| shard.hold().len()).sum());
     }
 }
 
@@ -210,10 +186,10 @@ impl StateStore for Keys {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let (shard, fingerprint) = self.place(key);
-        let mut shard = shard.lock();
-        if let Some(entry) = find(&mut shard, fingerprint) {
-            let (granted, next) = decide(Some(entry.arrival))?;
-            entry.arrival = next;
+        let mut shard = shard.hold();
+        if let Some(arrival) = shard.get_mut(fingerprint) {
+            let (granted, next) = decide(Some(*arrival))?;
+            *arrival = next;
             return Ok(granted);
         }
         if !self.0.table.claim() {
@@ -221,11 +197,7 @@ impl StateStore for Keys {
         }
         match decide(None) {
             Ok((granted, next)) => {
-                let entry = Entry {
-                    fingerprint,
-                    arrival: next,
-                };
-                shard.insert_unique(fingerprint, entry, |entry| entry.fingerprint);
+                shard.insert_new(fingerprint, next);
                 Ok(granted)
             }
             Err(refused) => {

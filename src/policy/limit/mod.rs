@@ -1,6 +1,7 @@
 //! `Widget` becomes `Permit`: GCRA by governor, one key per `member_id`.
 
 pub mod keys;
+mod shard;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -120,6 +121,12 @@ impl Limiter {
         self.quota
     }
 
+    /// Says that this member will be asked for in a moment. It changes nothing but how long [`Limiter::check`]
+    /// waits for memory.
+    pub fn expect(&self, member: &MemberId) {
+        self.keys.prefetch(member);
+    }
+
     /// Asks for one request of this member at `now`; grants no [`Permit`].
     ///
     /// # Errors
@@ -226,6 +233,11 @@ impl MemberPolicy {
             overrides,
             by_quota,
         }
+    }
+
+    /// Says that this member's limiter will be asked in a moment.
+    pub fn expect(&self, member: &MemberId) {
+        self.limiter_of(member).expect(member);
     }
 
     /// Asks the limiter for one request of this widget's member at `now`.
