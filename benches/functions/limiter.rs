@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::calls::{limiter, member, quota};
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion};
 use widget_gateway::policy::limit::Limiter;
 
 /// Members that are asked for in one stretch of time.
@@ -101,4 +101,22 @@ pub fn limits(c: &mut Criterion) {
             b.iter(|| black_box(limiter.sweep(Duration::ZERO)));
         });
     }
+    group.sample_size(10);
+    group.bench_function("sweep of 1000000 members, half of them to be dropped", |b| {
+        let fill = || {
+            let (limiter, _) = limiter(quota(1));
+            for number in 0..1_000_000 {
+                let _ = limiter.check(&member(number), Duration::from_secs(number % 2 * 10));
+            }
+            limiter
+        };
+        b.iter_batched(
+            fill,
+            |limiter| {
+                assert_eq!(limiter.sweep(Duration::from_secs(5)), 500_000);
+                limiter
+            },
+            BatchSize::PerIteration,
+        );
+    });
 }
