@@ -1,6 +1,7 @@
 //! Cookies that could be taken for a field. Where no `php.ini` sets `request_order` (stock container
 //! images), `$_REQUEST` takes a cookie before the form, so such a cookie never reaches the handler.
 
+use crate::request::byte_set::TOKEN;
 use crate::request::field::Field;
 use crate::request::form;
 
@@ -13,6 +14,10 @@ pub fn shadows(crumb: &[u8]) -> Option<Field> {
         .next()
         .unwrap_or_default()
         .trim_ascii_start();
+    // As most names are: no reading makes another of it.
+    if TOKEN.has_all(name) {
+        return Field::named(name);
+    }
     let known = |name| form::known(name).or_else(|| form::known(&form::decoded(name)));
     known(name)
         .or_else(|| known(name.trim_ascii_end()))
