@@ -2,7 +2,7 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Keyed`, `Widget`, `Permit`, `Target`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The whole decision, `open` and `decide`, for each way a call can go, and the words of a refusal.
+//! The whole decision, `open` and `decide`, for each way a call can go and for many members; the words of a
+//! refusal.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -203,7 +203,7 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("form::Form::parse", form),
     ("form::Form::parse, options of 64 KiB", form_with_large_options),
     ("form::Form::parse, 1000 parameters", form_of_1000_foreign_names),
-    ("validate::Keyed::validate", validation),
+    ("validate::Keyed::of and validate", validation),
     ("field::MemberId to text", member_id_display),
     ("cookie::shadows", cookie_crumb),
     ("limit::Limiter::check, 10 000 members", limiter_admit),

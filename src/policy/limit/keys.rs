@@ -5,8 +5,8 @@
 //! member that is over its limit. When the table is full, keys not in it share one overflow state per
 //! limiter, until the next sweep frees places.
 //!
-//! A key is kept as the member's fingerprint of 64 bits, so that a million of them still fit into a
-//! processor's cache. That two of a million members share a state has a chance of 3 in 100 million, and
+//! A key is kept as the member's fingerprint of 64 bits, so that four of them share a cache line with their
+//! arrival times. That two of a million members share a state has a chance of 3 in 100 million, and
 //! nobody outside the process can look for such a pair.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::ToldClock;
 use super::shard::Shard;
 use crate::request::field::MemberId;
 
-/// A power of two: the top bits of a fingerprint pick the shard.
+/// A power of two: the top bits of a fingerprint pick the shard, its low half the place there.
 const SHARDS: usize = 64;
 
 /// What the keys of all limiters share: the bound and what is told of it.

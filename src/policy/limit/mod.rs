@@ -342,6 +342,10 @@ mod tests {
         );
         assert_eq!(limiter.sweep(T0 + Duration::from_secs(5)), 1);
         assert_eq!(table.len(), 0);
+        limiter.check(&member(3), T0 + Duration::from_secs(5)).unwrap();
+        assert_eq!(table.len(), 1);
+        drop(limiter);
+        assert_eq!(table.len(), 0, "a limiter's keys go with it");
     }
 
     #[test]
