@@ -127,3 +127,14 @@ pub fn env(quota: Quota) -> Env {
         ..Env::default()
     }
 }
+
+/// Numbers below a count in an order that no cache foresees (xorshift).
+pub fn draws(seed: u64, count: u64) -> impl FnMut() -> u64 {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ seed;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % count
+    }
+}

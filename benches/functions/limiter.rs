@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::calls::{limiter, member, quota};
+use super::calls::{draws, limiter, member, quota};
 use criterion::{BatchSize, Criterion};
 use widget_gateway::policy::limit::Limiter;
 
@@ -28,17 +28,11 @@ enum Told {
 /// it asks, and a list of a million would contend with the limiter's table for the cache.
 fn ask(limiter: &Limiter, count: u64, threads: u64, told: Told, iterations: u64) -> Duration {
     let asked = |thread: u64| {
-        let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ (thread + 1);
-        let mut draw = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            member(state % count)
-        };
+        let mut draw = draws(thread + 1, count);
         let mut left = usize::try_from(iterations).unwrap();
         let mut taken = Duration::ZERO;
         while left > 0 {
-            let drawn: Vec<_> = (0..DRAWN.min(left)).map(|_| draw()).collect();
+            let drawn: Vec<_> = (0..DRAWN.min(left)).map(|_| member(draw())).collect();
             left -= drawn.len();
             let started = Instant::now();
             let mut expected = drawn.iter().skip(AHEAD);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::calls::{BODY, PEER, QUERY, env, head, headers, member, quota};
+use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, open};
 use widget_gateway::response::page;
@@ -79,20 +79,14 @@ pub fn members(c: &mut Criterion) {
         for member in (0..count).map(member) {
             let _ = limits.limiter_of(&member).check(&member, Duration::from_secs(1));
         }
-        let mut state = 0x2545_f491_4f6c_dd1d_u64;
-        let mut draw = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            body(state % count)
-        };
+        let mut draw = draws(0, count);
         let mut now = Duration::from_secs(1);
         group.bench_function(format!("accepted, one of {count} members"), |b| {
             b.iter_custom(|iterations| {
                 let mut left = usize::try_from(iterations).unwrap();
                 let mut taken = Duration::ZERO;
                 while left > 0 {
-                    let bodies: Vec<_> = (0..BATCH.min(left)).map(|_| draw()).collect();
+                    let bodies: Vec<_> = (0..BATCH.min(left)).map(|_| body(draw())).collect();
                     left -= bodies.len();
                     let started = Instant::now();
                     for body in &bodies {

@@ -1,5 +1,6 @@
 //! `Widget` becomes `Permit`: GCRA by governor, one key per `member_id`.
 
+mod arrivals;
 pub mod keys;
 mod shard;
 
