@@ -8,9 +8,9 @@ use bytes::Bytes;
 use prometheus::IntGauge;
 
 use crate::pipeline::{self, Env, Findings, Forward, Head, Opened};
+use crate::process::live::Live;
 use crate::request::body::{Held, HeldBodies};
 use crate::response::rejection::Rejection;
-use crate::server::live::Live;
 use crate::telemetry::traces::Span;
 use crate::upstream::origin::Origin;
 

@@ -11,10 +11,10 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::context::{Context, Stage};
 use crate::pipeline::{self, Env, Head, Opened};
+use crate::process::live::Live;
 use crate::request::body::{self, HeldBodies};
 use crate::request::front_door;
 use crate::response::rejection::{BrokenForm, Rejection};
-use crate::server::live::Live;
 use crate::telemetry::access_log::{self, AccessLine};
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE};

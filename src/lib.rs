@@ -10,6 +10,8 @@ pub mod telemetry;
 pub mod config;
 pub mod context;
 pub mod gateway;
+pub mod process;
 pub mod server;
 pub mod admin;
 pub mod explain;
+pub mod run;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use widget_gateway::{admin, config, explain, server};
+use widget_gateway::{admin, config, explain, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         Command::Run(Run {
             config: Config { config },
             take_over,
-        }) => server::run(&config, take_over),
+        }) => run::run(&config, take_over),
         Command::Check(Config { config: path }) => match config::check(&path, &mut std::io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) | Err(_) => ExitCode::FAILURE,

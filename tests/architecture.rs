@@ -26,7 +26,9 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     // The build script.
     ("build", &[]),
 ];
-const PROCESS: [&str; 6] = ["context", "gateway", "server", "admin", "explain", "main"];
+const PROCESS: [&str; 8] = [
+    "context", "gateway", "process", "server", "admin", "run", "explain", "main",
+];
 
 /// Files outside the process that may name Pingora.
 const EDGES: [&str; 7] = [

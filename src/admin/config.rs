@@ -14,8 +14,8 @@ use crate::config::{
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route};
+use crate::process::Process;
 use crate::request::field::MemberIdShape;
-use crate::server::Process;
 use crate::upstream::headers::CookieRule;
 
 pub(super) fn config(process: &Process) -> Answer {

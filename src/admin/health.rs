@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::server::Process;
+use crate::process::Process;
 
 /// Whether requests should be sent here, with the state of every server in the body.
 pub(super) fn ready(process: &Process) -> Answer {

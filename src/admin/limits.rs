@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
 use crate::policy::limit::{MemberPolicy, Quota};
+use crate::process::Process;
 use crate::request::field::MemberId;
-use crate::server::Process;
 
 pub(super) fn show(process: &Process, member: &str) -> Answer {
     match find(process, member) {

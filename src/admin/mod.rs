@@ -22,7 +22,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 
-use crate::server::Process;
+use crate::process::Process;
 use answer::{Answer, Problem};
 use guard::{Guard, Refusal};
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
 use crate::config::Fault;
-use crate::server::Process;
-use crate::server::reload::ReloadOutcome;
+use crate::process::Process;
+use crate::process::reload::ReloadOutcome;
 use crate::telemetry::metrics::Trigger;
 
 pub(super) async fn reload(process: Arc<Process>) -> Answer {

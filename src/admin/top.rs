@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::server::Process;
+use crate::process::Process;
 use crate::telemetry::top::{Busy, Member};
 
 const DEFAULT: usize = 20;

@@ -10,13 +10,13 @@ use http::{HeaderMap, Method};
 
 use super::connection::Door;
 use super::incoming::Incoming;
-use super::live::Live;
 use super::relay::{self, Progress};
 use super::wire::Wire;
 use crate::context::{Context, Stage};
 use crate::gateway::{Answered, rejection_of};
 use crate::pipeline::{BodyPlan, Head, Opened};
 use crate::policy::route::Kind;
+use crate::process::live::Live;
 use crate::request::body::Bounds;
 use crate::request::front_door::Framing;
 use crate::request::head::PlainHead;

@@ -9,7 +9,7 @@ use pingora::listeners::tls::TlsSettings;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::live::Live;
+use crate::process::live::Live;
 
 /// Finds a listener's certificate for a server name.
 struct Resolver {

@@ -176,7 +176,7 @@ impl Process {
     /// Looks at the files and reloads when they are not as they were last read and then stand still for
     /// one step, so that a file being written is not read half. What counts in the end is the content,
     /// which the reload compares.
-    pub(super) async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>) {
         let mut before = Vec::new();
         loop {
             tokio::time::sleep(WATCH_STEP).await;

@@ -1,0 +1,104 @@
+//! What runs, without a socket: the configuration in force, what requests share, the reload.
+
+pub mod live;
+pub mod reload;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
+use crate::policy::limit::keys::KeyTable;
+use crate::telemetry::log::LogSink;
+use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::recent::Recent;
+use crate::telemetry::top::Top;
+use live::Live;
+use reload::History;
+
+/// What the parts of the process share.
+pub struct Process {
+    /// The configuration in force.
+    pub live: Arc<ArcSwap<Live>>,
+    /// Every family.
+    pub metrics: Arc<Metrics>,
+    /// Who is busy.
+    pub top: Arc<Top>,
+    /// The last two minutes.
+    pub recent: Mutex<Recent>,
+    /// Where lines go.
+    pub log: LogSink,
+    /// The bound of all limiters.
+    pub table: Arc<KeyTable>,
+    /// The moment that the limiter's time counts from.
+    pub epoch: Instant,
+    /// Set once the process drains.
+    pub draining: Arc<AtomicBool>,
+    /// The file that is read and read again.
+    pub path: PathBuf,
+    /// The files whose content counts, that one and those that it names, as they were last read.
+    pub files: Mutex<Vec<Watched>>,
+    /// The last reloads. Held while one is under way, which serializes them.
+    pub history: Mutex<History>,
+    /// As the listeners were built.
+    pub server: ServerSettings,
+}
+
+impl Process {
+    /// What `loaded` says, in force, with nothing counted yet.
+    pub fn new(path: &Path, loaded: Loaded, metrics: Arc<Metrics>, log: LogSink) -> Arc<Process> {
+        let epoch = Instant::now();
+        let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
+        let server = loaded.settings.server.clone();
+        ::log::set_max_level(loaded.settings.log.level);
+        let files = loaded.files.clone();
+        let snapshot = Snapshot::build(loaded, None, &table, Duration::ZERO);
+        metrics.certificates(&snapshot.not_after());
+        metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
+        metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
+        let live = Live::new(snapshot, None, &metrics, &log);
+        Arc::new(Process {
+            live: Arc::new(ArcSwap::from_pointee(live)),
+            metrics,
+            top: Arc::default(),
+            recent: Mutex::default(),
+            log,
+            table,
+            epoch,
+            draining: Arc::new(AtomicBool::new(false)),
+            path: path.to_owned(),
+            files: Mutex::new(files),
+            history: Mutex::default(),
+            server,
+        })
+    }
+
+    /// Brings the families up to date whose source counts by itself; before each scrape.
+    pub fn refresh_metrics(&self) {
+        let table = &self.table;
+        self.metrics
+            .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        self.metrics.log_lines_dropped(self.log.dropped());
+        for (name, upstream) in &self.live.load().env().upstreams {
+            for server in &upstream.servers {
+                self.metrics.server_up(name, &server.name, server.is_up());
+            }
+        }
+    }
+
+    /// Whether a load balancer should send requests here.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Seconds since the epoch.
+pub fn unix_now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
