@@ -110,7 +110,7 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
 }
 
 impl Running {
-    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> pingora::Result<Running> {
+    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> Result<Running, rustls::Error> {
         let (stop_accepting, stopped) = watch::channel(false);
         let threads = process.server.threads.map_or_else(cores, usize::from);
         let requests = Runtime::new_no_steal(threads, "requests");
@@ -132,6 +132,7 @@ impl Running {
             let mut tick = tokio::time::interval(SWEEP);
             loop {
                 tick.tick().await;
+                sweeper.sweep_idle();
                 if let Some(policy) = &sweeper.live.load().env().member_limit {
                     policy.limiters().for_each(|limiter| {
                         limiter.sweep(sweeper.epoch.elapsed());

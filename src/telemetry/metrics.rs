@@ -49,8 +49,12 @@ pub enum Closed {
     Client,
     /// It was idle for `keepalive_timeout`.
     Idle,
+    /// A TLS handshake failed, or was not complete within `header_timeout`.
+    Handshake,
     /// A head was not complete within `header_timeout`.
     HeaderTimeout,
+    /// The client took less than 1 KiB/s for `write_timeout`.
+    WriteTimeout,
     /// `max_connections` was reached.
     Limit,
     /// After a refusal that does not keep the connection, or an error.
@@ -60,10 +64,12 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 6] = [
+    const ALL: [Closed; 8] = [
         Closed::Client,
         Closed::Idle,
+        Closed::Handshake,
         Closed::HeaderTimeout,
+        Closed::WriteTimeout,
         Closed::Limit,
         Closed::Refused,
         Closed::Drain,
@@ -73,7 +79,9 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::Handshake => "handshake",
             Closed::HeaderTimeout => "header_timeout",
+            Closed::WriteTimeout => "write_timeout",
             Closed::Limit => "limit",
             Closed::Refused => "refused",
             Closed::Drain => "drain",
@@ -209,6 +217,7 @@ pub struct Metrics {
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
+    handshake_failures: IntCounterVec,
     reloads: IntCounterVec,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
@@ -370,6 +379,11 @@ impl Metrics {
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
+            handshake_failures: make.counters(
+                "tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+                &["listener"],
+            )?,
             reloads,
             reload_successful: make.gauge("config_last_reload_successful", "1 if the last attempt was not refused.")?,
             reload_timestamp: make.real_gauge(
@@ -479,6 +493,11 @@ impl Metrics {
     /// `connections_closed_total`
     pub fn connection_closed(&self, reason: Closed) -> &IntCounter {
         slot(&self.connections_closed, reason as usize)
+    }
+
+    /// `tls_handshake_failures_total` of a listener, by its address as configured.
+    pub fn handshake_failures(&self, listener: &str) -> IntCounter {
+        self.handshake_failures.with_label_values(&[listener])
     }
 
     /// Tells how an attempt to load a configuration ended, at `now` (seconds since the epoch).
