@@ -95,6 +95,7 @@ impl Process {
         self.metrics
             .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
         self.metrics.log_lines_dropped(self.log.dropped());
+        self.metrics.engine_lines(self.log.engine_lines());
         for (name, upstream) in &self.live.load().env().upstreams {
             for server in &upstream.servers {
                 self.metrics.server_up(name, &server.name, server.is_up());

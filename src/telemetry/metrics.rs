@@ -225,6 +225,7 @@ pub struct Metrics {
     config_hash: Gauge,
     restart_pending: IntGauge,
     log_lines_dropped: IntCounter,
+    engine_lines: IntCounterVec,
     certificates_end: IntGaugeVec,
     /// Spans that no collector got.
     pub trace_spans_dropped: IntCounter,
@@ -393,7 +394,8 @@ impl Metrics {
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
             config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
-            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
+            engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
             trace_spans_dropped: make.counter("trace_spans_dropped_total", "Spans dropped because no collector took them fast enough.")?,
             certificates_end: make.register(IntGaugeVec::new(
                 Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
@@ -547,6 +549,13 @@ impl Metrics {
     /// Log lines dropped, ever.
     pub fn log_lines_dropped(&self, dropped: u64) {
         catch_up(&self.log_lines_dropped, dropped);
+    }
+
+    /// Lines that the engine wanted to write at warn or error, ever, by kind.
+    pub fn engine_lines(&self, kinds: impl Iterator<Item = (&'static str, u64)>) {
+        for (kind, count) in kinds {
+            catch_up(&self.engine_lines.with_label_values(&[kind]), count);
+        }
     }
 
     /// The exposition text (version 0.0.4).
