@@ -1,17 +1,8 @@
 //! Bodies of every size around the borders of the engine's replay buffer arrive whole, however they
 //! are sent. All fields stand in the query here, so that the body may be any bytes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, MEMBER, QUERY, Rng, chunked, post, request};
-use common::{DeadServer, Gateway, Response, Upstream, h2, shown};
+use crate::common::forms::{self, MEMBER, QUERY, Rng, chunked, post, request};
+use crate::common::{DeadServer, Gateway, Response, Upstream, h2, shown};
 use serde_json::json;
 
 /// 64 KiB is what the engine can replay by itself.

@@ -1,16 +1,7 @@
 //! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, KNOWN};
-use common::{Conn, Gateway, Received, Upstream, shown};
+use crate::common::forms::{self, KNOWN};
+use crate::common::{Conn, Gateway, Received, Upstream, shown};
 use serde_json::{Value, json};
 
 struct Case {

@@ -1,16 +1,7 @@
 //! The limit per member, observe mode, and what happens when the upstream fails.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, BODY, MEMBER, OTHER_MEMBER, QUERY, TARGET, post, request};
-use common::{DeadServer, Gateway, Reply, Upstream, shown};
+use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, QUERY, TARGET, post, request};
+use crate::common::{DeadServer, Gateway, Reply, Upstream, shown};
 use serde_json::json;
 
 const REQUESTS: &str = "widget_gateway_requests_total";
@@ -104,7 +95,7 @@ fn an_override_has_its_own_quota() {
     );
     let gateway = Gateway::start(format!("{}{limits}", forms::routes(&[upstream.address])));
     let mut conn = gateway.connect();
-    let statuses = |conn: &mut common::Conn, member: &str| -> Vec<u16> {
+    let statuses = |conn: &mut crate::common::Conn, member: &str| -> Vec<u16> {
         (0..6).map(|_| conn.roundtrip(of(member)).status).collect()
     };
     assert_eq!(statuses(&mut conn, MEMBER), [200, 429, 429, 429, 429, 429]);
@@ -339,7 +330,7 @@ fn an_upstream_that_closes_instead_of_answering_is_502() {
 
 #[test]
 fn a_silent_upstream_is_504() {
-    let gate = common::upstream::Gate::default();
+    let gate = crate::common::upstream::Gate::default();
     let upstream = Upstream::replying(Reply::Held(gate.clone()));
     let gateway = Gateway::start(format!(
         "{}timeout = \"300ms\"\n",

@@ -349,13 +349,6 @@ impl Gateway {
         })
     }
 
-    /// Files and sockets that the process has open.
-    pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .unwrap()
-            .count()
-    }
-
     /// Resident memory of the process.
     pub fn resident_kib(&self) -> u64 {
         let resident = self.kernel_says("VmRSS");

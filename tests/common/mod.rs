@@ -4,19 +4,6 @@
 //! Nothing here sleeps to wait for something, and no port is chosen here: everything binds port 0 and
 //! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test binary uses its own part of the harness"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a harness fails loudly"
-)]
-
 pub mod client;
 pub mod forms;
 pub mod gateway;

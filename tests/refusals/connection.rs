@@ -1,8 +1,8 @@
 //! What becomes of connections, and of clients that leave them.
 
+use super::row::{chunked, form, routes, row};
 use crate::common::forms::{BODY, TARGET, post, request};
 use crate::common::{Conn, Gateway, Reply, Upstream};
-use crate::row::{chunked, form, routes, row};
 use serde_json::json;
 
 #[test]

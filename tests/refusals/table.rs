@@ -1,8 +1,8 @@
 //! The rows, by what is at fault.
 
+use super::row::{also_in_body, chunked, form, routes, row, typed};
 use crate::common::forms::{BODY, QUERY, TARGET, post, request};
 use crate::common::{Gateway, Upstream};
-use crate::row::{also_in_body, chunked, form, routes, row, typed};
 
 #[test]
 fn faults_of_the_form() {

@@ -1,8 +1,8 @@
 //! What is told: the page for people, metrics before the first request, log lines.
 
+use super::row::{form, routes};
 use crate::common::forms::{self, BODY, SECRETS, TARGET, post};
 use crate::common::{Gateway, Setup, Upstream, shown};
-use crate::row::{form, routes};
 
 #[test]
 fn a_browser_gets_a_page_and_everyone_else_the_problem() {
