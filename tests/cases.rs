@@ -1,6 +1,6 @@
 //! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
 
-use crate::common::carrier::on_every;
+use crate::common::carrier::table;
 use crate::common::forms::{self, KNOWN};
 use crate::common::{Body, Carrier, Gateway, Received, Request, Upstream, shown};
 use serde_json::{Value, json};
@@ -104,31 +104,39 @@ fn setting() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-#[test]
-fn accepted_cases_arrive_byte_for_byte_with_canonical_headers() {
-    let (upstream, gateway) = setting();
-    let accepted: Vec<_> = cases().into_iter().filter(|case| case.is("accept")).collect();
-    assert_eq!(accepted.len(), 23);
-    let ran = on_every(&Carrier::ALL, "accepted cases", |carrier| {
-        for case in &accepted {
-            let what = format!("{carrier:?}, {}", case.name);
-            let response = carrier.ask(&gateway, &case.request());
-            assert_eq!(response.status, 200, "{what}: {}", shown(&response.body));
-            assert_eq!(response.text(), "handled\n", "{what}");
-            let received = upstream.take_one();
-            assert_eq!(received.method(), "POST", "{what}");
-            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{what}");
-            assert_eq!(shown(&received.body), shown(case.body.as_bytes()), "{what}");
-            let host = received.header("Host");
-            assert_eq!(host.as_deref(), Some("widgets.example"), "{what}");
-            assert_canonical(case, &received, &what);
-        }
-        accepted.len()
-    });
-    assert_eq!(ran, 23 * 5);
+fn on_every_carrier(
+    what: &str,
+    cases: &[Case],
+    check: impl Fn(Carrier, &(Upstream, Gateway), &Case) + Sync,
+) -> [usize; 5] {
+    table(what, cases, |case| &case.name, |_, _| true, |_| setting(), check)
 }
 
-fn assert_canonical(case: &Case, received: &Received, name: &str) {
+#[test]
+fn accepted_cases_arrive_byte_for_byte_with_canonical_headers() {
+    let accepted: Vec<_> = cases().into_iter().filter(|case| case.is("accept")).collect();
+    let ran = on_every_carrier(
+        "accepted cases",
+        &accepted,
+        |carrier, (upstream, gateway), case| {
+            let name = &case.name;
+            let response = carrier.ask(gateway, &case.request());
+            assert_eq!(response.status, 200, "{name}: {}", shown(&response.body));
+            assert_eq!(response.text(), "handled\n", "{name}");
+            let received = upstream.take_one();
+            assert_eq!(received.method(), "POST", "{name}");
+            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{name}");
+            assert_eq!(shown(&received.body), shown(case.body.as_bytes()), "{name}");
+            let host = received.header("Host");
+            assert_eq!(host.as_deref(), Some("widgets.example"), "{name}");
+            assert_canonical(case, &received);
+        },
+    );
+    assert_eq!(ran, [23; 5]);
+}
+
+fn assert_canonical(case: &Case, received: &Received) {
+    let name = &case.name;
     let canonical = &case.expect["canonical"];
     let text = |key: &str| canonical[key].as_str().map(str::to_owned);
     let header = |name: &str| received.header(&format!("X-Bitrix24-{name}"));
@@ -173,73 +181,67 @@ fn assert_canonical(case: &Case, received: &Received, name: &str) {
 
 #[test]
 fn rejected_cases_name_exactly_their_faults_and_reach_nobody() {
-    let (upstream, gateway) = setting();
     let rejected: Vec<_> = cases().into_iter().filter(|case| case.is("reject")).collect();
-    assert_eq!(rejected.len(), 16);
-    let ran = on_every(&Carrier::ALL, "rejected cases", |carrier| {
-        for case in &rejected {
-            let what = format!("{carrier:?}, {}", case.name);
-            let response = carrier.ask(&gateway, &case.request());
+    let ran = on_every_carrier(
+        "rejected cases",
+        &rejected,
+        |carrier, (upstream, gateway), case| {
+            let name = &case.name;
+            let response = carrier.ask(gateway, &case.request());
             let errors = case.errors("missing");
             let (status, code) = match errors[0]["code"].as_str().unwrap() {
                 "duplicate" | "conflict" => (400, "ambiguous_field"),
                 "missing" | "blank" => (422, "missing_field"),
                 _ => (422, "invalid_field"),
             };
-            assert_eq!(response.status, status, "{what}: {}", shown(&response.body));
+            assert_eq!(response.status, status, "{name}: {}", shown(&response.body));
             let problem = response.json();
-            assert_eq!(problem["code"], code, "{what}");
-            assert_eq!(problem["errors"], Value::from(errors), "{what}");
-        }
-        rejected.len()
-    });
-    assert_eq!(ran, 16 * 5);
-    assert_eq!(
-        upstream.connections(),
-        0,
-        "a refused call costs no upstream connection"
+            assert_eq!(problem["code"], code, "{name}");
+            assert_eq!(problem["errors"], Value::from(errors), "{name}");
+            assert_eq!(
+                upstream.connections(),
+                0,
+                "a refused call costs no upstream connection"
+            );
+            upstream.expect_untouched();
+        },
     );
-    upstream.expect_untouched();
+    assert_eq!(ran, [16; 5]);
 }
 
 #[test]
 fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
-    let (upstream, gateway) = setting();
     let others: Vec<_> = cases()
         .into_iter()
         .filter(|case| case.is("not_a_placement_call"))
         .collect();
-    assert_eq!(others.len(), 9);
-    let ran = on_every(&Carrier::ALL, "calls that are no placement", |carrier| {
-        for case in &others {
-            let what = format!("{carrier:?}, {}", case.name);
-            // Some of them say `Connection: close`.
-            let response = carrier.ask(&gateway, &case.request());
-            if case.method == "GET" {
-                assert_eq!(response.status, 200, "{what}");
-                let received = upstream.take_one();
-                assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{what}");
-                let ours = received
-                    .headers()
-                    .into_iter()
-                    .filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
-                assert_eq!(ours.count(), 0, "{what}: a pass route establishes nothing");
-                continue;
-            }
-            assert_eq!(response.status, 422, "{what}: {}", shown(&response.body));
-            let problem = response.json();
-            assert_eq!(problem["code"], "missing_field", "{what}");
-            for error in case.errors("missing_if_judged_as_placement") {
-                assert!(
-                    problem["errors"].as_array().unwrap().contains(&error),
-                    "{what}: {error} in {problem}"
-                );
-            }
-            upstream.expect_untouched();
+    let what = "calls that are no placement";
+    let ran = on_every_carrier(what, &others, |carrier, (upstream, gateway), case| {
+        let name = &case.name;
+        let response = carrier.ask(gateway, &case.request());
+        if case.method == "GET" {
+            assert_eq!(response.status, 200, "{name}");
+            let received = upstream.take_one();
+            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{name}");
+            let ours = received
+                .headers()
+                .into_iter()
+                .filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
+            assert_eq!(ours.count(), 0, "{name}: a pass route establishes nothing");
+            return;
         }
-        others.len()
+        assert_eq!(response.status, 422, "{name}: {}", shown(&response.body));
+        let problem = response.json();
+        assert_eq!(problem["code"], "missing_field", "{name}");
+        for error in case.errors("missing_if_judged_as_placement") {
+            assert!(
+                problem["errors"].as_array().unwrap().contains(&error),
+                "{name}: {error} in {problem}"
+            );
+        }
+        upstream.expect_untouched();
     });
-    assert_eq!(ran, 9 * 5);
+    assert_eq!(ran, [9; 5]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The ways that a request may take to the gateway. Whatever it is about must come out the same on each.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::h2::Session;
 use super::request::{Body, Request};
@@ -57,7 +58,12 @@ impl Carrier {
             Carrier::H2c => Wire::Http2(Session::open(address)),
             Carrier::H2Tls => Wire::Http2(Session::open_tls(address)),
         };
-        Client { carrier: self, wire }
+        Client {
+            carrier: self,
+            address,
+            is_used: false,
+            wire,
+        }
     }
 
     /// One request on a connection of its own.
@@ -90,9 +96,11 @@ impl Got {
     }
 }
 
-/// An open connection.
+/// An open connection; with HTTP/1.0, where each has one request, one after another.
 pub struct Client {
     carrier: Carrier,
+    address: SocketAddr,
+    is_used: bool,
     wire: Wire,
 }
 
@@ -108,6 +116,10 @@ impl Client {
     }
 
     pub fn get(&mut self, request: &Request) -> Got {
+        if self.carrier == Carrier::Http10 && self.is_used {
+            self.wire = Wire::Http1(Conn::open(self.address));
+        }
+        self.is_used = true;
         match &mut self.wire {
             Wire::Http1(conn) => {
                 let version = match self.carrier {
@@ -137,16 +149,58 @@ impl Client {
             Wire::Http2(session) => Some(session),
         }
     }
-
-    /// Whether another request may be sent after an answer that allowed it.
-    pub fn lasts(&self) -> bool {
-        self.carrier != Carrier::Http10
-    }
 }
 
-/// Runs a test of one request or many on every carrier and says so.
-pub fn on_every(carriers: &[Carrier], what: &str, mut run: impl FnMut(Carrier) -> usize) -> usize {
-    let ran: usize = carriers.iter().map(|carrier| run(*carrier)).sum();
-    println!("{what}: {ran} rows on {} carriers", carriers.len());
-    ran
+/// Runs every row on every carrier that it is for, the carriers side by side, each in a setting of its own.
+/// A row that does not hold stops no other one; all of them are told at the end. Returns how many rows ran
+/// on each carrier.
+pub fn table<R: Sync, S>(
+    what: &str,
+    rows: &[R],
+    name: impl Fn(&R) -> &str + Sync,
+    is_for: impl Fn(Carrier, &R) -> bool + Sync,
+    setting: impl Fn(Carrier) -> S + Sync,
+    check: impl Fn(Carrier, &S, &R) + Sync,
+) -> [usize; 5] {
+    let run = |carrier| {
+        let (mut ran, mut failed) = (0, Vec::new());
+        let mut current = None;
+        for row in rows.iter().filter(|row| is_for(carrier, row)) {
+            ran += 1;
+            println!("{carrier:?}: {}", name(row));
+            let of_row = || check(carrier, current.get_or_insert_with(|| setting(carrier)), row);
+            if catch_unwind(AssertUnwindSafe(of_row)).is_err() {
+                failed.push(format!("{carrier:?}: {}", name(row)));
+                // Whatever it left behind is no other row's.
+                current = None;
+            }
+        }
+        (ran, failed)
+    };
+    let run = &run;
+    let (ran, failed): (Vec<usize>, Vec<Vec<String>>) = std::thread::scope(|scope| {
+        let running = Carrier::ALL.map(|carrier| scope.spawn(move || run(carrier)));
+        running.map(|running| running.join().unwrap()).into_iter().unzip()
+    });
+    let total: usize = ran.iter().sum();
+    println!(
+        "{what}: {total} of {} rows on {} carriers",
+        rows.len() * ran.len(),
+        ran.len()
+    );
+    assert_eq!(failed.concat(), [""; 0], "{what}: these rows do not hold");
+    ran.try_into().unwrap()
+}
+
+/// The same for a test that is one row.
+pub fn each(what: &str, test: impl Fn(Carrier) + Sync) {
+    let ran = table(
+        what,
+        &[what],
+        |what| what,
+        |_, _| true,
+        |_| (),
+        |carrier, (), _| test(carrier),
+    );
+    assert_eq!(ran, [1; 5]);
 }
