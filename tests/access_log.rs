@@ -1,20 +1,10 @@
 //! A line for each request that deserves one, and none of them lost at the end.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use common::forms::{self, BODY, TARGET, post, request};
-use common::{Conn, DeadServer, Gateway, Reply, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post, request};
+use crate::common::{Conn, DeadServer, Gateway, Reply, Setup, Upstream};
 use nix::sys::signal::Signal;
 
 #[test]

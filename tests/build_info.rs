@@ -1,13 +1,5 @@
 //! What `build_info` tells of the revision is true after an incremental build too.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;

@@ -1,20 +1,10 @@
 //! The commands beside `run`: what they print and how they exit.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
-use common::{Gateway, Upstream};
+use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
+use crate::common::{Gateway, Upstream};
 
 fn command(arguments: &[&str]) -> Output {
     command_reading(arguments, b"")

@@ -1,15 +1,5 @@
 //! Standard error: one JSON object a line whatever happens, and never a reason to stay or to stop.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -19,8 +9,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use common::forms::{self, BODY, TARGET, post, request};
-use common::{Conn, Gateway, Metrics, PATIENCE, Reply, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post, request};
+use crate::common::{Conn, Gateway, Metrics, PATIENCE, Reply, Upstream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

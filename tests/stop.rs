@@ -1,21 +1,12 @@
 //! Stopping, draining, and handing the listeners to a successor.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::forms::{self, BODY, TARGET, post};
-use common::load::Load;
-use common::{Gateway, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post};
+use crate::common::load::Load;
+use crate::common::{Gateway, Setup, Upstream};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -105,7 +96,7 @@ impl Resolver {
         let (opens, opened) = std::sync::mpsc::channel();
         let fifo = self.fifo.clone();
         std::thread::spawn(move || opens.send(std::fs::File::options().write(true).open(fifo)));
-        let asked = opened.recv_timeout(common::PATIENCE);
+        let asked = opened.recv_timeout(crate::common::PATIENCE);
         asked.expect("a name is looked up").unwrap()
     }
 }
@@ -288,7 +279,7 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
     let file = folder.path().join("gateway.toml");
     let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
     let text = format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]));

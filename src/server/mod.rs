@@ -52,7 +52,7 @@ impl ConnectionRules {
             max_connections: settings.max_connections,
             keepalive_timeout: settings.keepalive_timeout,
             header_timeout: settings.header_timeout,
-            write_timeout: Duration::from_secs(60),
+            write_timeout: settings.write_timeout,
         }
     }
 }
