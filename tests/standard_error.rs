@@ -178,7 +178,7 @@ fn panics() {
 #[test]
 fn a_panic_is_a_line_like_any_other_and_tells_nothing_of_a_request() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "panics"])
+        .args(["--exact", "--ignored", "--nocapture", "standard_error::panics"])
         .env("SECRET", "5up3r-secret")
         .output()
         .unwrap();

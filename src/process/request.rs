@@ -269,13 +269,16 @@ impl Request {
         }
     }
 
-    /// Whether the line of a forwarded request is left out: never one of a refusal or of a 5xx.
+    /// Whether its line is left out: never one of a 5xx, nor one that observe mode has something to say in.
     fn is_sampled_out(&self, record: &RequestRecord<'_>) -> bool {
-        let share = self.live.snapshot.settings.log.sample_forwarded;
-        record.outcome == Outcome::Forwarded
-            && record.status < 500
-            && share < 1.0
-            && rand::random::<f64>() >= share
+        let log = &self.live.snapshot.settings.log;
+        let share = match record.outcome {
+            _ if record.status >= 500 => 1.0,
+            Outcome::Forwarded => log.sample_forwarded,
+            Outcome::Rejected | Outcome::Limited => log.sample_refused,
+            Outcome::Observed | Outcome::UpstreamError | Outcome::ClientClosed => 1.0,
+        };
+        share < 1.0 && rand::random::<f64>() >= share
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::pool::Address;
 use super::sample;
 
-/// The kernel's `struct tcp_info` up to `tcpi_bytes_received`, in words of eight bytes. A kernel that knows
+/// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
 /// more fields writes as many as there is room for; one that knows fewer (before Linux 4.1) is an error.
 #[derive(Clone, Copy)]
 struct TcpInfo;
@@ -121,7 +121,7 @@ async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
 fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().and_then(|[.., acked, _]| Some(acked)),
+        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().and_then(|[.., acked]| Some(acked)),
         Socket::Unix(_) => None,
     }
 }

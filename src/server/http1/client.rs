@@ -32,6 +32,8 @@ pub struct Http1Client {
     head: Bytes,
     version: Version,
     incoming: Incoming,
+    /// Its end was read: whoever stopped before it can not know where the next request begins.
+    is_read: bool,
     framing: Framing,
     keeps_alive: bool,
     /// The client waits for `100 Continue`, and did not get it yet.
@@ -55,6 +57,7 @@ impl Http1Client {
             head,
             version: parsed.version,
             incoming: Incoming::of(parsed.framing),
+            is_read: false,
             framing: parsed.framing,
             keeps_alive: parsed.hop.keeps_alive,
             awaits_continue: parsed.hop.expects_continue,
@@ -93,6 +96,7 @@ impl Client for Http1Client {
                 return Ok(Some(piece));
             }
             if self.incoming.is_complete() {
+                self.is_read = true;
                 return Ok(None);
             }
             if std::mem::take(&mut self.awaits_continue) {
@@ -127,8 +131,7 @@ impl Client for Http1Client {
         self.goes_on = self.keeps_alive
             && !is_last
             && self.delimiter != Delimiter::Close
-            && self.incoming.is_little()
-            && (!self.awaits_continue || self.incoming.is_complete());
+            && (self.is_read || self.incoming.is_little() && !self.awaits_continue);
         self.out.clear();
         reply.append_http1(&mut self.out, self.version, self.goes_on);
         self.taken = Sent {

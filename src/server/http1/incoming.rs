@@ -41,7 +41,7 @@ impl Incoming {
     pub fn is_little(&self) -> bool {
         match self {
             Incoming::Length(left) => *left <= LITTLE,
-            Incoming::Chunks(chunks) => chunks.is_complete(),
+            Incoming::Chunks(_) => false,
         }
     }
 
