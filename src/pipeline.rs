@@ -22,6 +22,7 @@ use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
+use crate::upstream::balance::Portal;
 use crate::upstream::pool::{Target, Upstream};
 
 /// Everything a decision depends on, besides the request and the time.
@@ -229,7 +230,10 @@ pub fn decide(
             .ok_or(Rejection::InternalError)?;
         Ok(Forward {
             rewrite,
-            target: Target::take(upstream),
+            target: Target::new(upstream, || {
+                let member_id = findings.member_id.as_ref()?;
+                Some(Portal::of(&member_id.to_string()))
+            }),
             origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
         })
     });

@@ -10,13 +10,15 @@ use super::answer::Answer;
 use super::limits;
 use crate::config::{
     CertPaths, EnvSpec, ListenerSettings, LogSettings, MemberLimitSpec, ServerSettings, Settings,
-    TracesSettings, UpstreamSpec, restart_only_changes,
+    ServerSpec, TracesSettings, UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route};
 use crate::process::Process;
 use crate::request::field::MemberIdShape;
 use crate::upstream::headers::CookieRule;
+use crate::upstream::health::{CheckRule, EjectRule};
+use crate::upstream::pool::Rules;
 
 pub(super) fn config(process: &Process) -> Answer {
     let live = process.live.load();
@@ -202,11 +204,64 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
     let UpstreamSpec {
         name: _,
         servers,
+        rules,
+    } = upstream;
+    let Rules {
+        balance,
+        resolve_interval,
         connect_timeout,
         timeout,
-    } = upstream;
-    let servers: Vec<_> = servers.iter().map(|server| &server.name).collect();
-    json!({ "servers": servers, "connect_timeout": span(*connect_timeout), "timeout": span(*timeout) })
+        keepalive,
+        retries,
+        check,
+        eject,
+    } = rules;
+    let EjectRule {
+        failures,
+        duration,
+        statuses,
+    } = eject;
+    json!({
+        "servers": servers.iter().map(self::upstream_server).collect::<Vec<_>>(),
+        "balance": balance.label(),
+        "resolve_interval": span(*resolve_interval),
+        "connect_timeout": span(*connect_timeout),
+        "timeout": span(*timeout),
+        "keepalive": span(*keepalive),
+        // All the others.
+        "retries": (*retries != usize::MAX).then_some(retries),
+        "check": check.as_ref().map(self::check),
+        "eject": { "failures": failures, "for": span(*duration), "statuses": statuses },
+    })
+}
+
+fn upstream_server(server: &ServerSpec) -> Value {
+    let ServerSpec {
+        name,
+        place: _,
+        weight,
+        backup,
+    } = server;
+    json!({ "address": name, "weight": weight, "backup": backup })
+}
+
+fn check(check: &CheckRule) -> Value {
+    let CheckRule {
+        path,
+        status: (least, most),
+        interval,
+        timeout,
+        rise,
+        fall,
+    } = check;
+    json!({
+        "path": path,
+        "status": format!("{least}-{most}"),
+        "interval": span(*interval),
+        "timeout": span(*timeout),
+        "rise": rise,
+        "fall": fall,
+    })
 }
 
 /// A duration in the file's spelling.

@@ -15,7 +15,9 @@ use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::route::Route;
 use crate::request::field::MemberId;
-use crate::upstream::pool::Address;
+use crate::upstream::entry::Place;
+use crate::upstream::pool::Rules;
+use crate::upstream::resolve::HostName;
 
 /// A file that was read and found sound.
 #[derive(Debug)]
@@ -117,6 +119,17 @@ pub struct EnvSpec {
     pub trusted: Vec<IpNet>,
 }
 
+impl EnvSpec {
+    /// Every name among the servers.
+    pub fn host_names(&self) -> impl Iterator<Item = &HostName> {
+        let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        servers.filter_map(|server| match &server.place {
+            Place::Named(name) => Some(name),
+            Place::Fixed(_) => None,
+        })
+    }
+}
+
 /// `[limits.member]` and its overrides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberLimitSpec {
@@ -135,10 +148,8 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// Never empty, each name once.
     pub servers: Vec<ServerSpec>,
-    /// For one connect.
-    pub connect_timeout: Duration,
-    /// The longest silence.
-    pub timeout: Duration,
+    /// How they are asked.
+    pub rules: Rules,
 }
 
 /// One server of an upstream.
@@ -146,8 +157,12 @@ pub struct UpstreamSpec {
 pub struct ServerSpec {
     /// As the file spells it: the label `server`.
     pub name: String,
-    /// What it means now.
-    pub address: Address,
+    /// What it means.
+    pub place: Place,
+    /// Its share, relative to the others.
+    pub weight: u32,
+    /// Whether it is asked only where no other is up.
+    pub backup: bool,
 }
 
 /// `[log]`.
