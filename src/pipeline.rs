@@ -20,9 +20,9 @@ use crate::request::form::Form;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
+use crate::upstream::balance::Portal;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
-use crate::upstream::balance::Portal;
 use crate::upstream::pool::{Target, Upstream};
 
 /// Everything a decision depends on, besides the request and the time.
@@ -234,7 +234,10 @@ pub fn decide(
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
             }),
-            origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
+            origin_form: head
+                .target
+                .authority()
+                .map(|_| head.target.origin_form().concat()),
         })
     });
     Decision { verdict, findings }

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, header};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
 use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
@@ -13,8 +13,8 @@ use widget_gateway::policy::limit::{Limiter, MemberPolicy, Period, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
 use widget_gateway::request::head::RequestHead;
-use widget_gateway::upstream::origin::Peer;
 use widget_gateway::upstream::entry::{Entry, Place};
+use widget_gateway::upstream::origin::Peer;
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 use widget_gateway::upstream::server::Address;
 
@@ -115,7 +115,12 @@ pub fn env(quota: Quota) -> Env {
         weight: 1,
         backup: false,
     };
-    let upstream = Arc::new(Upstream::new("handlers", vec![listed], Rules::default(), Arc::default()));
+    let upstream = Arc::new(Upstream::new(
+        "handlers",
+        vec![listed],
+        Rules::default(),
+        Arc::default(),
+    ));
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),

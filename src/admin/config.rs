@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::limits;
 use crate::config::{
-    CertPaths, EnvSpec, ListenerSettings, LogSettings, MemberLimitSpec, ServerSettings, Settings,
-    ServerSpec, TracesSettings, UpstreamSpec, restart_only_changes,
+    CertPaths, EnvSpec, ListenerSettings, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings,
+    TracesSettings, UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route};
@@ -242,7 +242,10 @@ fn upstream_server(server: &ServerSpec) -> Value {
         weight,
         backup,
     } = server;
-    json!({ "address": name, "weight": weight, "backup": backup })
+    match (weight, backup) {
+        (1, false) => json!(name),
+        (weight, backup) => json!({ "address": name, "weight": weight, "backup": backup }),
+    }
 }
 
 fn check(check: &CheckRule) -> Value {

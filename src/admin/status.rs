@@ -16,9 +16,9 @@ use crate::process::live::Live;
 use crate::process::reload::ReloadRecord;
 use crate::response::rejection::Reason;
 use crate::telemetry::Outcome;
-use crate::upstream::entry::Entry;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
+use crate::upstream::entry::Entry;
 
 /// Members of each list.
 const MEMBERS: usize = 10;

@@ -9,8 +9,8 @@ use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{MemberPolicy, Now};
 use crate::policy::route::Routes;
-use crate::upstream::origin::TrustedProxies;
 use crate::upstream::entry::{Entry, Place};
+use crate::upstream::origin::TrustedProxies;
 use crate::upstream::pool::{Listed, Upstream};
 use crate::upstream::resolve::{Found, NotFound};
 
@@ -134,7 +134,17 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Fo
             old.gather();
             old.clone()
         }
-        Some(old) => Arc::new(Upstream::new(&spec.name, listed, spec.rules.clone(), old.budget.clone())),
-        None => Arc::new(Upstream::new(&spec.name, listed, spec.rules.clone(), Arc::default())),
+        Some(old) => Arc::new(Upstream::new(
+            &spec.name,
+            listed,
+            spec.rules.clone(),
+            old.budget.clone(),
+        )),
+        None => Arc::new(Upstream::new(
+            &spec.name,
+            listed,
+            spec.rules.clone(),
+            Arc::default(),
+        )),
     }
 }

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::upstream::failure::Cause;
-use crate::upstream::pool::Rules;
-use crate::upstream::resolve::Found;
 use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
@@ -16,6 +13,9 @@ use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::route::{Kind, PathRule};
 use crate::upstream::entry::Place;
+use crate::upstream::failure::Cause;
+use crate::upstream::pool::Rules;
+use crate::upstream::resolve::Found;
 use crate::upstream::server::Address;
 
 const SMALLEST: &str = r#"
@@ -374,7 +374,13 @@ fn a_reload_keeps_what_stays() {
         restart_only_changes(&before.settings.server, &next.server),
         [""; 0]
     );
-    let after = Snapshot::build(loaded(next), Some(&before), &Found::new(), &table, Duration::from_secs(2));
+    let after = Snapshot::build(
+        loaded(next),
+        Some(&before),
+        &Found::new(),
+        &table,
+        Duration::from_secs(2),
+    );
     let servers = after.env.upstreams["handlers"].servers();
     assert_eq!(
         servers.map(|server| server.health.is_up()).collect::<Vec<_>>(),

@@ -283,7 +283,10 @@ impl Value for StatusRange {
         let (least, most) = text.split_once('-').unwrap_or((text, text));
         let status = |digits: &str| {
             let is_number = digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit());
-            digits.parse::<u16>().ok().filter(|status| is_number && (200..=599).contains(status))
+            digits
+                .parse::<u16>()
+                .ok()
+                .filter(|status| is_number && (200..=599).contains(status))
         };
         match (status(least), status(most)) {
             (Some(least), Some(most)) if least <= most => Ok(StatusRange { least, most }),

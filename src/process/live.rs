@@ -43,7 +43,10 @@ impl Live {
 
 /// Brings the series of an upstream's servers up to date, and creates those that are not there yet.
 pub(super) fn refresh(metrics: &Metrics, upstream: &Upstream) {
-    metrics.upstream_in_flight(&upstream.name, upstream.servers().map(|server| server.in_flight()).sum());
+    metrics.upstream_in_flight(
+        &upstream.name,
+        upstream.servers().map(|server| server.in_flight()).sum(),
+    );
     for Listed { entry, .. } in &upstream.listed {
         let counts = &entry.counts;
         metrics.server(

@@ -138,9 +138,11 @@ impl Process {
         for (name, upstream) in &before.upstreams {
             let kept = now.upstreams.get(name);
             for Listed { entry, .. } in &upstream.listed {
-                let stays = |kept: &Arc<Upstream>| kept.listed.iter().any(|other| other.entry.name == entry.name);
+                let stays =
+                    |kept: &Arc<Upstream>| kept.listed.iter().any(|other| other.entry.name == entry.name);
                 if !kept.is_some_and(stays) {
-                    self.metrics.forget_server((name, &entry.name), Cause::ALL.map(Cause::label));
+                    self.metrics
+                        .forget_server((name, &entry.name), Cause::ALL.map(Cause::label));
                 }
             }
             if kept.is_none() {

@@ -240,7 +240,10 @@ impl ProxyHttp for Streamed {
     ) -> Box<Error> {
         if let Some(passed) = ctx {
             // Nothing was sent, so the next server may have the request.
-            let again = passed.forward.target.connect_failed(cause_of_connect(&error), Instant::now());
+            let again = passed
+                .forward
+                .target
+                .connect_failed(cause_of_connect(&error), Instant::now());
             passed.request.upstream_retried(u32::from(again));
             error.set_retry(again);
         }
@@ -316,7 +319,12 @@ impl ProxyHttp for Streamed {
         ctx.as_mut().ok_or_else(lost)?.answer(session, answer)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Option<Passed>) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Option<Passed>,
+    ) -> FailToProxy {
         let rejection = rejection_of(error);
         let error_code = rejection.reason().status();
         if let Some(passed) = ctx {
@@ -333,7 +341,10 @@ impl ProxyHttp for Streamed {
 
     /// The engine's own lines would hold the path with its query.
     fn request_summary(&self, _: &Session, ctx: &Option<Passed>) -> String {
-        format!("request {}", ctx.as_ref().map_or("", |passed| passed.request.id()))
+        format!(
+            "request {}",
+            ctx.as_ref().map_or("", |passed| passed.request.id())
+        )
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Option<Passed>, _: &Error) -> bool {
@@ -406,9 +417,12 @@ fn cause_of(error: &Error) -> Option<Cause> {
     match (error.esource(), error.etype()) {
         (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Cause::Timeout),
         (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => Some(Cause::BadAnswer),
-        (ErrorSource::Upstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
-            Some(Cause::Reset)
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError,
+        ) => Some(Cause::Reset),
+        (ErrorSource::Upstream | ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset, _) => {
+            None
         }
-        (ErrorSource::Upstream | ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset, _) => None,
     }
 }

@@ -479,24 +479,45 @@ impl Metrics {
         let labels = &[upstream, server];
         self.upstream_up.with_label_values(labels).set(i64::from(up));
         for (class, count) in CODE_CLASSES.into_iter().zip(responses) {
-            catch_up(&self.upstream_responses.with_label_values(&[upstream, server, class]), *count);
+            catch_up(
+                &self
+                    .upstream_responses
+                    .with_label_values(&[upstream, server, class]),
+                *count,
+            );
         }
         for (cause, count) in failures {
-            catch_up(&self.upstream_failures.with_label_values(&[upstream, server, cause]), count);
+            catch_up(
+                &self
+                    .upstream_failures
+                    .with_label_values(&[upstream, server, cause]),
+                count,
+            );
         }
         catch_up(&self.upstream_ejections.with_label_values(labels), ejections);
-        catch_up(&self.upstream_address_changes.with_label_values(labels), address_changes);
+        catch_up(
+            &self.upstream_address_changes.with_label_values(labels),
+            address_changes,
+        );
     }
 
     /// Takes the series of a server away.
-    pub fn forget_server(&self, (upstream, server): (&str, &str), causes: impl IntoIterator<Item = &'static str>) {
+    pub fn forget_server(
+        &self,
+        (upstream, server): (&str, &str),
+        causes: impl IntoIterator<Item = &'static str>,
+    ) {
         let labels = &[upstream, server];
         let _ = self.upstream_up.remove_label_values(labels);
         for class in CODE_CLASSES {
-            let _ = self.upstream_responses.remove_label_values(&[upstream, server, class]);
+            let _ = self
+                .upstream_responses
+                .remove_label_values(&[upstream, server, class]);
         }
         for cause in causes {
-            let _ = self.upstream_failures.remove_label_values(&[upstream, server, cause]);
+            let _ = self
+                .upstream_failures
+                .remove_label_values(&[upstream, server, cause]);
         }
         let _ = self.upstream_ejections.remove_label_values(labels);
         let _ = self.upstream_address_changes.remove_label_values(labels);

@@ -135,7 +135,8 @@ impl Present {
         let draws = among.filter_map(|at| {
             let member = self.members.get(at)?;
             // Between 0 and 1, never one of them.
-            let drawn = ((mixed(portal ^ mixed(member.server.seed)) >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+            let drawn =
+                ((mixed(portal ^ mixed(member.server.seed)) >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
             Some((at, -f64::from(member.weight) / drawn.ln()))
         });
         let highest = draws.reduce(|highest, other| if other.1 > highest.1 { other } else { highest });
@@ -166,11 +167,18 @@ mod tests {
     }
 
     fn present(weights: &[u32]) -> Present {
-        Present::new((1..).zip(weights).map(|(port, weight)| member(port, *weight, false)).collect())
+        Present::new(
+            (1..)
+                .zip(weights)
+                .map(|(port, weight)| member(port, *weight, false))
+                .collect(),
+        )
     }
 
     fn chosen(present: &Present, balance: Balance, count: usize) -> Vec<usize> {
-        (0..count).map(|_| present.choose(balance, None, &[]).unwrap()).collect()
+        (0..count)
+            .map(|_| present.choose(balance, None, &[]).unwrap())
+            .collect()
     }
 
     #[test]
@@ -178,7 +186,10 @@ mod tests {
         let three = present(&[1, 1, 1]);
         assert_eq!(chosen(&three, Balance::RoundRobin, 6), [0, 1, 2, 0, 1, 2]);
         assert_eq!(chosen(&three, Balance::MemberId, 3), [0, 1, 2]);
-        assert_eq!(chosen(&present(&[5, 1, 1]), Balance::RoundRobin, 7), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(
+            chosen(&present(&[5, 1, 1]), Balance::RoundRobin, 7),
+            [0, 0, 1, 0, 2, 0, 0]
+        );
         // The rest of the servers share what one that is down would have had.
         three.members[1].server.health.connect_failed(Cause::Refused);
         assert_eq!(chosen(&three, Balance::RoundRobin, 4), [0, 2, 0, 2]);
@@ -210,7 +221,10 @@ mod tests {
             let at = present.choose(Balance::LeastConnections, None, &[]).unwrap();
             taken.push(present.members[at].server.taken());
         }
-        assert_eq!([0, 1].map(|at: usize| present.members[at].server.in_flight()), [2, 6]);
+        assert_eq!(
+            [0, 1].map(|at: usize| present.members[at].server.in_flight()),
+            [2, 6]
+        );
         drop(taken);
         assert_eq!(present.members[0].server.in_flight(), 0);
     }
@@ -221,17 +235,26 @@ mod tests {
         let present = present(&[1, 1, 1, 2, 1]);
         let all = || {
             let portals = (0..PORTALS).map(|n| Portal::of(&format!("{n:032x}")));
-            portals.map(|portal| present.choose(Balance::MemberId, Some(portal), &[]).unwrap()).collect::<Vec<_>>()
+            portals
+                .map(|portal| present.choose(Balance::MemberId, Some(portal), &[]).unwrap())
+                .collect::<Vec<_>>()
         };
         let before = all();
         for (at, share) in [1, 1, 1, 2, 1].into_iter().enumerate() {
             let fair = PORTALS * share / 6;
             let own = before.iter().filter(|chosen| **chosen == at).count() as u64;
-            assert!(own * 10 > fair * 9 && own * 10 < fair * 12, "{at}: {own} of {fair}");
+            assert!(
+                own * 10 > fair * 9 && own * 10 < fair * 12,
+                "{at}: {own} of {fair}"
+            );
         }
         present.members[1].server.health.connect_failed(Cause::Refused);
         for (before, after) in before.iter().zip(all()) {
-            assert!(if *before == 1 { after != 1 } else { after == *before });
+            assert!(if *before == 1 {
+                after != 1
+            } else {
+                after == *before
+            });
         }
     }
 }

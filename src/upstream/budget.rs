@@ -27,7 +27,10 @@ impl Budget {
     /// Whether one more may be sent to a further server; it is then counted.
     pub fn retry(&self) -> bool {
         let sum = |counts: &[AtomicU32; WINDOW]| -> u64 {
-            counts.iter().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
+            counts
+                .iter()
+                .map(|count| u64::from(count.load(Ordering::Relaxed)))
+                .sum()
         };
         let allowed = sum(&self.retries) < ALWAYS.max(sum(&self.requests) / SHARE);
         if allowed {
@@ -45,7 +48,9 @@ impl Budget {
 
     fn slot<'s>(&self, counts: &'s [AtomicU32; WINDOW]) -> &'s AtomicU32 {
         let [first, ..] = counts;
-        counts.get(self.at.load(Ordering::Relaxed) % WINDOW).unwrap_or(first)
+        counts
+            .get(self.at.load(Ordering::Relaxed) % WINDOW)
+            .unwrap_or(first)
     }
 }
 

@@ -14,7 +14,9 @@ use super::socket::Connection;
 /// Connects, and asks for the rule's path if it has one; all of it within the rule's time. Says whether the
 /// server is healthy; none where that could not be found out.
 pub async fn check(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {
-    timeout(rule.timeout, ask(server, rule)).await.unwrap_or(Some(Err(Cause::Timeout)))
+    timeout(rule.timeout, ask(server, rule))
+        .await
+        .unwrap_or(Some(Err(Cause::Timeout)))
 }
 
 async fn ask(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {

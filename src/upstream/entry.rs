@@ -53,7 +53,11 @@ impl Entry {
         let name: Arc<str> = name.into();
         let counts = Arc::<Counts>::default();
         let servers = match &place {
-            Place::Fixed(address) => vec![Arc::new(Server::new(name.clone(), address.clone(), counts.clone()))],
+            Place::Fixed(address) => vec![Arc::new(Server::new(
+                name.clone(),
+                address.clone(),
+                counts.clone(),
+            ))],
             Place::Named(_) => Vec::new(),
         };
         Entry {

@@ -189,7 +189,10 @@ impl Health {
 
     /// A request failed: whether the server is to be ejected, if another is up.
     pub fn failed(&self, rule: &EjectRule) -> bool {
-        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let failures = self
+            .failures_in_a_row
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
         failures >= rule.failures || self.known.lock().probation
     }
 
@@ -292,7 +295,10 @@ mod tests {
         let (health, rule, start) = (Health::default(), CheckRule::default(), Instant::now());
         assert!(health.is_up() && !health.check_begins(false, start));
         health.connect_failed(Cause::Refused);
-        assert_eq!((health.is_up(), health.standing()), (false, Standing::Down(Cause::Refused)));
+        assert_eq!(
+            (health.is_up(), health.standing()),
+            (false, Standing::Down(Cause::Refused))
+        );
         assert!(health.check_begins(false, start));
         assert!(!health.check_begins(false, start), "one at a time");
         health.checked(Some(Err(Cause::Timeout)), &rule, start);
@@ -307,14 +313,21 @@ mod tests {
     #[test]
     fn checks_rise_and_fall() {
         let (health, start) = (Health::default(), Instant::now());
-        let rule = CheckRule { rise: 2, fall: 3, ..CheckRule::default() };
+        let rule = CheckRule {
+            rise: 2,
+            fall: 3,
+            ..CheckRule::default()
+        };
         let bad = Err(Cause::BadAnswer);
         let mut seen = Vec::new();
         for said in [bad, bad, Ok(()), bad, bad, bad, Ok(()), bad, Ok(()), Ok(())] {
             health.checked(Some(said), &rule, start);
             seen.push(health.is_up());
         }
-        assert_eq!(seen, [true, true, true, true, true, false, false, false, false, true]);
+        assert_eq!(
+            seen,
+            [true, true, true, true, true, false, false, false, false, true]
+        );
         // A request that connects proves less than the checks ask for.
         health.connect_failed(Cause::Refused);
         health.connected(true);

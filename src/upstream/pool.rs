@@ -107,7 +107,11 @@ impl Upstream {
     /// Every server that it has at the moment.
     pub fn servers(&self) -> impl Iterator<Item = Arc<Server>> {
         let present = self.present.load_full();
-        let servers: Vec<_> = present.members.iter().map(|member| member.server.clone()).collect();
+        let servers: Vec<_> = present
+            .members
+            .iter()
+            .map(|member| member.server.clone())
+            .collect();
         servers.into_iter()
     }
 
@@ -131,7 +135,12 @@ impl Upstream {
 
 fn members(listed: &[Listed]) -> Vec<Member> {
     let mut members = Vec::new();
-    for Listed { entry, weight, backup } in listed {
+    for Listed {
+        entry,
+        weight,
+        backup,
+    } in listed
+    {
         members.extend(entry.servers().iter().map(|server| Member {
             server: server.clone(),
             weight: *weight,
@@ -232,7 +241,9 @@ impl Target {
                 tried,
             }),
             None => Asked::Everybody {
-                last: tried.last().and_then(|at| Some(present.members.get(*at)?.server.clone())),
+                last: tried
+                    .last()
+                    .and_then(|at| Some(present.members.get(*at)?.server.clone())),
                 tries: tried.len(),
             },
         };
@@ -241,7 +252,10 @@ impl Target {
     /// The server could be connected to.
     pub fn connected(&self) {
         if let Asked::One(one) = &self.asked {
-            one.server.server().health.connected(self.upstream.rules.check.is_some());
+            one.server
+                .server()
+                .health
+                .connected(self.upstream.rules.check.is_some());
         }
     }
 
@@ -254,7 +268,12 @@ impl Target {
         if let Some(cause) = cause {
             self.failed(cause, now);
         }
-        let Asked::One(One { present, at, mut tried, server }) = std::mem::replace(&mut self.asked, Asked::Nobody)
+        let Asked::One(One {
+            present,
+            at,
+            mut tried,
+            server,
+        }) = std::mem::replace(&mut self.asked, Asked::Nobody)
         else {
             return false;
         };
@@ -338,16 +357,25 @@ mod tests {
             target.connect_failed(None, Instant::now());
         }
         assert_eq!(target.told().tries, seen.len());
-        assert_eq!(target.told().server.map(|server| server.name.to_string()), seen.last().cloned());
+        assert_eq!(
+            target.told().server.map(|server| server.name.to_string()),
+            seen.last().cloned()
+        );
         seen
     }
 
     #[test]
     fn a_failed_connect_asks_each_other_once_within_retries_and_budget() {
         assert_eq!(asked(&upstream(3, Rules::default())), ["s1", "s2", "s3"]);
-        let once = Rules { retries: 1, ..Rules::default() };
+        let once = Rules {
+            retries: 1,
+            ..Rules::default()
+        };
         assert_eq!(asked(&upstream(3, once)), ["s1", "s2"]);
-        let never = Rules { retries: 0, ..Rules::default() };
+        let never = Rules {
+            retries: 0,
+            ..Rules::default()
+        };
         assert_eq!(asked(&upstream(3, never)), ["s1"]);
         let dying = upstream(2, Rules::default());
         let tries: usize = (0..20).map(|_| asked(&dying).len()).sum();
@@ -366,7 +394,11 @@ mod tests {
         }
         let up: Vec<_> = upstream.servers().map(|server| server.health.is_up()).collect();
         assert_eq!(up.iter().filter(|up| **up).count(), 1);
-        let told: Vec<_> = upstream.listed.iter().map(|listed| listed.entry.counts.ejections()).collect();
+        let told: Vec<_> = upstream
+            .listed
+            .iter()
+            .map(|listed| listed.entry.counts.ejections())
+            .collect();
         assert_eq!(told.iter().sum::<u64>(), 1);
     }
 

@@ -67,10 +67,12 @@ pub fn look_up_all(names: impl Iterator<Item = HostName>, within: Duration) -> F
     for name in found.keys() {
         let (name, tell) = (name.clone(), tell.clone());
         // A thread that waits for a resolver can not be called back: it is left to itself.
-        let looking = std::thread::Builder::new().name("look-up".to_owned()).spawn(move || {
-            let said = name.look_up();
-            let _ = tell.send((name, said));
-        });
+        let looking = std::thread::Builder::new()
+            .name("look-up".to_owned())
+            .spawn(move || {
+                let said = name.look_up();
+                let _ = tell.send((name, said));
+            });
         left += usize::from(looking.is_ok());
     }
     let deadline = Instant::now() + within;

@@ -65,7 +65,9 @@ impl Counts {
 
     /// Answers so far, of 1xx to 5xx.
     pub fn responses(&self) -> [u64; 5] {
-        self.responses.each_ref().map(|count| count.load(Ordering::Relaxed))
+        self.responses
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Failures so far, by cause.

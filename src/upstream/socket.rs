@@ -5,13 +5,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use nix::{getsockopt_impl, libc};
 use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::server::Address;
 use super::sample;
+use super::server::Address;
 
 /// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
 /// more fields writes as many as there is room for; one that knows fewer (before Linux 4.1) is an error.
@@ -121,7 +121,9 @@ async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
 fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().and_then(|[.., acked]| Some(acked)),
+        Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
+            .ok()
+            .and_then(|[.., acked]| Some(acked)),
         Socket::Unix(_) => None,
     }
 }

@@ -417,7 +417,9 @@ impl Gateway {
 
     /// Descriptors that the process has open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     /// Resident memory of the process.
@@ -460,7 +462,12 @@ impl Gateway {
 fn in_a_mount_namespace(hosts: &std::path::Path) -> Command {
     let mut command = own_mounts();
     command
-        .args(["sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"", "sh"])
+        .args([
+            "sh",
+            "-c",
+            "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"",
+            "sh",
+        ])
         .arg(hosts)
         .arg(env!("CARGO_BIN_EXE_widget-gateway"));
     command
@@ -470,8 +477,14 @@ fn in_a_mount_namespace(hosts: &std::path::Path) -> Command {
 pub fn can_rename_hosts() -> bool {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut command = own_mounts();
-    command.args(["mount", "--bind"]).arg(file.path()).arg("/etc/hosts");
-    let can = command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    command
+        .args(["mount", "--bind"])
+        .arg(file.path())
+        .arg("/etc/hosts");
+    let can = command
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
     if !can {
         eprintln!("skipped: no mount namespace can be made here");
     }

@@ -18,8 +18,8 @@ use widget_gateway::request::field::Field;
 use widget_gateway::request::form::{Form, FormFault, Reading};
 use widget_gateway::request::head::fault::{MAX_HEADER_SECTION, MAX_REQUEST_LINE};
 use widget_gateway::request::head::{Framing, HeadScan, RequestHead, Version};
-use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::entry::{Entry, Place};
+use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 use widget_gateway::upstream::server::Address;
 
@@ -419,7 +419,8 @@ pub fn decision(data: &[u8]) -> bool {
     {
         headers.insert(header::COOKIE, cookie);
     }
-    RequestHead::of_http2(Method::POST, target.into(), None, headers, false).is_ok_and(|head| decide(&head, body))
+    RequestHead::of_http2(Method::POST, target.into(), None, headers, false)
+        .is_ok_and(|head| decide(&head, body))
 }
 
 const PEER: Peer = Peer {
@@ -488,12 +489,17 @@ impl World {
             upstream: "handlers".into(),
         };
         let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
-    let listed = Listed {
-        entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
-        weight: 1,
-        backup: false,
-    };
-        let upstream = Upstream::new("handlers", vec![listed], Rules::default(), std::sync::Arc::default());
+        let listed = Listed {
+            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
+            weight: 1,
+            backup: false,
+        };
+        let upstream = Upstream::new(
+            "handlers",
+            vec![listed],
+            Rules::default(),
+            std::sync::Arc::default(),
+        );
         let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
         let quota = Quota {
             rate: most,

@@ -25,7 +25,11 @@ fn shares_are_by_weight_and_a_backup_waits() {
 #[test]
 fn a_backup_is_asked_where_no_other_is_up() {
     let (dead, backup) = (DeadServer::new(), Upstream::start());
-    let servers = format!("\"{}\", {{ address = \"{}\", backup = true }}", dead.address(), backup.address);
+    let servers = format!(
+        "\"{}\", {{ address = \"{}\", backup = true }}",
+        dead.address(),
+        backup.address
+    );
     let gateway = Gateway::start(spelled(&servers, ""));
     for _ in 0..4 {
         assert_eq!(call(&gateway).status, 200);
@@ -42,7 +46,10 @@ fn a_backup_is_asked_where_no_other_is_up() {
 #[test]
 fn the_least_loaded_is_asked() {
     let [first, second] = [Upstream::start(), Upstream::start()];
-    let gateway = Gateway::start(over(&[first.address, second.address], "balance = \"least_connections\"\n"));
+    let gateway = Gateway::start(over(
+        &[first.address, second.address],
+        "balance = \"least_connections\"\n",
+    ));
     let gate = first.hold();
     let mut held = gateway.connect();
     held.send(post(TARGET, &[], BODY));
@@ -50,12 +57,16 @@ fn the_least_loaded_is_asked() {
     for _ in 0..5 {
         assert_eq!(call(&gateway).status, 200);
         // A request is over a moment after its answer.
-        gateway.metrics_when("one in flight", |metrics| metrics.value(IN_FLIGHT, &[("upstream", "handlers")]) == 1.0);
+        gateway.metrics_when("one in flight", |metrics| {
+            metrics.value(IN_FLIGHT, &[("upstream", "handlers")]) == 1.0
+        });
     }
     assert_eq!(shares([&first, &second]), [1, 5]);
     gate.open();
     assert_eq!(held.response().status, 200);
-    gateway.metrics_when("nothing in flight", |metrics| metrics.value(IN_FLIGHT, &[]) == 0.0);
+    gateway.metrics_when("nothing in flight", |metrics| {
+        metrics.value(IN_FLIGHT, &[]) == 0.0
+    });
 }
 
 #[test]
@@ -64,13 +75,19 @@ fn a_portal_meets_the_same_server_whichever_gateway_it_comes_by() {
     let addresses = servers.each_ref().map(|server| server.address);
     let keys = "balance = \"member_id\"\n";
     let reversed: Vec<_> = addresses.iter().rev().copied().collect();
-    let gateways = [Gateway::start(over(&addresses, keys)), Gateway::start(over(&reversed, keys))];
+    let gateways = [
+        Gateway::start(over(&addresses, keys)),
+        Gateway::start(over(&reversed, keys)),
+    ];
     let members: Vec<_> = (0..24).map(|n| format!("{n:032x}")).collect();
     let mut met = BTreeMap::new();
     for gateway in gateways.iter().chain(&gateways) {
         for member in &members {
             assert_eq!(call_of(gateway, member).status, 200);
-            let at = servers.iter().position(|server| !server.take().is_empty()).unwrap();
+            let at = servers
+                .iter()
+                .position(|server| !server.take().is_empty())
+                .unwrap();
             assert_eq!(*met.entry(member).or_insert(at), at, "{member}");
         }
     }

@@ -33,20 +33,30 @@ fn a_server_that_could_not_be_connected_to_comes_back_without_a_request() {
     );
     let is_told = |msg: &str| {
         let line = gateway.wait_log(msg, |line| line["msg"] == msg && line["server"] == *name);
-        assert_eq!((&line["level"], &line["upstream"]), (&json!("warn"), &json!("handlers")), "{line}");
+        assert_eq!(
+            (&line["level"], &line["upstream"]),
+            (&json!("warn"), &json!("handlers")),
+            "{line}"
+        );
         line
     };
     assert_eq!(is_told("a server is down")["cause"], "refused");
 
     let revived = dead.revive();
-    gateway.metrics_when("a server that is up", |metrics| metrics.value(UP, &[("server", &name)]) == 1.0);
+    gateway.metrics_when("a server that is up", |metrics| {
+        metrics.value(UP, &[("server", &name)]) == 1.0
+    });
     is_told("a server is up");
     for _ in 0..6 {
         assert_eq!(call(&gateway).status, 200);
     }
     assert_eq!(shares([&revived, &other]), [3, 3]);
     let told = gateway.logs();
-    let told = told.iter().filter(|line| line["msg"].as_str().is_some_and(|msg| msg.starts_with("a server")));
+    let told = told.iter().filter(|line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("a server"))
+    });
     assert_eq!(told.count(), 2, "one line each way");
 }
 
@@ -69,7 +79,10 @@ fn a_silent_server_is_ejected_and_the_last_one_never() {
     let keys = "timeout = \"200ms\"\n[upstreams.handlers.eject]\nfailures = 2\nfor = \"1h\"\n";
     let gateway = Gateway::start(over(&[silent.address, other.address], keys));
     let statuses: Vec<_> = (0..12).map(|_| call(&gateway).status).collect();
-    assert_eq!(statuses, [504, 200, 504, 200, 200, 200, 200, 200, 200, 200, 200, 200]);
+    assert_eq!(
+        statuses,
+        [504, 200, 504, 200, 200, 200, 200, 200, 200, 200, 200, 200]
+    );
     assert_eq!(shares([&silent, &other]), [2, 10]);
     let name = silent.address.to_string();
     let line = gateway.wait_log("the ejection", |line| line["msg"] == "a server is ejected");
@@ -82,7 +95,10 @@ fn a_silent_server_is_ejected_and_the_last_one_never() {
     assert_eq!(metrics.value(EJECTIONS, &[("server", &name)]), 1.0);
 
     // It stays out over a reload.
-    gateway.rewrite(&over(&[silent.address, other.address], &format!("retries = 1\n{keys}")));
+    gateway.rewrite(&over(
+        &[silent.address, other.address],
+        &format!("retries = 1\n{keys}"),
+    ));
     gateway.reload_lines(1);
     for _ in 0..4 {
         assert_eq!(call(&gateway).status, 200);
@@ -107,7 +123,10 @@ fn answers_count_as_failures_where_the_file_says_so() {
     let statuses: Vec<_> = (0..4).map(|_| call(&gateway).status).collect();
     assert_eq!(statuses, [503, 200, 200, 200]);
     let line = gateway.wait_log("the ejection", |line| line["msg"] == "a server is ejected");
-    assert_eq!((&line["cause"], &line["for_ms"]), (&json!("bad_answer"), &json!(30_000)));
+    assert_eq!(
+        (&line["cause"], &line["for_ms"]),
+        (&json!("bad_answer"), &json!(30_000))
+    );
 }
 
 #[test]
@@ -119,13 +138,23 @@ fn checks_take_a_server_out_and_bring_it_back() {
     server.wait_for(2);
     let name = server.address.to_string();
     for check in server.take() {
-        assert_eq!((check.method().as_str(), check.target()), ("GET", b"/health?deep=1".to_vec()));
+        assert_eq!(
+            (check.method().as_str(), check.target()),
+            ("GET", b"/health?deep=1".to_vec())
+        );
         assert_eq!(check.header("host").unwrap(), name);
     }
-    server.reply(Reply::Raw(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec()));
-    gateway.metrics_when("a server that is down", |metrics| metrics.value(UP, &[("server", &name)]) == 0.0);
+    server.reply(Reply::Raw(
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    ));
+    gateway.metrics_when("a server that is down", |metrics| {
+        metrics.value(UP, &[("server", &name)]) == 0.0
+    });
     let line = gateway.wait_log("it", |line| line["msg"] == "a server is down");
-    assert_eq!((&line["server"], &line["cause"]), (&json!(name), &json!("bad_answer")));
+    assert_eq!(
+        (&line["server"], &line["cause"]),
+        (&json!(name), &json!("bad_answer"))
+    );
     server.reply(Reply::Ok);
     gateway.metrics_when("a server that is up", |metrics| metrics.value(UP, &[]) == 2.0);
 }
@@ -136,7 +165,12 @@ fn reloads_leave_nothing_behind() {
     let reloads: usize = std::env::var("RELOADS").map_or(60, |count| count.parse().unwrap());
     let (dead, server) = (DeadServer::new(), Upstream::start());
     let check = "[upstreams.handlers.check]\ninterval = \"10ms\"\n";
-    let rest = |n: usize| over(&[dead.address(), server.address], &format!("timeout = \"{}s\"\n{check}", n + 1));
+    let rest = |n: usize| {
+        over(
+            &[dead.address(), server.address],
+            &format!("timeout = \"{}s\"\n{check}", n + 1),
+        )
+    };
     let gateway = Gateway::start(rest(0));
     let mut after_ten = (0, String::new());
     for n in 1..=reloads {
@@ -150,7 +184,12 @@ fn reloads_leave_nothing_behind() {
     // Checks that are under way have a descriptor each, and one thread reads files.
     let deadline = Instant::now() + PATIENCE;
     while gateway.descriptors() > after_ten.0 + 2 {
-        assert!(Instant::now() < deadline, "{} descriptors, {} then", gateway.descriptors(), after_ten.0);
+        assert!(
+            Instant::now() < deadline,
+            "{} descriptors, {} then",
+            gateway.descriptors(),
+            after_ten.0
+        );
     }
     let threads = |text: &str| text.parse::<usize>().unwrap();
     assert!(threads(&gateway.kernel_says("Threads")) <= threads(&after_ten.1) + 2);

@@ -30,7 +30,13 @@ fn a_name_that_moves_is_followed_without_a_reload() {
     let line = gateway.wait_log_after(told, MOVED, |line| line["msg"] == MOVED);
     let name = format!("app.test:{}", first.address.port());
     assert_eq!(
-        (&line["level"], &line["upstream"], &line["server"], &line["before"], &line["addresses"]),
+        (
+            &line["level"],
+            &line["upstream"],
+            &line["server"],
+            &line["before"],
+            &line["addresses"]
+        ),
         (
             &json!("info"),
             &json!("handlers"),
@@ -43,12 +49,18 @@ fn a_name_that_moves_is_followed_without_a_reload() {
     assert_eq!(shares([first, second]), [0, 1]);
     let metrics = gateway.metrics();
     let labels = [("upstream", "handlers"), ("server", &*name)];
-    assert_eq!(metrics.value("widget_gateway_upstream_address_changes_total", &labels), 2.0, "the first look-up too");
+    assert_eq!(
+        metrics.value("widget_gateway_upstream_address_changes_total", &labels),
+        2.0,
+        "the first look-up too"
+    );
     assert_eq!(metrics.value("widget_gateway_config_generation", &[]), 1.0);
 
     // Where it no longer resolves, the addresses stay.
     gateway.hosts("");
-    gateway.metrics_when("a failed look-up", |metrics| metrics.value(FAILURES, &[("cause", "dns")]) > 0.0);
+    gateway.metrics_when("a failed look-up", |metrics| {
+        metrics.value(FAILURES, &[("cause", "dns")]) > 0.0
+    });
     assert_eq!(call(&gateway).status, 200);
     assert_eq!(gateway.metrics().value(UP, &labels), 1.0);
 }
@@ -63,7 +75,10 @@ fn a_reload_looks_up_at_once_and_knows_a_move_from_nothing() {
     let [first, second] = &servers;
     let reload = || {
         let answer = gateway.ask_admin("POST", "/-/reload").json();
-        (answer["result"].as_str().unwrap().to_owned(), answer["generation"].as_u64().unwrap())
+        (
+            answer["result"].as_str().unwrap().to_owned(),
+            answer["generation"].as_u64().unwrap(),
+        )
     };
     assert_eq!(reload(), ("unchanged".to_owned(), 1));
     gateway.hosts("127.0.0.2 app.test\n");
@@ -72,7 +87,11 @@ fn a_reload_looks_up_at_once_and_knows_a_move_from_nothing() {
     assert_eq!(shares([first, second]), [0, 1]);
     assert_eq!(reload(), ("unchanged".to_owned(), 2));
     gateway.hosts("");
-    assert_eq!(reload(), ("unchanged".to_owned(), 2), "a name that is lost has moved nowhere");
+    assert_eq!(
+        reload(),
+        ("unchanged".to_owned(), 2),
+        "a name that is lost has moved nowhere"
+    );
     assert_eq!(call(&gateway).status, 200);
 }
 
@@ -92,10 +111,19 @@ fn every_address_of_a_name_is_a_server() {
         assert_eq!(call(&gateway).status, 200);
     }
     assert_eq!(shares([first, second]), [3, 3]);
-    let addresses: Vec<_> = gateway.request_lines(6).iter().map(|line| line["server_address"].clone()).collect();
+    let addresses: Vec<_> = gateway
+        .request_lines(6)
+        .iter()
+        .map(|line| line["server_address"].clone())
+        .collect();
     assert!(addresses.contains(&json!(first.address)) && addresses.contains(&json!(second.address)));
     let up = gateway.metrics();
-    assert_eq!(up.lines(UP).lines().filter(|line| !line.starts_with('#')).count(), 1, "{}", up.lines(UP));
+    assert_eq!(
+        up.lines(UP).lines().filter(|line| !line.starts_with('#')).count(),
+        1,
+        "{}",
+        up.lines(UP)
+    );
 }
 
 #[test]
@@ -107,12 +135,23 @@ fn a_name_without_an_address_is_a_server_that_is_down_until_it_has_one() {
     let name = format!("app.test:{}", server.address.port());
     let gateway = Gateway::with(Setup::of(spelled(&format!("\"{name}\""), "")).hosts(""));
     let refused = call(&gateway);
-    assert_eq!((refused.status, &refused.json()["code"]), (502, &json!("upstream_unavailable")));
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (502, &json!("upstream_unavailable"))
+    );
     let line = &gateway.request_lines(1)[0];
-    assert_eq!((&line["cause"], &line["tries"], &line["server"]), (&json!("dns"), &json!(0), &json!(null)));
+    assert_eq!(
+        (&line["cause"], &line["tries"], &line["server"]),
+        (&json!("dns"), &json!(0), &json!(null))
+    );
     let labels = [("upstream", "handlers"), ("server", &*name)];
     assert_eq!(gateway.metrics().value(UP, &labels), 0.0);
-    assert!(gateway.metrics().value(FAILURES, &[("server", &*name), ("cause", "dns")]) >= 1.0);
+    assert!(
+        gateway
+            .metrics()
+            .value(FAILURES, &[("server", &*name), ("cause", "dns")])
+            >= 1.0
+    );
 
     gateway.hosts("127.0.0.1 app.test\n");
     gateway.metrics_when("a server that is up", |metrics| metrics.value(UP, &labels) == 1.0);

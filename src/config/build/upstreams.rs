@@ -69,7 +69,10 @@ fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
         connect_timeout: seconds(&table.connect_timeout, 2),
         timeout: seconds(&table.timeout, 30),
         keepalive: seconds(&table.keepalive, 4),
-        retries: table.retries.as_ref().map_or(usize::MAX, |retries| retries.value.0),
+        retries: table
+            .retries
+            .as_ref()
+            .map_or(usize::MAX, |retries| retries.value.0),
         check: table.check.as_ref().map(|check| self::check(check.get_ref())),
         eject: match &table.eject {
             Some(eject) => self::eject(eject.get_ref(), faults),
@@ -81,7 +84,10 @@ fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
 fn check(table: &CheckTable) -> CheckRule {
     CheckRule {
         path: table.path.as_ref().map(|path| path.value.0.clone()),
-        status: table.status.as_ref().map_or((200, 399), |range| (range.value.least, range.value.most)),
+        status: table
+            .status
+            .as_ref()
+            .map_or((200, 399), |range| (range.value.least, range.value.most)),
         interval: seconds(&table.interval, 5),
         timeout: seconds(&table.timeout, 2),
         rise: count(&table.rise, 2),
@@ -96,7 +102,10 @@ fn eject(table: &EjectTable, faults: &mut Faults<'_>) -> EjectRule {
             Ok(code @ 200..=599) => statuses.push(code),
             Ok(_) | Err(_) => faults.at(
                 &status.span,
-                format!("{} is no status of an answer, allowed is 200 to 599", status.value.0),
+                format!(
+                    "{} is no status of an answer, allowed is 200 to 599",
+                    status.value.0
+                ),
             ),
         }
     }
