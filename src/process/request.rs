@@ -12,9 +12,10 @@ use crate::pipeline::{self, Findings, Forward, LimiterSaid, Routed};
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
-use crate::telemetry::{self, Outcome, access_log};
+use crate::telemetry::{access_log, count};
 use crate::upstream::origin::{Origin, Peer};
 
 /// How a request ended.
@@ -69,12 +70,23 @@ pub struct Request {
 
 impl Request {
     /// A request whose head was complete at this moment: one snapshot, taken here and nowhere else.
-    pub fn begin(process: &Arc<Process>, method: &Method, headers: &HeaderMap, peer: Peer, at: Instant) -> Request {
+    pub fn begin(
+        process: &Arc<Process>,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+        at: Instant,
+    ) -> Request {
         let live = process.live.load_full();
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
             let share = live.snapshot.settings.traces.sample;
-            let begun = traces::begin(caller.traceparent(), caller.traceparent_received, share, rand::random);
+            let begun = traces::begin(
+                caller.traceparent(),
+                caller.traceparent_received,
+                share,
+                rand::random,
+            );
             if let Some(traceparent) = begun.traceparent {
                 caller.set_traceparent(traceparent);
             }
@@ -104,6 +116,11 @@ impl Request {
     /// The id that the client and the server are told.
     pub fn id(&self) -> &str {
         &self.caller.request_id
+    }
+
+    /// Whether the connection ends with it.
+    pub fn is_draining(&self) -> bool {
+        self.process.is_draining()
     }
 
     /// The body of a held call; empty where none is held.
@@ -205,7 +222,11 @@ impl Request {
 
     fn record(&self, rejection: Option<&Rejection>) {
         let Process {
-            metrics, top, log, epoch, ..
+            metrics,
+            top,
+            log,
+            epoch,
+            ..
         } = &*self.process;
         let findings = &self.findings;
         let outcome = match rejection {
@@ -245,17 +266,17 @@ impl Request {
             held: self.body.as_ref().map(Bytes::len),
             bytes_in: self.bytes_in,
             bytes_out: self.sent.bytes,
-            upstream: upstream.zip(self.live.series.upstream(self.route)).map(
-                |((part, route), series)| UpstreamRecord {
+            upstream: upstream
+                .zip(self.live.series.upstream(self.route))
+                .map(|((part, route), series)| UpstreamRecord {
                     name: &route.upstream,
                     series,
                     duration: now.saturating_duration_since(part.since),
                     status: part.status,
                     retries: part.retries,
-                },
-            ),
+                }),
         };
-        telemetry::count(metrics, &record);
+        count::count(metrics, &record);
         if let Some(member) = &findings.member_id {
             let was_limited = matches!(findings.limiter, Some(LimiterSaid::Limited(_)));
             let now = now.saturating_duration_since(*epoch);

@@ -10,7 +10,8 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use super::{Outcome, placement};
+use super::outcome::Outcome;
+use super::placement;
 use crate::policy::Mode;
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::response::rejection::Reason;

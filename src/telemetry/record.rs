@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Outcome;
 use super::metrics::{RouteSeries, UpstreamSeries};
+use super::outcome::Outcome;
 use crate::policy::Mode;
 use crate::request::field::{FieldFault, MemberId};
 use crate::response::rejection::Rejection;
