@@ -2,7 +2,7 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Keyed`, `Widget`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, header};
 use crate::policy::Mode;
 use crate::policy::limit::{MemberPolicy, Now, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
-use crate::policy::validate::{Keyed, Known, Unsound, Widget};
+use crate::policy::validate::{Known, Unsound, Widget, validate};
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
 use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
@@ -272,12 +272,7 @@ impl Findings {
             Ok(form) => form,
             Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
         };
-        let keyed = Keyed::of(&form, env.widget.member_id);
-        // Memory is sent for here, so that the limiter does not wait for it below.
-        if let (Some(policy), Some(member_id)) = (&env.member_limit, keyed.member_id()) {
-            policy.expect(member_id);
-        }
-        let read = keyed.validate();
+        let read = validate(&form, env.widget.member_id);
         self.tell(&read, env.widget.cookies, head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
         let widget = match read {

@@ -1,8 +1,6 @@
 //! `Widget` becomes `Permit`: GCRA by governor, one key per `member_id`.
 
-mod arrivals;
 pub mod keys;
-mod shard;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +17,7 @@ use governor::nanos::Nanos;
 use crate::policy::Mode;
 use crate::policy::validate::Widget;
 use crate::request::field::MemberId;
+use crate::request::fingerprint::Fingerprint;
 use keys::{KeyTable, Keys};
 
 /// How long a rate's unit is.
@@ -94,7 +93,7 @@ impl Clock for ToldClock {
     }
 }
 
-type Gcra = governor::RateLimiter<MemberId, Keys, ToldClock, NoOpMiddleware<Nanos>>;
+type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
 /// One quota and the state of every key under it. Its times are relative to its birth, so the state
 /// can not move to another limiter: a reload keeps the object while the quota stays.
@@ -124,19 +123,13 @@ impl Limiter {
         self.quota
     }
 
-    /// Says that this member will be asked for in a moment. It changes nothing but how long [`Limiter::check`]
-    /// waits for memory.
-    pub fn expect(&self, member: &MemberId) {
-        self.keys.prefetch(member);
-    }
-
     /// Asks for one request of this member at `now`; grants no [`Permit`].
     ///
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn check(&self, member: &MemberId, now: Now) -> Result<(), Limited> {
         ToldClock::tell(now);
-        self.gcra.check_key(member).map_err(|until| {
+        self.gcra.check_key(&member.fingerprint()).map_err(|until| {
             let wait = until.wait_time_from(ToldClock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             Limited {
@@ -154,7 +147,7 @@ impl Limiter {
 
     /// Requests that the key could make now, and the time until its burst is whole again.
     pub fn peek(&self, member: &MemberId, now: Now) -> Option<KeyState> {
-        let tat = Duration::from(self.keys.peek(member)?);
+        let tat = Duration::from(self.keys.peek(member.fingerprint())?);
         let full_in = tat.saturating_sub(now.saturating_sub(self.born));
         let each = Duration::from_secs(u64::from(self.quota.period.seconds())) / self.quota.rate.get();
         let used = full_in.as_nanos().div_ceil(each.as_nanos().max(1));
@@ -167,7 +160,7 @@ impl Limiter {
 
     /// Gives the key its whole burst again. `false` if it had no state.
     pub fn reset(&self, member: &MemberId) -> bool {
-        self.keys.remove(member)
+        self.keys.remove(member.fingerprint())
     }
 }
 
@@ -236,11 +229,6 @@ impl MemberPolicy {
             overrides,
             by_quota,
         }
-    }
-
-    /// Says that this member's limiter will be asked in a moment.
-    pub fn expect(&self, member: &MemberId) {
-        self.limiter_of(member).expect(member);
     }
 
     /// Asks the limiter for one request of this widget's member at `now`.
