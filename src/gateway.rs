@@ -131,10 +131,7 @@ impl Gateway {
                 rejection,
                 would_reject: &findings.would_reject,
                 faults: &findings.faults,
-                limiter: findings.limiter.map(|said| match said {
-                    pipeline::LimiterSaid::Allowed => Ok(()),
-                    pipeline::LimiterSaid::Limited(mode) => Err(mode),
-                }),
+                limits: &findings.limits,
                 placement: placement.map(|placement| placement::label(placement.as_str())),
                 body_bytes: ctx.body.as_ref().map(Bytes::len),
                 duration,
@@ -150,11 +147,10 @@ impl Gateway {
             },
         );
         if let Some(member) = &findings.member_id {
-            let was_limited = matches!(findings.limiter, Some(pipeline::LimiterSaid::Limited(_)));
             self.top.count(
                 member,
                 findings.domain.as_ref(),
-                was_limited,
+                findings.limits.is_over(),
                 now.saturating_duration_since(self.epoch),
             );
         }

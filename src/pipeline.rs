@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, header};
 
 use crate::policy::Mode;
-use crate::policy::limit::{MemberPolicy, Now, Permit};
+use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
 use crate::policy::validate::{Known, Unsound, Widget, validate};
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
@@ -29,8 +29,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
-    /// `[limits.member]`; none where the configuration has none.
-    pub member_limit: Option<MemberPolicy>,
+    /// `[limits]`
+    pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Whose forwarding headers are believed.
@@ -131,23 +131,14 @@ pub struct Findings {
     pub would_reject: Vec<Rejection>,
     /// Every fault of a field; shadowing cookies too, even where they are only removed.
     pub faults: Vec<FieldFault>,
-    /// What the limiter said, if it was asked.
-    pub limiter: Option<LimiterSaid>,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
     /// Only once validated.
     pub member_id: Option<MemberId>,
     /// Only once validated; normalized.
     pub domain: Option<Domain>,
     /// Only once validated.
     pub placement: Option<Placement>,
-}
-
-/// The limiter's answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LimiterSaid {
-    /// Within the quota.
-    Allowed,
-    /// Over it; refused or observed.
-    Limited(Mode),
 }
 
 impl Opened<'_> {
@@ -241,7 +232,17 @@ pub fn decide(
         Kind::Pass => Ok(every()),
         Kind::Widget(mode) => findings
             .judge(mode, head, opened.query(head), body, now, env)
-            .map(|read| read.rewrite(every(), head, body, env)),
+            .map(|passed| {
+                let mut rewrite = every();
+                headers::on_widget_route(
+                    &mut rewrite,
+                    passed.known(),
+                    body.len(),
+                    env.widget.cookies,
+                    head.headers,
+                );
+                rewrite
+            }),
     };
     let verdict = judged.and_then(|rewrite| {
         let upstream = env
@@ -267,64 +268,55 @@ impl Findings {
         body: &[u8],
         now: Now,
         env: &Env,
-    ) -> Result<Read, Rejection> {
+    ) -> Result<Passed, Rejection> {
         let form = match Form::parse(query, body, env.widget.max_params) {
             Ok(form) => form,
-            Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
+            Err(fault) => {
+                let observed = self.observe_or(mode, fault.into())?;
+                return Ok(Passed::Observed(Read::Nothing, observed));
+            }
         };
         let read = validate(&form, env.widget.member_id);
         self.tell(&read, env.widget.cookies, head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
-        let widget = match read {
-            Ok(widget) if !refused_cookies => widget,
+        match read {
+            Ok(widget) if !refused_cookies => self.permit(widget, mode, now, env).map(Passed::Permitted),
             Ok(widget) => {
-                self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
-                return Ok(Read::Sound(widget));
+                let observed = self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
+                Ok(Passed::Observed(Read::All(widget), observed))
             }
             Err(unsound) => {
                 let mut faults = unsound.faults.clone();
                 if refused_cookies {
                     faults.clone_from(&self.faults);
                 }
-                self.observe_or(mode, Rejection::of_fields(faults))?;
-                return Ok(Read::Unsound(unsound));
-            }
-        };
-        let _permit = self.permit(mode, &widget, now, env)?;
-        Ok(Read::Sound(widget))
-    }
-
-    /// Asks the limiter, where there is one.
-    fn permit(
-        &mut self,
-        mode: Mode,
-        widget: &Widget,
-        now: Now,
-        env: &Env,
-    ) -> Result<Option<Permit>, Rejection> {
-        let Some(policy) = &env.member_limit else {
-            return Ok(None);
-        };
-        let mode = if mode == Mode::Enforce { policy.mode } else { mode };
-        match policy.admit(widget, now) {
-            Ok(permit) => {
-                self.limiter = Some(LimiterSaid::Allowed);
-                Ok(Some(permit))
-            }
-            Err(limited) => {
-                self.limiter = Some(LimiterSaid::Limited(mode));
-                self.observe_or(mode, Rejection::RateLimited(limited))
-                    .map(|()| None)
+                let observed = self.observe_or(mode, Rejection::of_fields(faults))?;
+                Ok(Passed::Observed(Read::Some(unsound), observed))
             }
         }
     }
 
-    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<(), Rejection> {
+    /// Asks the limits and tells what they said.
+    fn permit(&mut self, widget: Widget, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(widget, mode, now);
+        self.limits = match &asked {
+            Ok(permit) => *permit.decisions(),
+            Err(refused) => refused.decisions,
+        };
+        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+            Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+        });
+        self.would_reject.extend(observed);
+        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
+    }
+
+    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
         match mode {
             Mode::Enforce => Err(rejection),
             Mode::Observe => {
                 self.would_reject.push(rejection);
-                Ok(())
+                Ok(Observed(()))
             }
         }
     }
@@ -354,21 +346,31 @@ fn is_cookie(fault: &FieldFault) -> bool {
     fault.code == FaultCode::Cookie
 }
 
-/// A widget route's form, as far as it could be read; in enforce mode always sound.
-enum Read {
-    Sound(Widget),
-    Unsound(Box<Unsound>),
-    Unread,
+/// A widget call that may go on.
+enum Passed {
+    /// It is sound, and the limits let it through.
+    Permitted(Permit),
+    /// It has faults that were let through; nobody was asked about its limits.
+    Observed(Read, Observed),
 }
 
-impl Read {
-    fn rewrite(&self, mut rewrite: Rewrite, head: &Head<'_>, body: &[u8], env: &Env) -> Rewrite {
-        let known = match self {
-            Read::Sound(widget) => widget.known(),
-            Read::Unsound(unsound) => unsound.known(),
-            Read::Unread => Known::default(),
-        };
-        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, head.headers);
-        rewrite
+/// Proof that faults were let through and told of: [`Findings::observe_or`] is its only maker.
+struct Observed(());
+
+/// What could be read of a form with faults.
+enum Read {
+    All(Widget),
+    Some(Box<Unsound>),
+    Nothing,
+}
+
+impl Passed {
+    fn known(&self) -> Known<'_> {
+        match self {
+            Passed::Permitted(permit) => permit.call().known(),
+            Passed::Observed(Read::All(widget), Observed(())) => widget.known(),
+            Passed::Observed(Read::Some(unsound), Observed(())) => unsound.known(),
+            Passed::Observed(Read::Nothing, Observed(())) => Known::default(),
+        }
     }
 }

@@ -132,11 +132,8 @@ impl Running {
             let mut tick = tokio::time::interval(SWEEP);
             loop {
                 tick.tick().await;
-                if let Some(policy) = &sweeper.live.load().env().member_limit {
-                    policy.limiters().for_each(|limiter| {
-                        limiter.sweep(sweeper.epoch.elapsed());
-                    });
-                }
+                let live = sweeper.live.load();
+                live.env().limits.sweep(sweeper.epoch.elapsed());
             }
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::calls::{draws, limiter, member, quota};
 use criterion::{BatchSize, Criterion};
 use widget_gateway::policy::limit::Limiter;
+use widget_gateway::request::field::MemberId;
 
 /// Members that are asked for in one stretch of time.
 const DRAWN: usize = 256;
@@ -15,7 +16,7 @@ const DRAWN: usize = 256;
 ///
 /// They are made outside the measured time, and are in no list: a request has its `member_id` at hand when
 /// it asks, and a list of a million would contend with the limiter's table for the cache.
-fn ask(limiter: &Limiter, count: u64, threads: u64, iterations: u64) -> Duration {
+fn ask(limiter: &Limiter<MemberId>, count: u64, threads: u64, iterations: u64) -> Duration {
     let asked = |thread: u64| {
         let mut draw = draws(thread + 1, count);
         let mut left = usize::try_from(iterations).unwrap();

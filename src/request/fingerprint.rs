@@ -22,4 +22,10 @@ impl Fingerprint {
     pub const fn bits(self) -> u64 {
         self.0
     }
+
+    /// One whose bits a test chooses.
+    #[cfg(test)]
+    pub(crate) const fn from_bits(bits: u64) -> Fingerprint {
+        Fingerprint(bits)
+    }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
-use crate::policy::limit::{Limited, MemberPolicy};
+use crate::policy::limit::{Limited, PolicyName};
 use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
@@ -44,8 +44,8 @@ pub enum Rejection {
     HeaderTooLarge,
     /// Not exactly a urlencoded form without coding.
     UnsupportedMediaType,
-    /// The member's quota is used up.
-    RateLimited(Limited),
+    /// A quota of this policy is used up.
+    RateLimited(PolicyName, Limited),
     /// CONNECT or a transfer coding other than chunked.
     NotImplemented,
     /// All bodies held together would be over `held_bodies`.
@@ -244,7 +244,7 @@ impl Rejection {
             Rejection::UriTooLong => Reason::UriTooLong,
             Rejection::HeaderTooLarge => Reason::HeaderTooLarge,
             Rejection::UnsupportedMediaType => Reason::UnsupportedMediaType,
-            Rejection::RateLimited(_) => Reason::RateLimited,
+            Rejection::RateLimited(..) => Reason::RateLimited,
             Rejection::NotImplemented => Reason::NotImplemented,
             Rejection::Overloaded => Reason::Overloaded,
             Rejection::UpstreamUnavailable => Reason::UpstreamUnavailable,
@@ -283,7 +283,7 @@ impl Rejection {
             | Rejection::UriTooLong
             | Rejection::HeaderTooLarge
             | Rejection::UnsupportedMediaType
-            | Rejection::RateLimited(_)
+            | Rejection::RateLimited(..)
             | Rejection::NotImplemented
             | Rejection::Overloaded
             | Rejection::UpstreamUnavailable
@@ -322,7 +322,7 @@ impl Rejection {
             Rejection::UnsupportedMediaType => {
                 "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding"
             }
-            Rejection::RateLimited(limited) => {
+            Rejection::RateLimited(_, limited) => {
                 return format!("try again in {} s", limited.retry_after).into();
             }
             Rejection::NotImplemented => "CONNECT and transfer codings other than chunked are not served",
@@ -339,7 +339,7 @@ impl Rejection {
     /// Seconds for `Retry-After`.
     pub const fn retry_after(&self) -> Option<u64> {
         match self {
-            Rejection::RateLimited(limited) => Some(limited.retry_after),
+            Rejection::RateLimited(_, limited) => Some(limited.retry_after as u64),
             Rejection::Overloaded => Some(1),
             Rejection::MalformedRequest(_)
             | Rejection::MalformedForm(_)
@@ -386,8 +386,8 @@ impl Rejection {
         } else {
             None
         };
-        let limit = if let Rejection::RateLimited(Limited { quota, retry_after }) = self {
-            let name = MemberPolicy::NAME;
+        let limit = if let Rejection::RateLimited(policy, Limited { quota, retry_after }) = self {
+            let name = policy.label();
             let policy = format!("\"{name}\";q={};w={}", quota.rate, quota.period.seconds());
             let left = format!("\"{name}\";r=0;t={retry_after}");
             [(RATELIMIT_POLICY, text(policy)), (RATELIMIT, text(left))]
@@ -398,12 +398,12 @@ impl Rejection {
         retry_after.into_iter().chain(allow).chain(limit)
     }
 
-    /// The policies that a rate-limited request violates.
-    pub const fn violated_policies(&self) -> &'static [&'static str] {
-        if matches!(self, Rejection::RateLimited(_)) {
-            &[MemberPolicy::NAME]
+    /// The policy that a rate-limited request violates.
+    pub const fn violated_policy(&self) -> Option<PolicyName> {
+        if let Rejection::RateLimited(policy, _) = self {
+            Some(*policy)
         } else {
-            &[]
+            None
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod traces;
 use std::time::Duration;
 
 use crate::policy::Mode;
+use crate::policy::limit::Decisions;
 use crate::request::field::FieldFault;
 use crate::response::rejection::{Reason, Rejection};
 use metrics::{Metrics, RouteSeries, UpstreamSeries};
@@ -96,8 +97,8 @@ pub struct Ended<'a> {
     pub would_reject: &'a [Rejection],
     /// Faults of fields.
     pub faults: &'a [FieldFault],
-    /// What the limiter said: allowed, or over the quota in this mode.
-    pub limiter: Option<Result<(), Mode>>,
+    /// What the limits said, as far as they were asked.
+    pub limits: &'a Decisions,
     /// The placement's label, of a validated call.
     pub placement: Option<&'static str>,
     /// Bytes of a body that was held.
@@ -138,8 +139,10 @@ pub fn count(metrics: &Metrics, ended: &Ended<'_>) {
     for fault in ended.faults {
         metrics.field_fault(*fault).inc();
     }
-    if let Some(said) = ended.limiter {
-        metrics.limiter_decision(said).inc();
+    for decision in ended.limits.iter() {
+        if let Some(series) = metrics.limit_decision(decision) {
+            series.inc();
+        }
     }
     if let Some(placement) = ended.placement {
         metrics.placement(placement).inc();

@@ -17,7 +17,7 @@ use governor::state::StateStore;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::ToldClock;
+use super::limiter::ToldClock;
 use crate::request::fingerprint::Fingerprint;
 
 /// A power of two.
@@ -162,6 +162,15 @@ impl Keys {
         found.remove();
         self.0.table.release(1);
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.0
+            .shards
+            .iter()
+            .map(|Shard(entries)| entries.lock().capacity())
+            .sum()
     }
 
     /// Drops what has run out, shard by shard, so that no look-up waits long; how many keys.
