@@ -33,3 +33,4 @@ mod commands;
 mod operations;
 mod build_info;
 mod standard_error;
+mod setup_lines;

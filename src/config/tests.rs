@@ -12,11 +12,12 @@ use crate::policy::Mode;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::route::{Kind, PathRule};
+use crate::request::field::{MemberId, MemberIdShape};
+use crate::upstream::address::Address;
 use crate::upstream::entry::Place;
 use crate::upstream::failure::Cause;
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::Found;
-use crate::upstream::server::Address;
 
 const SMALLEST: &str = r#"
 [server]
@@ -386,21 +387,12 @@ fn a_reload_keeps_what_stays() {
         servers.map(|server| server.health.is_up()).collect::<Vec<_>>(),
         [true, false]
     );
-    let limiters = |snapshot: &Snapshot| {
-        snapshot
-            .env
-            .member_limit
-            .as_ref()
-            .unwrap()
-            .limiters()
-            .cloned()
-            .collect::<Vec<_>>()
+    let member = MemberId::parse(&[b'a'; 32], MemberIdShape::Hex32).unwrap();
+    let limiter = |snapshot: &Snapshot| {
+        let quotas = snapshot.env.limits.member.quotas().unwrap();
+        quotas.limiter_of(&member).clone()
     };
-    assert!(
-        limiters(&after)
-            .iter()
-            .any(|limiter| Arc::ptr_eq(limiter, &limiters(&before)[0]))
-    );
+    assert!(Arc::ptr_eq(&limiter(&before), &limiter(&after)));
 
     let same = Snapshot::build(
         loaded(after.settings.clone()),

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use super::shared::Server;
 use super::stream::HandedOver;
-use super::Server;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::response::reply::Reply;

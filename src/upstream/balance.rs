@@ -154,8 +154,9 @@ fn mixed(bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::address::Address;
     use crate::upstream::failure::Cause;
-    use crate::upstream::server::{Address, Counts};
+    use crate::upstream::server::Counts;
 
     fn member(port: u16, weight: u32, backup: bool) -> Member {
         let address = Address::Inet(([10, 0, 0, 1], port).into());

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::address::Address;
 use super::failure::{self, Cause};
 use super::health::CheckRule;
 use super::send;
-use super::server::{Address, Server};
+use super::server::Server;
 use super::socket::Connection;
 
 /// Connects, and asks for the rule's path if it has one; all of it within the rule's time. Says whether the

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::failure::Cause;
 use super::health::Next;
 use super::resolve::{HostName, NotFound};
-use super::server::{Address, Counts, Server};
+use super::server::{Counts, Server};
 
 /// What an entry says.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,5 +1,6 @@
 //! The decision becomes an upstream request: which headers, which server.
 
+pub mod address;
 pub mod answer;
 pub mod balance;
 pub mod budget;

@@ -3,9 +3,10 @@
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
 
+use super::address::Address;
 use super::pool::Rules;
 use super::sample;
-use super::server::{Address, Server};
+use super::server::Server;
 
 /// The peer of a server under the rules of its upstream.
 pub fn of(server: &Server, rules: &Rules) -> Result<HttpPeer> {

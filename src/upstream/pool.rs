@@ -334,8 +334,8 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::address::Address;
     use crate::upstream::entry::Place;
-    use crate::upstream::server::Address;
 
     fn upstream(count: u16, rules: Rules) -> Arc<Upstream> {
         let listed = (1..=count).map(|port| Listed {

@@ -1,35 +1,12 @@
 //! One address that serves, and what is known of it. The state outlives a reload that keeps the server.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::address::Address;
 use super::failure::Cause;
 use super::health::Health;
 use super::idle::Idle;
-
-/// Where a server listens.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Address {
-    /// TCP.
-    Inet(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// The embedded sample handler.
-    Sample,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Inet(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Sample => f.write_str("sample"),
-        }
-    }
-}
 
 /// What is counted of a server, over all addresses of its name.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::address::Address;
 use super::sample;
-use super::server::Address;
 
 /// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
 /// more fields writes as many as there is room for; one that knows fewer (before Linux 4.1) is an error.

@@ -11,12 +11,12 @@ use crate::config::settings::{ServerSpec, UpstreamSpec};
 use crate::config::units::{ServerAddress, ServerText};
 use crate::config::upstreams::{CheckTable, EjectTable, ServerItem, UpstreamTable};
 use crate::config::values::{At, Count, Name};
+use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;
 use crate::upstream::entry::Place;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::Host;
-use crate::upstream::server::Address;
 
 pub(super) fn build(
     tables: &BTreeMap<At<Name>, Spanned<UpstreamTable>>,

@@ -8,6 +8,7 @@
 
 pub mod fault;
 mod field_line;
+mod framing;
 pub mod hop;
 mod scan;
 mod target;
@@ -21,41 +22,10 @@ use crate::request::authority::{Authority, Host};
 use crate::request::byte_set::{ByteSet, byte_set};
 use fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, MAX_REQUEST_LINE, Malformed};
 use field_line::{FieldLine, each_line, no_control};
+pub use framing::{Framing, Version};
 pub use hop::Hop;
 pub use scan::HeadScan;
 pub use target::Target;
-
-/// The version that the client speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// HTTP/1.0: no chunks, no interim answers (RFC 9112 6.1, RFC 9110 15.2).
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-    /// HTTP/2.
-    Http2,
-}
-
-/// How the body of a request is delimited.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Framing {
-    /// So many bytes; none on HTTP/1 without Content-Length (RFC 9112 6.3).
-    Length(u64),
-    /// Chunks (RFC 9112 7.1).
-    Chunked,
-    /// DATA frames up to the one that ends the stream (RFC 9113 8.1); no length was announced.
-    Frames,
-}
-
-impl Framing {
-    /// The length in bytes, where it is known before the body is there.
-    pub const fn announced(self) -> Option<u64> {
-        match self {
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::Frames => None,
-        }
-    }
-}
 
 /// The head of a request that has one meaning.
 #[derive(Clone, Debug)]
@@ -103,7 +73,8 @@ impl RequestHead {
             } else if name == header::TRANSFER_ENCODING && coding.replace(value).is_some() {
                 return Err(Malformed::TransferEncoding.into());
             }
-            let value = HeaderValue::from_maybe_shared(lines.slice_ref(value)).map_err(|_| Malformed::Control)?;
+            let value =
+                HeaderValue::from_maybe_shared(lines.slice_ref(value)).map_err(|_| Malformed::Control)?;
             fields.push((name.clone(), lines.slice_ref(whole)));
             headers.append(name, value);
         }
@@ -152,7 +123,9 @@ impl RequestHead {
         if target.len() > MAX_REQUEST_LINE {
             return Err(HeadFault::UriTooLong);
         }
-        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let size = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
         if headers.len() > MAX_HEADER_LINES || size.sum::<usize>() > MAX_HEADER_SECTION {
             return Err(HeadFault::HeaderTooLarge);
         }
@@ -168,7 +141,9 @@ impl RequestHead {
         }
         let target = Target::parse(target)?;
         let framing = match headers.get(header::CONTENT_LENGTH) {
-            Some(length) => Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?),
+            Some(length) => {
+                Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?)
+            }
             None if ends => Framing::Length(0),
             None => Framing::Frames,
         };
@@ -222,7 +197,11 @@ fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Malformed> {
 /// Digits only (RFC 9110 8.6), within 63 bits.
 fn content_length(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let length: u64 = std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()?;
+    let length: u64 = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()?;
     (length <= i64::MAX as u64).then_some(length)
 }
 
