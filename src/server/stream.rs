@@ -24,6 +24,7 @@ use crate::response::reply::{Delimiter, Length, Reply};
 use crate::upstream::answer::Judged;
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::peer;
+use crate::upstream::pool::Resend;
 
 /// A decided request on its way into the proxy, which lets nothing of ours through but what can be cloned.
 #[derive(Clone)]
@@ -269,7 +270,11 @@ impl ProxyHttp for Streamed {
             Method::GET | Method::HEAD | Method::OPTIONS
         );
         match ctx {
-            Some(passed) if is_safe && !passed.was_resent && !session.as_ref().retry_buffer_truncated() => {
+            Some(passed)
+                if (is_safe || passed.forward.target.upstream().rules.resend == Resend::Once)
+                    && !passed.was_resent
+                    && !session.as_ref().retry_buffer_truncated() =>
+            {
                 error.retry.decide_reuse(client_reused);
                 if error.retry() {
                     passed.was_resent = true;
