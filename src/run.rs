@@ -4,6 +4,7 @@
 //! The engine's own `Server` is not used: it always sleeps its whole grace period, panics on an address
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
+mod descriptors;
 mod notify;
 mod signals;
 
@@ -167,6 +168,7 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
     let metrics = metrics
         .map(Arc::new)
         .map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
+    descriptors::raise(loaded.settings.server.max_connections, log);
     let process = Process::new(path, loaded, metrics, log.clone());
     let server = &process.server;
     let cannot_listen = |(address, e): (String, io::Error)| {

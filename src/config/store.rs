@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::certificate::Certificates;
 use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
@@ -9,10 +10,10 @@ use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Limits, Now, Policy, PolicyName};
 use crate::policy::route::Routes;
-use crate::upstream::entry::{Entry, Place};
+use crate::upstream::entry::{Entry, Place, next_look_up};
 use crate::upstream::origin::TrustedProxies;
 use crate::upstream::pool::{Listed, Upstream};
-use crate::upstream::resolve::{Found, NotFound};
+use crate::upstream::resolve::Found;
 
 /// One configuration in force, with the objects that carry its state.
 pub struct Snapshot {
@@ -119,8 +120,12 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Fo
                 Some(old) => old.entry.clone(),
                 None => Arc::new(Entry::new(&server.name, server.place.clone())),
             };
-            if let Place::Named(name) = &entry.place {
-                entry.found(found.get(name).cloned().unwrap_or(Err(NotFound)));
+            if let Place::Named(name) = &entry.place
+                && let Some(said) = found.get(name)
+            {
+                let next = next_look_up(said.is_ok(), spec.rules.resolve_interval);
+                entry.found(said.clone());
+                entry.looked_up(Instant::now() + next);
             }
             Listed {
                 entry,

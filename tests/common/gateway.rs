@@ -30,6 +30,8 @@ pub struct Setup {
     pub rest: String,
     /// What stands in /etc/hosts, for the gateway alone.
     pub hosts: Option<String>,
+    /// What a shell does before it becomes the gateway.
+    pub limits: Option<String>,
 }
 
 /// The listeners of the harness.
@@ -52,6 +54,7 @@ impl Default for Setup {
             listeners,
             rest,
             hosts: None,
+            limits: None,
         }
     }
 }
@@ -80,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// Limits under which the gateway starts, as a shell sets them.
+    pub fn limits(mut self, lines: &str) -> Setup {
+        self.limits = Some(lines.to_owned());
+        self
+    }
+
     pub fn every_carrier(mut self) -> Setup {
         self.listeners = Listeners::EveryCarrier;
         self
@@ -99,6 +108,7 @@ impl Setup {
             listeners,
             rest,
             hosts: _,
+            limits: _,
         } = self;
         let tls = match listeners {
             Listeners::Plain => String::new(),
@@ -176,9 +186,15 @@ impl Gateway {
         setup: Setup,
         folder: tempfile::TempDir,
     ) -> Gateway {
-        let mut command = match &setup.hosts {
-            None => Command::new(env!("CARGO_BIN_EXE_widget-gateway")),
-            Some(lines) => {
+        let mut command = match (&setup.hosts, &setup.limits) {
+            (None, None) => Command::new(env!("CARGO_BIN_EXE_widget-gateway")),
+            (None, Some(lines)) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("{lines}; exec \"$@\""), "sh"]);
+                command.arg(env!("CARGO_BIN_EXE_widget-gateway"));
+                command
+            }
+            (Some(lines), _) => {
                 let hosts = folder.path().join("hosts");
                 std::fs::write(&hosts, lines).unwrap();
                 in_a_mount_namespace(&hosts)
@@ -420,6 +436,14 @@ impl Gateway {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .unwrap()
             .count()
+    }
+
+    /// A soft and a hard limit of the process (proc_pid_limits(5)).
+    pub fn kernel_limit(&self, name: &str) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let mut values = limits.lines().filter_map(|line| line.strip_prefix(name));
+        let mut values = values.next().unwrap().split_whitespace();
+        [(); 2].map(|()| values.next().unwrap().to_owned())
     }
 
     /// Resident memory of the process.

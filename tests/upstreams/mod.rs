@@ -1,6 +1,7 @@
 //! Servers that fail, move and come back.
 
 mod balance;
+mod descriptors;
 mod health;
 mod names;
 mod overload;
