@@ -210,7 +210,7 @@ fn configuration(process: &Process, live: &Live) -> Value {
         .as_ref()
         .map(|history| history.iter().rev().map(record).collect());
     json!({
-        "file": process.path,
+        "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
         "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),

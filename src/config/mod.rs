@@ -32,6 +32,7 @@ pub use settings::{
     Settings, TracesSettings, UpstreamSpec, restart_only_changes,
 };
 pub use store::Snapshot;
+pub use units::{Size, Span};
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;

@@ -99,11 +99,11 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(
         restart_only_changes(&shipped.server, &full.server),
         [
+            "server.admin_allow",
+            "server.admin_hosts",
             "server.listen",
             "server.threads",
-            "server.upgrade_socket",
-            "server.admin_allow",
-            "server.admin_hosts"
+            "server.upgrade_socket"
         ]
     );
 }
