@@ -155,6 +155,33 @@ fn explain_tells_every_decision_and_no_token() {
 }
 
 #[test]
+fn explain_tells_what_the_limits_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let explained = |limits: &str, body: &str| {
+        let file = folder.path().join("gateway.toml");
+        let routes =
+            "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n";
+        let server =
+            "[server]\nlisten = [\"127.0.0.1:1\"]\n[upstreams.handlers]\nservers = [\"127.0.0.1:1\"]\n";
+        std::fs::write(&file, format!("{server}{routes}{limits}")).unwrap();
+        let told = command_reading(
+            &["explain", "-c", file.to_str().unwrap()],
+            &post(TARGET, &[], body),
+        );
+        let words = text(&told.stdout);
+        let limits = words.lines().filter(|line| line.starts_with("limit: "));
+        limits.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let hourly = "[limits.member]\nrate = \"3/h\"\n";
+    assert_eq!(
+        explained(hourly, BODY),
+        ["limit: member, 3 per 3600 s, burst 3: a fresh key, allows"]
+    );
+    assert_eq!(explained("", BODY), ["limit: member, none is configured"]);
+    assert_eq!(explained(hourly, "member_id=x"), ["limit: not asked"]);
+}
+
+#[test]
 fn the_configuration_is_named_before_or_behind_the_command() {
     let bad = "tests/fixtures/config/together.toml";
     let behind = command(&["check", "-c", bad]);

@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::{config, limits, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
-use crate::policy::limit::MemberPolicy;
+use crate::policy::limit::PolicyName;
 use crate::policy::route::Kind;
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
@@ -193,7 +193,7 @@ fn policies(live: &Live) -> Vec<Value> {
     limit
         .map(|limit| {
             json!({
-                "name": MemberPolicy::NAME,
+                "name": PolicyName::Member.label(),
                 "mode": limit.mode.label(),
                 "quota": limits::quota(limit.quota),
                 "overrides": limit.overrides.len(),

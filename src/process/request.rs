@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::Process;
 use super::live::Live;
-use crate::pipeline::{self, Findings, Forward, LimiterSaid, Routed};
+use crate::pipeline::{self, Findings, Forward, Routed};
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
@@ -248,10 +248,7 @@ impl Request {
             rejection,
             would_reject: &findings.would_reject,
             faults: &findings.faults,
-            limiter: findings.limiter.map(|said| match said {
-                LimiterSaid::Allowed => Ok(()),
-                LimiterSaid::Limited(mode) => Err(mode),
-            }),
+            limits: &findings.limits,
             member_id: findings.member_id.as_ref(),
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
@@ -278,9 +275,8 @@ impl Request {
         };
         count::count(metrics, &record);
         if let Some(member) = &findings.member_id {
-            let was_limited = matches!(findings.limiter, Some(LimiterSaid::Limited(_)));
             let now = now.saturating_duration_since(*epoch);
-            top.count(member, findings.domain.as_ref(), was_limited, now);
+            top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);
         }
         if let (Some(traces), Some(span)) = (&self.live.traces, &self.span) {
             traces.end(span, &record);

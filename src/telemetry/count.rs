@@ -13,7 +13,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         rejection,
         would_reject,
         faults,
-        limiter,
+        limits,
         member_id,
         placement,
         duration,
@@ -43,8 +43,10 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
     for fault in *faults {
         metrics.field_fault(*fault).inc();
     }
-    if let Some(said) = limiter {
-        metrics.limiter_decision(*said).inc();
+    for decision in limits.iter() {
+        if let Some(series) = metrics.limit_decision(decision) {
+            series.inc();
+        }
     }
     if let (Some(placement), Some(_)) = (placement, member_id) {
         metrics.placement(placement::label(placement)).inc();
