@@ -1,6 +1,6 @@
 //! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
 //!
-//! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
+//! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
 //! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
 
@@ -8,15 +8,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 use crate::policy::Mode;
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
 use crate::policy::validate::{Known, Unsound, Widget, validate};
+use crate::request::body::Bounds;
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
-use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
+use crate::request::head::RequestHead;
+use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
@@ -67,30 +69,14 @@ impl Default for WidgetRules {
     }
 }
 
-/// The head of a request as the engine parsed it, after the front door.
-#[derive(Clone, Copy)]
-pub struct Head<'a> {
-    /// As sent.
-    pub method: &'a Method,
-    /// The target as it came, never the engine's repaired URI.
-    pub raw_target: &'a [u8],
-    /// All headers.
-    pub headers: &'a HeaderMap,
-    /// The other end of the connection.
-    pub peer: Peer,
-}
-
 /// What the head alone decides.
-pub struct Opened<'e> {
+pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
     /// Where the request belongs.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
-    /// Where the query begins in the raw target; its length where there is none. The target is read
-    /// once, and the head is not borrowed while the body is waited for.
-    query_at: usize,
 }
 
 /// What happens to the body.
@@ -99,12 +85,7 @@ pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
     /// Held whole before anything else happens.
-    Hold {
-        /// In bytes.
-        limit: usize,
-        /// For all of it.
-        within: Duration,
-    },
+    Hold(Bounds),
 }
 
 /// A request that goes on to its upstream.
@@ -114,6 +95,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub target: Target,
+    /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
+    pub origin_form: Option<Vec<u8>>,
 }
 
 /// What became of a request whose body is there.
@@ -141,53 +124,44 @@ pub struct Findings {
     pub placement: Option<Placement>,
 }
 
-impl Opened<'_> {
-    /// The raw query of the head that was opened.
-    fn query<'a>(&self, head: &Head<'a>) -> &'a [u8] {
-        head.raw_target.get(self.query_at..).unwrap_or_default()
-    }
-}
-
-/// Judges a request by its head. Nothing of the body has been read.
-pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
-    let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
-    if let Some(merged) = target.merged_slashes()
-        && !env.routes.same(&target.path, &merged)
+/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+///
+/// # Errors
+/// Where it is refused, with the index of its route if there is one.
+pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+    let path = head.target.path();
+    if let Some(merged) = head.target.merged_slashes()
+        && !env.routes.same(path, &merged)
     {
         return Err((None, Malformed::Slashes.into()));
     }
-    let (route_index, route) = env
-        .routes
-        .find(&target.path, head.method)
-        .map_err(|none| match none {
-            NoRoute::NotFound => (None, Rejection::NotFound),
-            NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
-        })?;
+    let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
+        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+    })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => {
-            hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
-        }
+        Kind::Widget(_) => hold(head, &env.widget).map_err(|rejection| (Some(route_index), rejection))?,
     };
-    Ok(Opened {
+    Ok(Routed {
         route_index,
         route,
         body,
-        query_at: head.raw_target.len() - target.query.len(),
     })
 }
 
 /// A widget's media type, and a length that is announced.
-fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    if !is_plain_form(headers) {
+fn hold(head: &RequestHead, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    if !is_plain_form(&head.headers) {
         return Err(Rejection::UnsupportedMediaType);
     }
-    match announced_length(headers) {
+    match head.framing.announced() {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
-        Some(_) | None => Ok(BodyPlan::Hold {
+        Some(_) | None => Ok(BodyPlan::Hold(Bounds {
             limit: rules.body_limit,
             within: rules.body_timeout,
-        }),
+            held: rules.held_bodies,
+        })),
     }
 }
 
@@ -219,39 +193,38 @@ fn is_plain_form(headers: &HeaderMap) -> bool {
 
 /// Decides a request whose body is there (or is nobody's business here).
 pub fn decide(
-    opened: &Opened<'_>,
-    head: &Head<'_>,
+    routed: &Routed<'_>,
+    head: &RequestHead,
+    peer: Peer,
     origin: &Origin,
     body: &[u8],
     now: Now,
     env: &Env,
 ) -> Decision {
-    let every = || headers::on_every_route(head.peer, origin, head.headers);
+    let every = || headers::on_every_route(peer, origin, &head.headers);
     let mut findings = Findings::default();
-    let judged = match opened.route.kind {
-        Kind::Pass => Ok(every()),
+    let judged = match routed.route.kind {
+        Kind::Pass => {
+            let mut rewrite = every();
+            headers::on_pass_route(&mut rewrite, &head.headers);
+            Ok(rewrite)
+        }
         Kind::Widget(mode) => findings
-            .judge(mode, head, opened.query(head), body, now, env)
-            .map(|passed| {
-                let mut rewrite = every();
-                headers::on_widget_route(
-                    &mut rewrite,
-                    passed.known(),
-                    body.len(),
-                    env.widget.cookies,
-                    head.headers,
-                );
-                rewrite
-            }),
+            .judge(mode, head, body, now, env)
+            .map(|passed| passed.rewrite(every(), head, body, env)),
     };
     let verdict = judged.and_then(|rewrite| {
         let upstream = env
             .upstreams
-            .get(&opened.route.upstream)
+            .get(&routed.route.upstream)
             .ok_or(Rejection::InternalError)?;
         Ok(Forward {
             rewrite,
             target: Target::take(upstream),
+            origin_form: head
+                .target
+                .authority()
+                .map(|_| head.target.origin_form().concat()),
         })
     });
     Decision { verdict, findings }
@@ -263,27 +236,24 @@ impl Findings {
     fn judge(
         &mut self,
         mode: Mode,
-        head: &Head<'_>,
-        query: &[u8],
+        head: &RequestHead,
         body: &[u8],
         now: Now,
         env: &Env,
     ) -> Result<Passed, Rejection> {
-        let form = match Form::parse(query, body, env.widget.max_params) {
+        let form = match Form::parse(head.target.query(), body, env.widget.max_params) {
             Ok(form) => form,
-            Err(fault) => {
-                let observed = self.observe_or(mode, fault.into())?;
-                return Ok(Passed::Observed(Read::Nothing, observed));
-            }
+            Err(fault) => return self.observe_or(mode, fault.into()).map(Passed::Unread),
         };
         let read = validate(&form, env.widget.member_id);
-        self.tell(&read, env.widget.cookies, head.headers);
+        self.tell(&read, env.widget.cookies, &head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
-        match read {
-            Ok(widget) if !refused_cookies => self.permit(widget, mode, now, env).map(Passed::Permitted),
+        let widget = match read {
             Ok(widget) => {
-                let observed = self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
-                Ok(Passed::Observed(Read::All(widget), observed))
+                if refused_cookies {
+                    self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
+                }
+                widget
             }
             Err(unsound) => {
                 let mut faults = unsound.faults.clone();
@@ -291,13 +261,14 @@ impl Findings {
                     faults.clone_from(&self.faults);
                 }
                 let observed = self.observe_or(mode, Rejection::of_fields(faults))?;
-                Ok(Passed::Observed(Read::Some(unsound), observed))
+                return Ok(Passed::Unsound(unsound, observed));
             }
-        }
+        };
+        self.permit(mode, widget, now, env).map(Passed::Permitted)
     }
 
     /// Asks the limits and tells what they said.
-    fn permit(&mut self, widget: Widget, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
+    fn permit(&mut self, mode: Mode, widget: Widget, now: Now, env: &Env) -> Result<Permit, Rejection> {
         let asked = env.limits.admit(widget, mode, now);
         self.limits = match &asked {
             Ok(permit) => *permit.decisions(),
@@ -346,31 +317,27 @@ fn is_cookie(fault: &FieldFault) -> bool {
     fault.code == FaultCode::Cookie
 }
 
-/// A widget call that may go on.
+/// Proof that a fault was let through and told of: [`Findings::observe_or`] is its only maker.
+struct Observed(());
+
+/// A widget call that may go on, and why.
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
-    /// It has faults that were let through; nobody was asked about its limits.
-    Observed(Read, Observed),
-}
-
-/// Proof that faults were let through and told of: [`Findings::observe_or`] is its only maker.
-struct Observed(());
-
-/// What could be read of a form with faults.
-enum Read {
-    All(Widget),
-    Some(Box<Unsound>),
-    Nothing,
+    /// Its faults were only observed. There is no sound call to ask the limits about.
+    Unsound(Box<Unsound>, Observed),
+    /// As much, and nothing of its form was read.
+    Unread(Observed),
 }
 
 impl Passed {
-    fn known(&self) -> Known<'_> {
-        match self {
+    fn rewrite(&self, mut rewrite: Rewrite, head: &RequestHead, body: &[u8], env: &Env) -> Rewrite {
+        let known = match self {
             Passed::Permitted(permit) => permit.call().known(),
-            Passed::Observed(Read::All(widget), Observed(())) => widget.known(),
-            Passed::Observed(Read::Some(unsound), Observed(())) => unsound.known(),
-            Passed::Observed(Read::Nothing, Observed(())) => Known::default(),
-        }
+            Passed::Unsound(unsound, Observed(())) => unsound.known(),
+            Passed::Unread(Observed(())) => Known::default(),
+        };
+        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, &head.headers);
+        rewrite
     }
 }

@@ -1,20 +1,11 @@
 //! What becomes of an upstream's answer on its way to the client, and of a connection that breaks.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use common::forms::{self, BODY, TARGET, post};
-use common::{Gateway, PATIENCE, shown};
+use crate::common::forms::{self, BODY, TARGET, post};
+use crate::common::{Gateway, PATIENCE, shown};
 
 /// A server whose connections do what they are told, each its own part.
 fn scripted(parts: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> (std::net::SocketAddr, JoinHandle<()>) {

@@ -12,11 +12,11 @@ use crate::policy::Mode;
 use crate::policy::limit::PolicyName;
 use crate::policy::route::Kind;
 use crate::process::Process;
+use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
-use crate::process::reload::ReloadRecord;
 use crate::response::rejection::Reason;
-use crate::telemetry::Outcome;
 use crate::telemetry::metrics::RouteSeries;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
 
 /// Members of each list.

@@ -1,8 +1,8 @@
 //! What becomes of connections, and of clients that leave them.
 
+use super::row::{chunked, form, routes, row};
 use crate::common::forms::{BODY, TARGET, post, request};
-use crate::common::{Conn, Gateway, Reply, Upstream};
-use crate::row::{chunked, form, routes, row};
+use crate::common::{Carrier, Conn, Gateway, Reply, Upstream};
 use serde_json::json;
 
 #[test]
@@ -10,7 +10,7 @@ fn a_client_that_writes_all_before_it_reads_still_gets_its_413() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(routes(&upstream));
     let mut conn = gateway.connect();
-    conn.send_as_far_as_taken(post(TARGET, &[], vec![b'x'; 300 * 1024]));
+    conn.send_as_far_as_taken(post(TARGET, &[], vec![b'x'; (1 << 20) + 1]));
     let response = conn.response();
     assert_eq!(
         (response.status, &response.json()["code"]),
@@ -43,7 +43,7 @@ fn ten_thousand_refusals_on_one_connection() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(routes(&upstream));
     let mut conn = gateway.connect();
-    let refused = form("PROTOCOL=1&LANG=en", BODY);
+    let refused = form("PROTOCOL=1&LANG=en", BODY).to_http1("HTTP/1.1");
     for count in 0..10_000 {
         let response = conn.roundtrip(&refused);
         assert_eq!(response.status, 422, "refusal {count}");
@@ -86,7 +86,7 @@ fn bodies_beyond_the_common_bound_are_503() {
         "overloaded",
     )
     .headers(&[("Retry-After", "1")])
-    .check(&gateway, &upstream);
+    .check(Carrier::Http11, &gateway, &upstream);
     // A small one still has room, and the room comes back with the first one's end.
     let mut small = gateway.connect();
     small.send(post(TARGET, &[], BODY));

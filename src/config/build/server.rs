@@ -36,6 +36,7 @@ pub(super) fn build(
             .map_or(20_000, |most| most.value.0 as usize),
         keepalive_timeout: seconds(&table.keepalive_timeout, 75),
         header_timeout: seconds(&table.header_timeout, 10),
+        write_timeout: seconds(&table.write_timeout, 60),
         drain_delay: seconds(&table.drain_delay, 5),
         grace_period: seconds(&table.grace_period, 20),
         upgrade_socket: table.upgrade_socket.as_ref().map(|path| base.join(&path.value)),
@@ -108,10 +109,7 @@ fn addresses(
             "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]",
         );
     }
-    let admin = table
-        .admin
-        .as_ref()
-        .map_or(SocketAddr::from(([127, 0, 0, 1], 9901)), |admin| admin.value.0);
+    let admin = table.admin.as_ref().map_or(super::ADMIN, |admin| admin.value.0);
     match &table.admin {
         Some(given) => take(&mut taken, admin, &given.span, faults),
         None => {

@@ -1,25 +1,14 @@
 //! A real Prometheus scrapes a real gateway: every series that rules and dashboard ask for is there,
 //! every panel has something to show, and the alerts fire when they should and end when they should.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod expressions;
 mod server;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::forms::{BODY, MEMBER, QUERY, post, request};
-use common::{DeadServer, Gateway, Reply, Setup, Upstream};
+use crate::common::forms::{BODY, MEMBER, QUERY, post, request};
+use crate::common::{DeadServer, Gateway, Reply, Setup, Upstream};
 use expressions::Expression;
 use serde_json::Value;
 use server::Prometheus;

@@ -1,23 +1,13 @@
 //! Section 6 of the contract, byte by byte: what is not sound HTTP, or has two meanings, is answered
 //! with its status, counted under its reason, closed, and reaches nobody.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod heads;
 mod paths;
 mod limits;
 mod http2;
 
-use common::forms::{self, TARGET};
-use common::{Gateway, Setup, Upstream, shown};
+use crate::common::forms::{self, TARGET};
+use crate::common::{Gateway, Setup, Upstream, shown};
 
 const REJECTIONS: &str = "widget_gateway_rejections_total";
 

@@ -4,16 +4,6 @@
 //! `DIFFERENTIAL_CASES` (default 20000) and `DIFFERENTIAL_SEED` make longer and other runs; a failure
 //! prints the seed, and the smallest case that it could be shrunk to.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bench;
 mod genuine;
 mod grammar;
@@ -25,8 +15,8 @@ mod spelling;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use crate::common::shown;
 use bench::{Became, Bench};
-use common::shown;
 use grammar::Case;
 
 const SEED: u64 = 20_261_122;

@@ -1,0 +1,206 @@
+//! The ways that a request may take to the gateway. Whatever it is about must come out the same on each.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::h2::Session;
+use super::request::{Body, Request};
+use super::{Conn, Gateway, Response};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    Http11,
+    Http10,
+    /// HTTP/1.1 over TLS.
+    Tls11,
+    /// HTTP/2 with prior knowledge.
+    H2c,
+    /// HTTP/2 over TLS, as browsers come.
+    H2Tls,
+}
+
+impl Carrier {
+    pub const ALL: [Carrier; 5] = [
+        Carrier::Http11,
+        Carrier::Http10,
+        Carrier::Tls11,
+        Carrier::H2c,
+        Carrier::H2Tls,
+    ];
+    pub const HTTP1: [Carrier; 3] = [Carrier::Http11, Carrier::Http10, Carrier::Tls11];
+
+    pub fn is_http2(self) -> bool {
+        matches!(self, Carrier::H2c | Carrier::H2Tls)
+    }
+
+    pub fn is_tls(self) -> bool {
+        matches!(self, Carrier::Tls11 | Carrier::H2Tls)
+    }
+
+    /// Whether its language has words for the request: HTTP/1.0 knows no body without a length.
+    pub fn can_say(self, request: &Request) -> bool {
+        !(self == Carrier::Http10 && matches!(request.body, Body::Unannounced(_)))
+    }
+
+    pub fn address(self, gateway: &Gateway) -> SocketAddr {
+        match self {
+            Carrier::Http11 | Carrier::Http10 => gateway.http(),
+            Carrier::H2c => gateway.h2c(),
+            Carrier::Tls11 | Carrier::H2Tls => gateway.tls(),
+        }
+    }
+
+    pub fn open(self, gateway: &Gateway) -> Client {
+        let address = self.address(gateway);
+        let wire = match self {
+            Carrier::Http11 | Carrier::Http10 => Wire::Http1(Conn::open(address)),
+            Carrier::Tls11 => Wire::Http1(Conn::open_tls(address)),
+            Carrier::H2c => Wire::Http2(Session::open(address)),
+            Carrier::H2Tls => Wire::Http2(Session::open_tls(address)),
+        };
+        Client {
+            carrier: self,
+            address,
+            is_used: false,
+            wire,
+        }
+    }
+
+    /// One request on a connection of its own.
+    pub fn ask(self, gateway: &Gateway, request: &Request) -> Response {
+        self.open(gateway).ask(request)
+    }
+
+    /// The same, and how the answer ended.
+    pub fn get(self, gateway: &Gateway, request: &Request) -> Got {
+        self.open(gateway).get(request)
+    }
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub enum Got {
+    Whole(Response),
+    /// What there was of an answer that broke off behind its head.
+    Cut(Response),
+    /// Not even a head.
+    Nothing,
+}
+
+impl Got {
+    pub fn whole(self, what: &str) -> Response {
+        match self {
+            Got::Whole(response) => response,
+            got => panic!("{what}: no whole answer but {got:?}"),
+        }
+    }
+}
+
+/// An open connection; with HTTP/1.0, where each has one request, one after another.
+pub struct Client {
+    carrier: Carrier,
+    address: SocketAddr,
+    is_used: bool,
+    wire: Wire,
+}
+
+enum Wire {
+    Http1(Conn),
+    Http2(Session),
+}
+
+impl Client {
+    pub fn ask(&mut self, request: &Request) -> Response {
+        let what = format!("{:?}, {} {}", self.carrier, request.method, request.target);
+        self.get(request).whole(&what)
+    }
+
+    pub fn get(&mut self, request: &Request) -> Got {
+        if self.carrier == Carrier::Http10 && self.is_used {
+            self.wire = Wire::Http1(Conn::open(self.address));
+        }
+        self.is_used = true;
+        match &mut self.wire {
+            Wire::Http1(conn) => {
+                let version = match self.carrier {
+                    Carrier::Http10 => "HTTP/1.0",
+                    _ => "HTTP/1.1",
+                };
+                conn.send_as_far_as_taken(request.to_http1(version));
+                conn.get(&request.method)
+            }
+            Wire::Http2(session) => session.get(request),
+        }
+    }
+
+    /// The connection under HTTP/1, which does not have to be empty; none where one connection carries many
+    /// requests at once.
+    pub fn http1(&mut self) -> Option<&mut Conn> {
+        match &mut self.wire {
+            Wire::Http1(conn) => Some(conn),
+            Wire::Http2(_) => None,
+        }
+    }
+
+    /// The session of HTTP/2.
+    pub fn http2(&mut self) -> Option<&mut Session> {
+        match &mut self.wire {
+            Wire::Http1(_) => None,
+            Wire::Http2(session) => Some(session),
+        }
+    }
+}
+
+/// Runs every row on every carrier that it is for, the carriers side by side, each in a setting of its own.
+/// A row that does not hold stops no other one; all of them are told at the end. Returns how many rows ran
+/// on each carrier.
+pub fn table<R: Sync, S>(
+    what: &str,
+    rows: &[R],
+    name: impl Fn(&R) -> &str + Sync,
+    is_for: impl Fn(Carrier, &R) -> bool + Sync,
+    setting: impl Fn(Carrier) -> S + Sync,
+    check: impl Fn(Carrier, &S, &R) + Sync,
+) -> [usize; 5] {
+    let run = |carrier| {
+        let (mut ran, mut failed) = (0, Vec::new());
+        let mut current = None;
+        for row in rows.iter().filter(|row| is_for(carrier, row)) {
+            ran += 1;
+            println!("{carrier:?}: {}", name(row));
+            let of_row = || check(carrier, current.get_or_insert_with(|| setting(carrier)), row);
+            if catch_unwind(AssertUnwindSafe(of_row)).is_err() {
+                failed.push(format!("{carrier:?}: {}", name(row)));
+                // Whatever it left behind is no other row's.
+                current = None;
+            }
+        }
+        (ran, failed)
+    };
+    let run = &run;
+    let (ran, failed): (Vec<usize>, Vec<Vec<String>>) = std::thread::scope(|scope| {
+        let running = Carrier::ALL.map(|carrier| scope.spawn(move || run(carrier)));
+        running.map(|running| running.join().unwrap()).into_iter().unzip()
+    });
+    let total: usize = ran.iter().sum();
+    println!(
+        "{what}: {total} of {} rows on {} carriers",
+        rows.len() * ran.len(),
+        ran.len()
+    );
+    assert_eq!(failed.concat(), [""; 0], "{what}: these rows do not hold");
+    ran.try_into().unwrap()
+}
+
+/// The same for a test that is one row.
+pub fn each(what: &str, test: impl Fn(Carrier) + Sync) {
+    let ran = table(
+        what,
+        &[what],
+        |what| what,
+        |_, _| true,
+        |_| (),
+        |carrier, (), _| test(carrier),
+    );
+    assert_eq!(ran, [1; 5]);
+}
