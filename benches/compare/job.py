@@ -85,7 +85,7 @@ class Job:
         self.contestant.forget_log()
         before = self.track.connects()
         seen = load.send(self.track.folder, "accepted", self.carrier, self.contestant.port("accepted", self.carrier),
-                         self.connections, ("-n", HEALTHY), self.track.others)
+                         self.connections, HEALTHY, self.track.others)
         connects = self.track.connects() - before
         lines, errors = self.contestant.lines(), self.contestant.error_lines()
         self.want(f"{HEALTHY} requests answered", (seen.requests, seen.refused, seen.broken) == (HEALTHY, 0, 0), seen)

@@ -115,11 +115,11 @@ class Seen:
     spoken: dict   # what was agreed upon in the handshake
 
 
-def send(folder, path, carrier, port, asked, amount, cores=None):
-    """Drives 127.0.0.1:`port` with `amount`: ("-D", seconds) or ("-n", requests)."""
+def send(folder, path, carrier, port, asked, requests, cores=None):
+    """Sends so many requests to 127.0.0.1:`port`, over the carrier's share of the `asked` connections."""
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
-    command = ["h2load", "-t1", f"-c{carrier.connections(asked)}", f"-m{carrier.streams}", *map(str, amount), "-N5",
+    command = ["h2load", "-t1", f"-c{carrier.connections(asked)}", f"-m{carrier.streams}", f"-n{requests}", "-N30",
                f"--npn-list={carrier.protocol}", f"--connect-to=127.0.0.1:{port}", f"--log-file={log}",
                f"--tls13-ciphers={CIPHER}", f"--groups={GROUP}", "-i", folder / f"{path}.{carrier.scheme}"]
     if carrier.protocol == "http/1.1":
@@ -129,7 +129,10 @@ def send(folder, path, carrier, port, asked, amount, cores=None):
     if body(path) is not None:
         command += ["-d", folder / f"{path}.body", "-H", FORM]
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None else None
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=pin)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=pin)
+    except subprocess.TimeoutExpired:
+        fail(f"h2load, {path}, {carrier.title}: {requests} requests took more than five minutes")
     rate = re.search(r"^finished in .*?, ([\d.]+) req/s", ran.stdout, re.M)
     codes = re.search(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", ran.stdout, re.M)
     lost = re.search(r"(\d+) errored, (\d+) timeout$", ran.stdout, re.M)
