@@ -3,6 +3,8 @@
 --   wrk ... -s genuine.lua URL
 local members, requests, turn = 10000, {}, 0
 
+-- LuaJIT hashes a string by its ends and middle, and each one made is compared with all of the same hash. So what
+-- differs stands at the end once more.
 local function genuine(member)
     return "AUTH_ID=8f21aa66007b3c110058f18a00000001f0f1075c0e9d3b7a1f2e4d6c8b0a9f1e3d5c7b&AUTH_EXPIRES=3600"
         .. "&REFRESH_ID=7fa0d166007b3c110058f18a00000001f0f107e1d2c3b4a5968778695a4b3c2d1e0f91"
@@ -12,6 +14,7 @@ local function genuine(member)
         .. string.format("&member_id=3f7a90c1d2e45b68a0719cbe%08x", member)
         .. "&status=L&PLACEMENT=CONTACT_CENTER"
         .. "&PLACEMENT_OPTIONS=%7B%22ID%22%3A%22717%22%2C%22URI%22%3A%22%5C%2Fcontact_center%5C%2F%22%7D"
+        .. string.format("&x=%08x", member)
 end
 
 function init()

@@ -18,10 +18,7 @@ function init(args)
     end
     members, turn = tonumber(args[2]) or 0, tonumber(args[3]) or 0
     if members > 0 then
-        local head, length, rest, tail = taken():match("^(.-Content%-Length: )(%d+)(.*&member_id=%x+)%x%x%x%x%x%x%x%x(&.*)$")
-        -- LuaJIT hashes a string by its ends and middle. Of strings that differ elsewhere each one made is
-        -- compared with all the others.
-        before, after = head .. length + #"&x=00000000" .. rest, tail .. "&x="
+        before, after = taken():match("^(.*&member_id=%x+)%x%x%x%x%x%x%x%x(&.*&x=)%x+$")
     end
 end
 
