@@ -1,5 +1,6 @@
 """Shows that a contestant does the job, on a carrier, before it is raced: nobody is faster by doing less."""
 
+import os
 import re
 import subprocess
 import time
@@ -13,21 +14,17 @@ SPOOFED = ("X-Bitrix24-Member-Id: evil", "X-Bitrix24-Spoofed: evil")
 HEALTHY = 10_000
 
 
-def ask(contestant, carrier, path, target, body=None, headers=(), times=1):
-    """Requests by curl, one after another on one connection. Returns of each: status, Retry-After in seconds, 0
-    without; and the text of the last answer."""
-    command = ["curl", "-sk", "-m30", "--http2" if carrier.protocol == "h2" else "--http1.1",
-               "--connect-to", f"::127.0.0.1:{contestant.port(path, carrier)}",
-               "-w", "\n%{http_code} %{http_version} %header{retry-after}\n", f"{carrier.scheme}://{load.HOST}{target}#[1-{times}]"]
-    for header in headers:
-        command += ["-H", header]
-    if body is not None:
-        command += ["-d", body]
-    ran = subprocess.run(command, capture_output=True, text=True)
+def curl(contestant, carrier, path, target, *options):
+    """Returns of each answer: status and Retry-After in seconds, 0 without; and what curl printed before the last."""
+    ran = subprocess.run(
+        ["curl", "-sk", "-m30", "--http2" if carrier.protocol == "h2" else "--http1.1", *options,
+         "--connect-to", f"::127.0.0.1:{contestant.port(path, carrier)}",
+         "-w", "\n%{http_code} %{http_version} %header{retry-after}\n", f"{carrier.scheme}://{load.HOST}{target}"],
+        capture_output=True, text=True)
     told = re.findall(r"^(\d{3}) (\S+) (\d*)$", ran.stdout, re.M)
-    if len(told) != times or {version for _, version, _ in told} != {"2" if carrier.protocol == "h2" else "1.1"}:
+    if {version for _, version, _ in told} != {"2" if carrier.protocol == "h2" else "1.1"}:
         fail(f"curl against {contestant.title}, {carrier.title}: {ran.stdout[-1000:]}{ran.stderr}")
-    text = ran.stdout.rstrip("\n").rpartition("\n")[0].rpartition("\n\n")[2]
+    text = ran.stdout.rstrip("\n").rpartition("\n")[0]
     return [(int(status), int(after or 0)) for status, _, after in told], text.strip()
 
 
@@ -48,7 +45,8 @@ class Job:
         self.wants.append((what, good, saw))
 
     def ask(self, path, target, body=None, headers=()):
-        [(status, _)], text = ask(self.contestant, self.carrier, path, target, body, headers)
+        options = [option for header in headers for option in ("-H", header)] + (["-d", body] if body is not None else [])
+        [(status, _)], text = curl(self.contestant, self.carrier, path, target, *options)
         return status, text
 
     def forwards(self):
@@ -70,7 +68,8 @@ class Job:
     def limits(self):
         limit = self.track.limit
         began = time.monotonic()
-        answers, _ = ask(self.contestant, self.carrier, "limited", "/echo" + QUERY, form(self.member + "3"), times=4 * limit)
+        answers, _ = curl(self.contestant, self.carrier, "limited", f"/echo{QUERY}#[1-{4 * limit}]", "-d", form(self.member + "3"),
+                          "--parallel", "--parallel-max", "50", "-o", os.devnull)
         seconds = time.monotonic() - began
         taken, refused = [[answer for answer in answers if (answer[0] == 200) == wanted] for wanted in (True, False)]
         told = refused and all(status == 429 and retry_after >= 1 for status, retry_after in refused)
