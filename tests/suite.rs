@@ -14,6 +14,7 @@ mod cases;
 mod bodies;
 mod refusals;
 mod limits;
+mod cookies;
 mod answers;
 mod php;
 mod differential;
