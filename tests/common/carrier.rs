@@ -66,6 +66,14 @@ impl Carrier {
         }
     }
 
+    /// The request as bytes of HTTP/1.
+    fn spell(self, request: &Request) -> Vec<u8> {
+        request.to_http1(match self {
+            Carrier::Http10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        })
+    }
+
     /// One request on a connection of its own.
     pub fn ask(self, gateway: &Gateway, request: &Request) -> Response {
         self.open(gateway).ask(request)
@@ -116,20 +124,32 @@ impl Client {
     }
 
     pub fn get(&mut self, request: &Request) -> Got {
+        self.get_noticing(request, || {})
+    }
+
+    /// The same; `on_head` is called between the head of the answer and its body.
+    pub fn get_noticing(&mut self, request: &Request, on_head: impl FnOnce() + Send) -> Got {
         if self.carrier == Carrier::Http10 && self.is_used {
             self.wire = Wire::Http1(Conn::open(self.address));
         }
         self.is_used = true;
         match &mut self.wire {
             Wire::Http1(conn) => {
-                let version = match self.carrier {
-                    Carrier::Http10 => "HTTP/1.0",
-                    _ => "HTTP/1.1",
-                };
-                conn.send_as_far_as_taken(request.to_http1(version));
-                conn.get(&request.method)
+                conn.send_as_far_as_taken(self.carrier.spell(request));
+                conn.get_noticing(&request.method, on_head)
             }
-            Wire::Http2(session) => session.get(request),
+            Wire::Http2(session) => session.get_noticing(request, on_head),
+        }
+    }
+
+    /// Leaves between the head of the answer and its body.
+    pub fn leave_behind_the_head(mut self, request: &Request) {
+        match &mut self.wire {
+            Wire::Http1(conn) => {
+                conn.send(self.carrier.spell(request));
+                assert!(conn.head().is_some(), "a head");
+            }
+            Wire::Http2(session) => session.leave_behind_the_head(request),
         }
     }
 
@@ -169,8 +189,9 @@ pub fn table<R: Sync, S>(
             ran += 1;
             println!("{carrier:?}: {}", name(row));
             let of_row = || check(carrier, current.get_or_insert_with(|| setting(carrier)), row);
-            if catch_unwind(AssertUnwindSafe(of_row)).is_err() {
-                failed.push(format!("{carrier:?}: {}", name(row)));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(of_row)) {
+                let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+                failed.push(format!("{carrier:?}: {}: {said}", name(row)));
                 // Whatever it left behind is no other row's.
                 current = None;
             }
@@ -188,7 +209,13 @@ pub fn table<R: Sync, S>(
         rows.len() * ran.len(),
         ran.len()
     );
-    assert_eq!(failed.concat(), [""; 0], "{what}: these rows do not hold");
+    let failed = failed.concat();
+    assert!(
+        failed.is_empty(),
+        "{what}: {} of {total} rows do not hold:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
     ran.try_into().unwrap()
 }
 

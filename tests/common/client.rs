@@ -139,6 +139,11 @@ impl Conn {
 
     /// The next final answer, and how it ended. Where nothing but the close ends it, it is whole.
     pub fn get(&mut self, method: &str) -> Got {
+        self.get_noticing(method, || {})
+    }
+
+    /// The same; `on_head` is called between its head and its body.
+    pub fn get_noticing(&mut self, method: &str, on_head: impl FnOnce()) -> Got {
         let mut interim = Vec::new();
         loop {
             let Some((status, headers)) = self.head() else {
@@ -148,6 +153,7 @@ impl Conn {
                 interim.push(status);
                 continue;
             }
+            on_head();
             let mut body = Vec::new();
             let is_whole = self.body(method, status, &headers, &mut body).is_some();
             let response = Response {

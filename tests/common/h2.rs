@@ -82,22 +82,40 @@ impl Session {
         Ok(Session { client, scheme })
     }
 
-    pub fn get(&mut self, request: &Request) -> Got {
-        run(self.start(request)).unwrap_or_else(|e| {
+    /// `on_head` is called between the head of the answer and its body.
+    pub fn get_noticing(&self, request: &Request, on_head: impl FnOnce() + Send) -> Got {
+        run(self.exchange(request, on_head)).unwrap_or_else(|e| {
             println!("{} {}: {e}", request.method, request.target);
             Got::Nothing
         })
     }
 
+    /// Resets the stream between the head of the answer and its body.
+    pub fn leave_behind_the_head(&self, request: &Request) {
+        let (is_there, there) = tokio::sync::oneshot::channel();
+        let exchange = self.exchange(request, || is_there.send(()).unwrap());
+        run(async {
+            tokio::select! {
+                biased;
+                there = there => there.expect("a head"),
+                got = exchange => panic!("it ended: {got:?}"),
+            }
+        });
+    }
+
     /// The same, for more than one at a time. An error is an end before any head.
-    pub fn start(&self, request: &Request) -> impl Future<Output = Result<Got, h2::Error>> + Send + use<> {
+    pub fn exchange<F: FnOnce() + Send>(
+        &self,
+        request: &Request,
+        on_head: F,
+    ) -> impl Future<Output = Result<Got, h2::Error>> + Send + use<F> {
         let head = head(request, self.scheme);
         let outgoing = match &request.body {
             Body::None => Outgoing::Nothing,
             Body::Length(body) | Body::Unannounced(body) => Outgoing::Whole(body.clone().into()),
             Body::Part { sent, .. } => Outgoing::Part(sent.clone().into()),
         };
-        exchange(self.client.clone(), head, outgoing)
+        exchange(self.client.clone(), head, outgoing, on_head)
     }
 }
 
@@ -114,7 +132,7 @@ pub fn ask(address: SocketAddr, request: http::Request<()>, body: &[u8]) -> Resu
         } else {
             Outgoing::Whole(body)
         };
-        let got = exchange(session.client, request, outgoing).await?;
+        let got = exchange(session.client, request, outgoing, || {}).await?;
         Ok(got.whole("over HTTP/2"))
     })
 }
@@ -166,6 +184,7 @@ async fn exchange(
     client: SendRequest<Bytes>,
     request: http::Request<()>,
     outgoing: Outgoing,
+    on_head: impl FnOnce(),
 ) -> Result<Got, h2::Error> {
     let mut client = client.ready().await?;
     let (body, ends) = match outgoing {
@@ -181,7 +200,7 @@ async fn exchange(
         // Answered or not: the stream is open until the answer is there.
         std::future::pending::<()>().await;
     });
-    let mut received = pin!(receive(response));
+    let mut received = pin!(receive(response, on_head));
     // Both at once: an answer may come before the body is through.
     tokio::select! {
         biased;
@@ -208,12 +227,13 @@ async fn send(sending: &mut h2::SendStream<Bytes>, mut body: Bytes, ends: bool) 
     }
 }
 
-async fn receive(mut response: h2::client::ResponseFuture) -> Result<Got, h2::Error> {
+async fn receive(mut response: h2::client::ResponseFuture, on_head: impl FnOnce()) -> Result<Got, h2::Error> {
     let mut interim = Vec::new();
     while let Some(head) = poll_fn(|cx| response.poll_informational(cx)).await {
         interim.push(head?.status().as_u16());
     }
     let (head, mut incoming) = response.await?.into_parts();
+    on_head();
     let mut body = Vec::new();
     let mut is_whole = true;
     while let Some(piece) = incoming.data().await {
