@@ -6,19 +6,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use bytes::{Bytes, BytesMut};
 
 use crate::config::{Loaded, Snapshot};
-use crate::pipeline::{self, BodyPlan, Env, Head, LimiterSaid, Opened};
+use crate::pipeline::{self, BodyPlan, Env, LimiterSaid, Routed};
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::route::Kind;
-use crate::request::body::Bounds;
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
-use crate::request::front_door::{self, Framing, HeadScan, Target};
+use crate::request::head::fault::Malformed;
+use crate::request::head::{Framing, HeadScan, RequestHead};
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::upstream::origin::{Origin, Peer};
 
@@ -79,37 +78,23 @@ fn with_crlf(raw: &[u8], out: &mut impl Write) -> io::Result<Vec<u8>> {
 }
 
 fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<(), Rejection>> {
-    let (length, framing) = match front_door(request) {
+    let (head, rest) = match head(request) {
         Ok(found) => found,
         Err(rejection) => {
-            writeln!(out, "front door: refused")?;
+            writeln!(out, "head: refused")?;
             return Ok(Err(rejection));
         }
     };
-    let (head, rest) = request.split_at(length);
-    let Some((method, raw_target, headers)) = parsed(head) else {
-        return Ok(Err(Rejection::InternalError));
-    };
-    writeln!(out, "front door: sound")?;
-    let peer = Peer {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: false,
-    };
-    let head = Head {
-        method: &method,
-        raw_target,
-        headers: &headers,
-        peer,
-    };
-    let opened = match pipeline::open(&head, env) {
-        Ok(opened) => opened,
+    writeln!(out, "head: sound")?;
+    let routed = match pipeline::route(&head, env) {
+        Ok(routed) => routed,
         Err((_, rejection)) => return Ok(Err(rejection)),
     };
-    let (kind, mode) = match opened.route.kind {
+    let (kind, mode) = match routed.route.kind {
         Kind::Widget(mode) => ("widget", mode),
         Kind::Pass => ("pass", Mode::Enforce),
     };
-    let route = opened.route;
+    let route = routed.route;
     writeln!(
         out,
         "route: {} ({kind}, {}), upstream {}",
@@ -117,51 +102,25 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         mode.label(),
         route.upstream
     )?;
-    let body = match body(rest, framing) {
+    let body = match body(rest, head.framing) {
         Ok(body) => body,
         Err(rejection) => return Ok(Err(rejection)),
     };
-    if let BodyPlan::Hold { limit, within } = opened.body {
-        writeln!(out, "body: {} bytes of at most {limit}", body.len())?;
-        let bounds = Bounds {
-            limit,
-            within,
-            held: env.widget.held_bodies,
-            announced: match framing {
-                Framing::Length(length) => Some(length),
-                Framing::Chunked => None,
-            },
-        };
-        if let Err(fault) = bounds.allow(body.len()) {
-            return Ok(Err(fault.into()));
+    if let BodyPlan::Hold(bounds) = routed.body {
+        writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
+        if body.len() > bounds.limit {
+            return Ok(Err(Rejection::BodyTooLarge));
         }
-        let query = Target::parse(raw_target)
-            .map(|target| target.query)
-            .unwrap_or_default();
-        fields(query, &body, env, out)?;
+        fields(head.target.query(), &body, env, out)?;
     }
-    decision(&opened, &head, &body, env, out)
+    decision(&routed, &head, &body, env, out)
 }
 
-fn front_door(request: &[u8]) -> Result<(usize, Framing), Rejection> {
+fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
     let scanned = HeadScan::default().advance(request)?;
-    let length = scanned.ok_or(Rejection::MalformedRequest(front_door::Malformed::RequestLine))?;
-    let head = request.get(..length).unwrap_or_default();
-    Ok((length, front_door::check(head)?))
-}
-
-fn parsed(head: &[u8]) -> Option<(Method, &[u8], HeaderMap)> {
-    let mut lines = [httparse::EMPTY_HEADER; front_door::MAX_HEADER_LINES];
-    let mut request = httparse::Request::new(&mut lines);
-    request.parse(head).ok()?;
-    let mut headers = HeaderMap::new();
-    for line in request.headers.iter() {
-        headers.append(
-            HeaderName::from_bytes(line.name.as_bytes()).ok()?,
-            HeaderValue::from_bytes(line.value).ok()?,
-        );
-    }
-    Some((request.method?.parse().ok()?, request.path?.as_bytes(), headers))
+    let length = scanned.ok_or(Rejection::MalformedRequest(Malformed::RequestLine))?;
+    let (head, rest) = request.split_at_checked(length).unwrap_or_default();
+    Ok((RequestHead::parse(&Bytes::copy_from_slice(head))?, rest))
 }
 
 fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
@@ -172,7 +131,7 @@ fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
                 .map(<[u8]>::to_vec)
                 .ok_or(Rejection::ClientClosed)
         }
-        Framing::Chunked => {
+        Framing::Chunked | Framing::Frames => {
             let broken = Rejection::MalformedForm(BrokenForm::Chunks);
             let mut chunks = Chunks::default();
             let mut data = BytesMut::new();
@@ -234,14 +193,18 @@ fn is_shown(field: Field) -> bool {
 }
 
 fn decision(
-    opened: &Opened<'_>,
-    head: &Head<'_>,
+    routed: &Routed<'_>,
+    head: &RequestHead,
     body: &[u8],
     env: &Env,
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
-    let origin = Origin::of(head.peer, head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(opened, head, &origin, body, Duration::ZERO, env);
+    let peer = Peer {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let origin = Origin::of(peer, &head.headers, &env.trusted, || [0; 16]);
+    let decision = pipeline::decide(routed, head, peer, &origin, body, Duration::ZERO, env);
     for fault in &decision.findings.faults {
         writeln!(out, "fault: {} {}", fault.field.name(), fault.code.says())?;
     }

@@ -1,6 +1,6 @@
 //! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
 //!
-//! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
+//! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
 //! with the value that only the step before can make: `Form`, `Keyed`, `Widget`, `Permit`, `Target`, `Forward`.
 
@@ -8,15 +8,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 use crate::policy::Mode;
 use crate::policy::limit::{MemberPolicy, Now, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
 use crate::policy::validate::{Keyed, Known, Unsound, Widget};
+use crate::request::body::Bounds;
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
-use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
+use crate::request::head::RequestHead;
+use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
@@ -67,30 +69,14 @@ impl Default for WidgetRules {
     }
 }
 
-/// The head of a request as the engine parsed it, after the front door.
-#[derive(Clone, Copy)]
-pub struct Head<'a> {
-    /// As sent.
-    pub method: &'a Method,
-    /// The target as it came, never the engine's repaired URI.
-    pub raw_target: &'a [u8],
-    /// All headers.
-    pub headers: &'a HeaderMap,
-    /// The other end of the connection.
-    pub peer: Peer,
-}
-
 /// What the head alone decides.
-pub struct Opened<'e> {
+pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
     /// Where the request belongs.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
-    /// Where the query begins in the raw target; its length where there is none. The target is read
-    /// once, and the head is not borrowed while the body is waited for.
-    query_at: usize,
 }
 
 /// What happens to the body.
@@ -99,12 +85,7 @@ pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
     /// Held whole before anything else happens.
-    Hold {
-        /// In bytes.
-        limit: usize,
-        /// For all of it.
-        within: Duration,
-    },
+    Hold(Bounds),
 }
 
 /// A request that goes on to its upstream.
@@ -114,6 +95,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub target: Target,
+    /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
+    pub origin_form: Option<Vec<u8>>,
 }
 
 /// What became of a request whose body is there.
@@ -150,53 +133,44 @@ pub enum LimiterSaid {
     Limited(Mode),
 }
 
-impl Opened<'_> {
-    /// The raw query of the head that was opened.
-    fn query<'a>(&self, head: &Head<'a>) -> &'a [u8] {
-        head.raw_target.get(self.query_at..).unwrap_or_default()
-    }
-}
-
-/// Judges a request by its head. Nothing of the body has been read.
-pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
-    let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
-    if let Some(merged) = target.merged_slashes()
-        && !env.routes.same(&target.path, &merged)
+/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+///
+/// # Errors
+/// Where it is refused, with the index of its route if there is one.
+pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+    let path = head.target.path();
+    if let Some(merged) = head.target.merged_slashes()
+        && !env.routes.same(path, &merged)
     {
         return Err((None, Malformed::Slashes.into()));
     }
-    let (route_index, route) = env
-        .routes
-        .find(&target.path, head.method)
-        .map_err(|none| match none {
-            NoRoute::NotFound => (None, Rejection::NotFound),
-            NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
-        })?;
+    let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
+        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+    })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => {
-            hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
-        }
+        Kind::Widget(_) => hold(head, &env.widget).map_err(|rejection| (Some(route_index), rejection))?,
     };
-    Ok(Opened {
+    Ok(Routed {
         route_index,
         route,
         body,
-        query_at: head.raw_target.len() - target.query.len(),
     })
 }
 
 /// A widget's media type, and a length that is announced.
-fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    if !is_plain_form(headers) {
+fn hold(head: &RequestHead, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    if !is_plain_form(&head.headers) {
         return Err(Rejection::UnsupportedMediaType);
     }
-    match announced_length(headers) {
+    match head.framing.announced() {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
-        Some(_) | None => Ok(BodyPlan::Hold {
+        Some(_) | None => Ok(BodyPlan::Hold(Bounds {
             limit: rules.body_limit,
             within: rules.body_timeout,
-        }),
+            held: rules.held_bodies,
+        })),
     }
 }
 
@@ -228,29 +202,35 @@ fn is_plain_form(headers: &HeaderMap) -> bool {
 
 /// Decides a request whose body is there (or is nobody's business here).
 pub fn decide(
-    opened: &Opened<'_>,
-    head: &Head<'_>,
+    routed: &Routed<'_>,
+    head: &RequestHead,
+    peer: Peer,
     origin: &Origin,
     body: &[u8],
     now: Now,
     env: &Env,
 ) -> Decision {
-    let every = || headers::on_every_route(head.peer, origin, head.headers);
+    let every = || headers::on_every_route(peer, origin, &head.headers);
     let mut findings = Findings::default();
-    let judged = match opened.route.kind {
-        Kind::Pass => Ok(every()),
+    let judged = match routed.route.kind {
+        Kind::Pass => {
+            let mut rewrite = every();
+            headers::on_pass_route(&mut rewrite, &head.headers);
+            Ok(rewrite)
+        }
         Kind::Widget(mode) => findings
-            .judge(mode, head, opened.query(head), body, now, env)
+            .judge(mode, head, body, now, env)
             .map(|read| read.rewrite(every(), head, body, env)),
     };
     let verdict = judged.and_then(|rewrite| {
         let upstream = env
             .upstreams
-            .get(&opened.route.upstream)
+            .get(&routed.route.upstream)
             .ok_or(Rejection::InternalError)?;
         Ok(Forward {
             rewrite,
             target: Target::take(upstream),
+            origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
         })
     });
     Decision { verdict, findings }
@@ -262,13 +242,12 @@ impl Findings {
     fn judge(
         &mut self,
         mode: Mode,
-        head: &Head<'_>,
-        query: &[u8],
+        head: &RequestHead,
         body: &[u8],
         now: Now,
         env: &Env,
     ) -> Result<Read, Rejection> {
-        let form = match Form::parse(query, body, env.widget.max_params) {
+        let form = match Form::parse(head.target.query(), body, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
         };
@@ -278,13 +257,14 @@ impl Findings {
             policy.expect(member_id);
         }
         let read = keyed.validate();
-        self.tell(&read, env.widget.cookies, head.headers);
+        self.tell(&read, env.widget.cookies, &head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
         let widget = match read {
-            Ok(widget) if !refused_cookies => widget,
             Ok(widget) => {
-                self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
-                return Ok(Read::Sound(widget));
+                if refused_cookies {
+                    self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
+                }
+                widget
             }
             Err(unsound) => {
                 let mut faults = unsound.faults.clone();
@@ -367,13 +347,13 @@ enum Read {
 }
 
 impl Read {
-    fn rewrite(&self, mut rewrite: Rewrite, head: &Head<'_>, body: &[u8], env: &Env) -> Rewrite {
+    fn rewrite(&self, mut rewrite: Rewrite, head: &RequestHead, body: &[u8], env: &Env) -> Rewrite {
         let known = match self {
             Read::Sound(widget) => widget.known(),
             Read::Unsound(unsound) => unsound.known(),
             Read::Unread => Known::default(),
         };
-        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, head.headers);
+        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, &head.headers);
         rewrite
     }
 }

@@ -31,3 +31,5 @@ mod admin;
 mod status_page;
 mod commands;
 mod operations;
+mod build_info;
+mod standard_error;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use widget_gateway::pipeline::{Env, Head};
+use bytes::Bytes;
+use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, MemberPolicy, Period, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
+use widget_gateway::request::head::RequestHead;
 use widget_gateway::upstream::origin::Peer;
 use widget_gateway::upstream::pool::{Address, Server, Upstream};
 
@@ -67,13 +69,9 @@ pub const PEER: Peer = Peer {
     tls: false,
 };
 
-pub fn head<'a>(target: &'a str, headers: &'a HeaderMap) -> Head<'a> {
-    Head {
-        method: &Method::POST,
-        raw_target: target.as_bytes(),
-        headers,
-        peer: PEER,
-    }
+pub fn head(target: &str, headers: &HeaderMap) -> RequestHead {
+    let target = Bytes::copy_from_slice(target.as_bytes());
+    RequestHead::of_http2(Method::POST, target, None, headers.clone(), false).unwrap()
 }
 
 pub fn quota(rate: u32) -> Quota {

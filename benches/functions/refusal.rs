@@ -1,4 +1,4 @@
-//! The whole decision, `open` and `decide`, for each way a call can go and for many members; the words of a
+//! The whole decision, `route` and `decide`, for each way a call can go and for many members; the words of a
 //! refusal.
 
 use std::hint::black_box;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
-use widget_gateway::pipeline::{Env, decide, open};
+use widget_gateway::pipeline::{Env, decide, route};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
 use widget_gateway::upstream::origin::{Origin, TrustedProxies};
@@ -15,8 +15,8 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());
     let head = head(target, &headers);
     let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
-    let opened = open(&head, env).map_err(|(_, rejection)| rejection).unwrap();
-    decide(&opened, &head, &origin, body.as_bytes(), Duration::ZERO, env)
+    let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    decide(&routed, &head, PEER, &origin, body.as_bytes(), Duration::ZERO, env)
         .verdict
         .err()
 }
@@ -51,8 +51,8 @@ pub fn decisions(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += Duration::from_micros(step);
-                let opened = open(black_box(&head), env).ok().unwrap();
-                decide(&opened, &head, &origin, black_box(body.as_bytes()), now, env)
+                let routed = route(black_box(&head), env).ok().unwrap();
+                decide(&routed, &head, PEER, &origin, black_box(body.as_bytes()), now, env)
             });
         });
         if let Some(rejection) = refused {
@@ -91,8 +91,8 @@ pub fn members(c: &mut Criterion) {
                     let started = Instant::now();
                     for body in &bodies {
                         now += Duration::from_micros(1);
-                        let opened = open(black_box(&head), &env).ok().unwrap();
-                        let decision = decide(&opened, &head, &origin, black_box(body.as_bytes()), now, &env);
+                        let routed = route(black_box(&head), &env).ok().unwrap();
+                        let decision = decide(&routed, &head, PEER, &origin, black_box(body.as_bytes()), now, &env);
                         assert!(black_box(decision).verdict.is_ok());
                     }
                     taken += started.elapsed();

@@ -1,12 +1,12 @@
-//! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
+//! Bytes become values: the strict head, the body, the one reader of the form, a type per field.
 
 pub mod address;
+pub mod authority;
 pub mod body;
 pub mod byte_set;
 pub mod chunks;
 pub mod cookie;
 pub mod field;
 pub mod form;
-pub mod front_door;
 pub mod head;
 pub mod options;

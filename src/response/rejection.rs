@@ -10,7 +10,8 @@ use crate::policy::limit::{Limited, MemberPolicy};
 use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
-use crate::request::front_door::{HeadFault, Malformed};
+use crate::request::head::fault::{HeadFault, Malformed};
+use crate::upstream::send::SendFault;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -430,10 +431,19 @@ impl From<BodyFault> for Rejection {
         match fault {
             BodyFault::TimedOut => Rejection::BodyTimeout,
             BodyFault::TooLarge => Rejection::BodyTooLarge,
-            BodyFault::LengthRequired => Rejection::LengthRequired,
             BodyFault::BrokenChunks => Rejection::MalformedForm(BrokenForm::Chunks),
             BodyFault::NoRoom => Rejection::Overloaded,
             BodyFault::ClientGone => Rejection::ClientClosed,
+        }
+    }
+}
+
+impl From<SendFault> for Rejection {
+    fn from(fault: SendFault) -> Rejection {
+        match fault {
+            SendFault::Unreachable => Rejection::UpstreamUnavailable,
+            SendFault::Broken => Rejection::UpstreamError,
+            SendFault::TimedOut => Rejection::UpstreamTimeout,
         }
     }
 }

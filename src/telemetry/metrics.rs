@@ -49,8 +49,12 @@ pub enum Closed {
     Client,
     /// It was idle for `keepalive_timeout`.
     Idle,
+    /// A TLS handshake failed, or was not complete within `header_timeout`.
+    Handshake,
     /// A head was not complete within `header_timeout`.
     HeaderTimeout,
+    /// The client took less than 1 KiB/s for `write_timeout`.
+    WriteTimeout,
     /// `max_connections` was reached.
     Limit,
     /// After a refusal that does not keep the connection, or an error.
@@ -60,10 +64,12 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 6] = [
+    const ALL: [Closed; 8] = [
         Closed::Client,
         Closed::Idle,
+        Closed::Handshake,
         Closed::HeaderTimeout,
+        Closed::WriteTimeout,
         Closed::Limit,
         Closed::Refused,
         Closed::Drain,
@@ -73,7 +79,9 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::Handshake => "handshake",
             Closed::HeaderTimeout => "header_timeout",
+            Closed::WriteTimeout => "write_timeout",
             Closed::Limit => "limit",
             Closed::Refused => "refused",
             Closed::Drain => "drain",
@@ -209,6 +217,7 @@ pub struct Metrics {
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
+    handshake_failures: IntCounterVec,
     reloads: IntCounterVec,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
@@ -216,6 +225,7 @@ pub struct Metrics {
     config_hash: Gauge,
     restart_pending: IntGauge,
     log_lines_dropped: IntCounter,
+    engine_lines: IntCounterVec,
     certificates_end: IntGaugeVec,
     /// Spans that no collector got.
     pub trace_spans_dropped: IntCounter,
@@ -370,6 +380,11 @@ impl Metrics {
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
+            handshake_failures: make.counters(
+                "tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+                &["listener"],
+            )?,
             reloads,
             reload_successful: make.gauge("config_last_reload_successful", "1 if the last attempt was not refused.")?,
             reload_timestamp: make.real_gauge(
@@ -379,7 +394,8 @@ impl Metrics {
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
             config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
-            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
+            engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
             trace_spans_dropped: make.counter("trace_spans_dropped_total", "Spans dropped because no collector took them fast enough.")?,
             certificates_end: make.register(IntGaugeVec::new(
                 Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
@@ -481,6 +497,11 @@ impl Metrics {
         slot(&self.connections_closed, reason as usize)
     }
 
+    /// `tls_handshake_failures_total` of a listener, by its address as configured.
+    pub fn handshake_failures(&self, listener: &str) -> IntCounter {
+        self.handshake_failures.with_label_values(&[listener])
+    }
+
     /// Tells how an attempt to load a configuration ended, at `now` (seconds since the epoch).
     pub fn reloaded(&self, trigger: Trigger, result: Reloaded, now: f64) {
         self.reloads
@@ -528,6 +549,13 @@ impl Metrics {
     /// Log lines dropped, ever.
     pub fn log_lines_dropped(&self, dropped: u64) {
         catch_up(&self.log_lines_dropped, dropped);
+    }
+
+    /// Lines that the engine wanted to write at warn or error, ever, by kind.
+    pub fn engine_lines(&self, kinds: impl Iterator<Item = (&'static str, u64)>) {
+        for (kind, count) in kinds {
+            catch_up(&self.engine_lines.with_label_values(&[kind]), count);
+        }
     }
 
     /// The exposition text (version 0.0.4).

@@ -5,15 +5,14 @@ pub mod log;
 pub mod metrics;
 pub mod placement;
 pub mod recent;
+pub mod record;
 pub mod top;
 pub mod traces;
 
-use std::time::Duration;
-
 use crate::policy::Mode;
-use crate::request::field::FieldFault;
-use crate::response::rejection::{Reason, Rejection};
-use metrics::{Metrics, RouteSeries, UpstreamSeries};
+use crate::response::rejection::Reason;
+use metrics::Metrics;
+use record::{RequestRecord, UpstreamRecord};
 
 /// How a request ended: the label `outcome`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,77 +83,68 @@ impl Outcome {
     }
 }
 
-/// One ended request, for the metrics.
-pub struct Ended<'a> {
-    /// Of the route, or of `none`.
-    pub route: &'a RouteSeries,
-    /// How.
-    pub outcome: Outcome,
-    /// Why, where the gateway answered.
-    pub rejection: Option<&'a Rejection>,
-    /// What observe mode let through.
-    pub would_reject: &'a [Rejection],
-    /// Faults of fields.
-    pub faults: &'a [FieldFault],
-    /// What the limiter said: allowed, or over the quota in this mode.
-    pub limiter: Option<Result<(), Mode>>,
-    /// The placement's label, of a validated call.
-    pub placement: Option<&'static str>,
-    /// Bytes of a body that was held.
-    pub body_bytes: Option<usize>,
-    /// From the complete head to the end.
-    pub duration: Duration,
-    /// The gateway's own share, see [`metrics`].
-    pub overhead: Option<Duration>,
-    /// The upstream's share, if it was asked.
-    pub upstream: Option<UpstreamEnded<'a>>,
-}
-
-/// The upstream's part of an ended request.
-pub struct UpstreamEnded<'a> {
-    /// Whose.
-    pub series: &'a UpstreamSeries,
-    /// From the first connect to the end of the answer.
-    pub duration: Duration,
-    /// The status, if there was an answer.
-    pub status: Option<u16>,
-    /// Connects beyond the first.
-    pub retries: u32,
-}
-
 /// Counts an ended request. Every family of requests is fed here and nowhere else.
-pub fn count(metrics: &Metrics, ended: &Ended<'_>) {
-    let route = ended.route;
-    route.requests(ended.outcome).inc();
-    route
-        .duration(ended.outcome)
-        .observe(ended.duration.as_secs_f64());
-    if let Some(rejection) = ended.rejection {
-        route.rejections(rejection.reason(), Mode::Enforce).inc();
+pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
+    let RequestRecord {
+        series,
+        outcome,
+        rejection,
+        would_reject,
+        faults,
+        limiter,
+        member_id,
+        placement,
+        duration,
+        overhead,
+        held,
+        upstream,
+        // Chosen by the client, or told elsewhere.
+        request_id: _,
+        trace_id: _,
+        method: _,
+        route: _,
+        domain: _,
+        client: _,
+        status: _,
+        age: _,
+        bytes_in: _,
+        bytes_out: _,
+    } = record;
+    series.requests(*outcome).inc();
+    series.duration(*outcome).observe(duration.as_secs_f64());
+    if let Some(rejection) = rejection {
+        series.rejections(rejection.reason(), Mode::Enforce).inc();
     }
-    for rejection in ended.would_reject {
-        route.rejections(rejection.reason(), Mode::Observe).inc();
+    for rejection in *would_reject {
+        series.rejections(rejection.reason(), Mode::Observe).inc();
     }
-    for fault in ended.faults {
+    for fault in *faults {
         metrics.field_fault(*fault).inc();
     }
-    if let Some(said) = ended.limiter {
-        metrics.limiter_decision(said).inc();
+    if let Some(said) = limiter {
+        metrics.limiter_decision(*said).inc();
     }
-    if let Some(placement) = ended.placement {
-        metrics.placement(placement).inc();
+    if let (Some(placement), Some(_)) = (placement, member_id) {
+        metrics.placement(placement::label(placement)).inc();
     }
-    if let Some(bytes) = ended.body_bytes {
-        route.body_bytes.observe(bytes as f64);
+    if let Some(bytes) = held {
+        series.body_bytes.observe(*bytes as f64);
     }
-    if let Some(overhead) = ended.overhead {
-        route.overhead.observe(overhead.as_secs_f64());
+    if let Some(overhead) = overhead {
+        series.overhead.observe(overhead.as_secs_f64());
     }
-    if let Some(upstream) = &ended.upstream {
-        upstream.series.duration.observe(upstream.duration.as_secs_f64());
-        upstream.series.retries.inc_by(u64::from(upstream.retries));
-        if let Some(status) = upstream.status {
-            upstream.series.responses(status).inc();
+    if let Some(UpstreamRecord {
+        name: _,
+        series,
+        duration,
+        status,
+        retries,
+    }) = upstream
+    {
+        series.duration.observe(duration.as_secs_f64());
+        series.retries.inc_by(u64::from(*retries));
+        if let Some(status) = status {
+            series.responses(*status).inc();
         }
     }
 }

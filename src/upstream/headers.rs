@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, header};
 use super::origin::{Origin, Peer};
 use crate::policy::validate::Known;
 use crate::request::field::Field;
-use crate::request::head::PlainHead;
+use crate::request::head::RequestHead;
 use crate::request::{address, cookie};
 
 /// Headers to take away, then headers to set.
@@ -48,24 +48,20 @@ impl Rewrite {
         })
     }
 
-    /// The upstream's head of a plain request, ready to be sent. Lines that stay are sent as they came.
-    pub fn to_wire(&self, head: &PlainHead) -> Vec<u8> {
+    /// The head for the server, with its empty line. Lines that stay are sent as they came.
+    pub fn to_wire(&self, head: &RequestHead) -> Vec<u8> {
         // Room for a small body as well.
         let mut out = Vec::with_capacity(4096);
-        for part in [
-            head.method.as_str().as_bytes(),
-            b" ",
-            &head.target,
-            b" HTTP/1.1\r\n",
-        ] {
+        let [path, query] = head.target.origin_form();
+        // Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
+        let version: &[u8] = match head.has_host() {
+            true => b" HTTP/1.1\r\n",
+            false => b" HTTP/1.0\r\n",
+        };
+        for part in [head.method.as_str().as_bytes(), b" ", path, query, version] {
             out.extend_from_slice(part);
         }
-        for (name, line) in head.lines() {
-            if !self.replaces(name) {
-                out.extend_from_slice(line);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
+        head.append_lines(&mut out, |name| !head.hop.ends_here(name) && !self.replaces(name));
         for (name, value) in self.to_set() {
             for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);
@@ -75,17 +71,14 @@ impl Rewrite {
         out
     }
 
-    fn replaces(&self, name: &[u8]) -> bool {
-        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        is(b"connection")
-            || self.remove.iter().any(|removed| is(removed.as_str().as_bytes()))
-            || self.set.iter().any(|(set, _)| is(set.as_bytes()))
+    fn replaces(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name) || self.set.iter().any(|(set, _)| name.as_str().eq_ignore_ascii_case(set))
     }
 }
 
 /// Names that no client may use, in the form in which they are compared: lower case, every byte that
 /// is not a letter or digit read as `_`.
-const RESERVED: [&[u8]; 13] = [
+const RESERVED: [&[u8]; 16] = [
     b"x_request_id",
     b"traceparent",
     b"tracestate",
@@ -99,11 +92,14 @@ const RESERVED: [&[u8]; 13] = [
     b"http2_settings",
     b"content_length",
     b"content_type",
+    b"transfer_encoding",
+    b"keep_alive",
+    b"proxy_connection",
 ];
 const RESERVED_PREFIXES: [&[u8]; 3] = [b"x_bitrix24_", b"x_forwarded_", b"x_accel_"];
 
 /// Reserved names that are kept when they are spelled exactly so: the engine has judged them.
-const KEPT_IF_EXACT: [&str; 2] = ["content-length", "content-type"];
+const KEPT_IF_EXACT: [&str; 3] = ["content-length", "content-type", "transfer-encoding"];
 /// Reserved names that are kept, exactly spelled, from a trusted peer.
 const KEPT_FROM_TRUSTED: [&str; 4] = [
     "tracestate",
@@ -248,26 +244,45 @@ pub fn on_widget_route(
             rewrite.set("X-Bitrix24-Placement-Options", json);
         }
     }
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::EXPECT,
-        header::TRAILER,
-        header::TE,
-    ] {
-        rewrite.remove.push(name);
-    }
+    rewrite.remove.push(header::EXPECT);
     rewrite.set("Content-Length", &body.to_string());
     rewrite.set("Content-Type", "application/x-www-form-urlencoded");
-    if cookies == CookieRule::Strip {
-        strip_cookies(rewrite, headers);
+    match cookies {
+        CookieRule::Keep => join_cookies(rewrite, headers),
+        // Where it is only observed that they would be refused, the handler still reads what our headers say.
+        CookieRule::Strip | CookieRule::Refuse => strip_cookies(rewrite, headers),
     }
+}
+
+/// What a pass route adds.
+pub fn on_pass_route(rewrite: &mut Rewrite, headers: &HeaderMap) {
+    join_cookies(rewrite, headers);
+}
+
+/// Several `Cookie` lines, as HTTP/2 sends them, become one (RFC 9113 8.2.3): PHP reads the first or glues
+/// them together with commas.
+fn join_cookies(rewrite: &mut Rewrite, headers: &HeaderMap) {
+    let lines = headers.get_all(header::COOKIE);
+    if lines.iter().nth(1).is_none() {
+        return;
+    }
+    let mut lines = lines.iter();
+    rewrite.set_with("Cookie", |out| {
+        if let Some(first) = lines.next() {
+            out.extend_from_slice(first.as_bytes());
+        }
+        for line in lines {
+            out.extend_from_slice(b"; ");
+            out.extend_from_slice(line.as_bytes());
+        }
+    });
 }
 
 /// Writes the `Cookie` header without the crumbs that shadow a field.
 fn strip_cookies(rewrite: &mut Rewrite, headers: &HeaderMap) {
     let lines = || headers.get_all(header::COOKIE).iter();
     if !lines().any(|line| cookie::crumbs(line.as_bytes()).any(|crumb| cookie::shadows(crumb).is_some())) {
-        return;
+        return join_cookies(rewrite, headers);
     }
     let kept: Vec<&[u8]> = lines()
         .flat_map(|line| cookie::crumbs(line.as_bytes()))
@@ -415,8 +430,8 @@ mod tests {
     #[test]
     fn lines_that_stay_are_sent_as_they_came() {
         let head = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nX_Bitrix24_Domain: evil\r\nConnection: close\r\n\
-            content-length: 9\r\nx-odd:  \xff \r\nContent-Length: 9\r\n\r\n";
-        let head = PlainHead::parse(&bytes::Bytes::from_static(head)).unwrap();
+            content-length: 9\r\nx-odd:  \xff \r\n\r\n";
+        let head = RequestHead::parse(&bytes::Bytes::from_static(head)).unwrap();
         let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
         let mut rewrite = on_every_route(PEER, &origin, &head.headers);
         rewrite.set("Content-Length", "3");

@@ -1,6 +1,7 @@
 //! A real gateway process on ports of its own, its log lines and its metrics.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -142,22 +143,34 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, setup.text(folder.path())).unwrap();
-        let mut gateway = Gateway::spawn(&file, &[], setup, folder);
+        let mut gateway = Gateway::spawn(&file, &[], &[], setup, folder);
         gateway.learn_addresses();
         gateway
     }
 
     /// On a file of the test's own, whose addresses the test knows.
     pub fn on(file: &std::path::Path, options: &[&str]) -> Gateway {
-        Gateway::spawn(file, options, Setup::default(), tempfile::tempdir().unwrap())
+        Gateway::with_env(file, options, &[])
     }
 
-    fn spawn(file: &std::path::Path, options: &[&str], setup: Setup, folder: tempfile::TempDir) -> Gateway {
+    /// The same, in an environment of its own.
+    pub fn with_env(file: &std::path::Path, options: &[&str], env: &[(&str, &OsStr)]) -> Gateway {
+        Gateway::spawn(file, options, env, Setup::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn spawn(
+        file: &std::path::Path,
+        options: &[&str],
+        env: &[(&str, &OsStr)],
+        setup: Setup,
+        folder: tempfile::TempDir,
+    ) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
             .arg("run")
             .arg("-c")
             .arg(file)
             .args(options)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())

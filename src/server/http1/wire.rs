@@ -1,12 +1,12 @@
-//! The stream under the engine on an HTTP/1 connection. It keeps the bytes that were read ahead, gives
-//! the engine the body of the current request and not a byte more, follows the chunk framing strictly,
-//! and lingers after a refusal so that the answer arrives.
+//! The stream of an HTTP/1 connection. It keeps the bytes that were read ahead, gives Pingora's proxy the
+//! body of the current request and not a byte more, follows the chunk framing strictly, gathers what is
+//! written, and lingers after a refusal so that the answer arrives.
 
 use std::fmt;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,29 +17,29 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::request::chunks::Chunks;
-use crate::request::front_door::Framing;
+use crate::request::head::Framing;
 
 /// Most heads, and small bodies with them, fit.
-const READ_AHEAD: usize = 4096;
+pub const READ_AHEAD: usize = 4096;
+/// The proxy writes a head and a small body apart; up to here they go out together.
+const GATHER: usize = 4096;
 /// While a request is being answered, little of the next one is read.
 const IDLE_READ: usize = 512;
 /// After a refusal, what the client still sends is read for so long before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What the engine may read.
+/// What the proxy may read.
 enum Expect {
-    /// A head is being awaited: nothing.
-    Head,
-    /// So many bytes of the body.
+    /// So many bytes of the body; none where a head is awaited.
     Length(u64),
     /// Chunks up to the last one.
     Chunks(Chunks),
-    /// Everything: the connection is HTTP/2.
+    /// Everything: HTTP/2 is spoken from here on.
     All,
-    /// The head was refused: nothing, and what is left is of no interest.
+    /// The request was refused: nothing, and what is left is of no interest.
     Nothing,
 }
 
@@ -47,6 +47,8 @@ enum Expect {
 pub struct Wire {
     inner: Stream,
     ahead: BytesMut,
+    /// Taken and not yet written; only the proxy's small writes wait here.
+    behind: BytesMut,
     expect: Expect,
 }
 
@@ -56,7 +58,8 @@ impl Wire {
         Wire {
             inner,
             ahead: BytesMut::new(),
-            expect: Expect::Head,
+            behind: BytesMut::new(),
+            expect: Expect::Length(0),
         }
     }
 
@@ -70,44 +73,35 @@ impl Wire {
         self.ahead.advance(bytes.min(self.ahead.len()));
     }
 
-    /// Waits for more bytes. Zero says that the client is gone.
-    pub async fn read_ahead(&mut self) -> io::Result<usize> {
-        self.ahead.reserve(READ_AHEAD);
+    /// Waits for more bytes and puts them behind those that were read ahead. Zero says that the client is gone.
+    pub async fn read_ahead(&mut self, room: usize) -> io::Result<usize> {
+        self.ahead.reserve(room);
         self.inner.read_buf(&mut self.ahead).await
     }
 
-    /// Hands out a head and sets what the engine may read after it. The body's bytes that are there
-    /// already come with the head where their number is announced.
-    pub fn take_request(&mut self, head: usize, framing: Framing) -> BytesMut {
-        match framing {
-            Framing::Length(length) => {
-                let there = self.ahead.len().saturating_sub(head);
-                let given = usize::try_from(length).unwrap_or(usize::MAX).min(there);
-                self.expect = Expect::Length(length - given as u64);
-                if head + given == self.ahead.len() {
-                    return std::mem::take(&mut self.ahead);
-                }
-                self.ahead.split_to(head + given)
-            }
-            Framing::Chunked => {
-                self.expect = Expect::Chunks(Chunks::default());
-                self.ahead.split_to(head.min(self.ahead.len()))
-            }
-        }
-    }
-
-    /// Takes a head, or a body that is there whole; what follows stays.
+    /// Takes a head, or a piece of a body, that was read ahead; what follows stays.
     pub fn take(&mut self, bytes: usize) -> Bytes {
-        self.expect = Expect::Length(0);
         self.ahead.split_to(bytes.min(self.ahead.len())).freeze()
     }
 
-    /// Puts a head back in front.
-    pub fn put_back(&mut self, head: &[u8]) {
-        let mut ahead = BytesMut::with_capacity(head.len() + self.ahead.len());
-        ahead.extend_from_slice(head);
-        ahead.extend_from_slice(&self.ahead);
-        self.ahead = ahead;
+    /// For the proxy: the head, with what is there of a body whose length is announced. It may read the rest of
+    /// the body behind it, and no more.
+    pub fn hand_over(&mut self, head: &[u8], framing: Framing) -> BytesMut {
+        let there = match framing {
+            Framing::Length(length) => {
+                let there = self.ahead.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+                self.expect = Expect::Length(length - there as u64);
+                there
+            }
+            Framing::Chunked | Framing::Frames => {
+                self.expect = Expect::Chunks(Chunks::default());
+                0
+            }
+        };
+        let mut prefix = BytesMut::with_capacity(head.len() + there);
+        prefix.extend_from_slice(head);
+        prefix.extend_from_slice(&self.ahead.split_to(there));
+        prefix
     }
 
     /// Resolves when the client has closed its side and nothing is left to be read.
@@ -116,14 +110,19 @@ impl Wire {
         let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
     }
 
-    /// The head was refused: the engine gets nothing more.
+    /// The connection speaks HTTP/2, from the preface on, which was read ahead.
+    pub fn speaks_http2(&mut self) {
+        self.expect = Expect::All;
+    }
+
+    /// The request was refused, its body not read: what still comes is of no interest.
     pub fn refuse(&mut self) {
         self.expect = Expect::Nothing;
     }
 
-    /// The connection speaks HTTP/2: the engine gets everything.
-    pub fn open(&mut self) {
-        self.expect = Expect::All;
+    /// Leaves the connection; see [`Shutdown`].
+    pub async fn close(&mut self) {
+        Shutdown::shutdown(self).await;
     }
 
     /// Whether the current body was read to its end, so that the connection stands at the next head.
@@ -131,13 +130,8 @@ impl Wire {
         match &self.expect {
             Expect::Length(left) => *left == 0,
             Expect::Chunks(chunks) => chunks.is_complete(),
-            Expect::Head | Expect::All | Expect::Nothing => false,
+            Expect::All | Expect::Nothing => false,
         }
-    }
-
-    /// Whether TLS agreed on HTTP/2.
-    pub fn is_http2_by_alpn(&self) -> bool {
-        matches!(self.inner.selected_alpn_proto(), Some(ALPN::H2))
     }
 
     /// After the body: an end of the stream is told, the bytes of the next request are kept.
@@ -146,11 +140,23 @@ impl Wire {
             return Poll::Pending;
         }
         self.ahead.reserve(IDLE_READ);
-        let read = std::task::ready!(pin!(self.inner.read_buf(&mut self.ahead)).poll(cx))?;
+        let read = ready!(pin!(self.inner.read_buf(&mut self.ahead)).poll(cx))?;
         if read == 0 {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
+    }
+
+    /// Writes what was gathered.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.behind.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.behind))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.behind.advance(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads what was read ahead, else from the connection, at most `limit` bytes.
@@ -170,7 +176,7 @@ impl Wire {
             return Pin::new(&mut self.inner).poll_read(cx, out);
         }
         let mut limited = ReadBuf::new(out.initialize_unfilled_to(limit));
-        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, &mut limited))?;
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut limited))?;
         let read = limited.filled().len();
         out.advance(read);
         Poll::Ready(Ok(()))
@@ -183,7 +189,7 @@ impl Wire {
         chunks: Chunks,
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
-        std::task::ready!(self.poll_some(cx, out, usize::MAX))?;
+        ready!(self.poll_some(cx, out, usize::MAX))?;
         let mut chunks = chunks;
         let new = out.filled().get(before..).unwrap_or_default();
         let own = chunks
@@ -208,39 +214,47 @@ impl AsyncRead for Wire {
             Expect::All => this.poll_some(cx, out, usize::MAX),
             Expect::Length(left) if left > 0 => {
                 let before = out.filled().len();
-                std::task::ready!(this.poll_some(cx, out, usize::try_from(left).unwrap_or(usize::MAX)))?;
+                ready!(this.poll_some(cx, out, usize::try_from(left).unwrap_or(usize::MAX)))?;
                 this.expect = Expect::Length(left - (out.filled().len() - before) as u64);
                 Poll::Ready(Ok(()))
             }
             Expect::Chunks(chunks) if !chunks.is_complete() => this.poll_chunks(cx, out, chunks),
-            Expect::Length(_) | Expect::Chunks(_) | Expect::Head | Expect::Nothing => this.poll_idle(cx),
+            Expect::Length(_) | Expect::Chunks(_) | Expect::Nothing => this.poll_idle(cx),
         }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        if self.behind.len() + bytes.len() > GATHER {
+            ready!(self.poll_behind(cx))?;
+        }
+        if bytes.len() >= GATHER {
+            return Pin::new(&mut self.inner).poll_write(cx, bytes);
+        }
+        self.behind.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_behind(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_behind(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Wire {
+    /// The proxy drops the stream where an answer breaks off: what it said was sent still goes out, as far as the
+    /// client takes it at once.
+    fn drop(&mut self) {
+        if !self.behind.is_empty() {
+            let mut nobody = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(self).poll_flush(&mut nobody);
+        }
     }
 }
 
@@ -249,8 +263,10 @@ impl Shutdown for Wire {
     /// Closes our side. Where the request was not read to its end, the client's side is read on, within
     /// bounds: a close with unread bytes would reset the connection and could take the answer with it.
     async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
-        if !self.is_at_head() && !matches!(self.expect, Expect::All) {
+        if self.flush().await.is_ok() {
+            Shutdown::shutdown(&mut *self.inner).await;
+        }
+        if matches!(self.expect, Expect::Nothing) || !self.is_at_head() && !matches!(self.expect, Expect::All) {
             let mut sink = [0; 8192];
             let drain = async { while self.inner.read(&mut sink).await.is_ok_and(|read| read > 0) {} };
             let _ = tokio::time::timeout(LINGER, drain).await;
@@ -296,19 +312,7 @@ impl GetSocketDigest for Wire {
     }
 }
 
-#[async_trait]
-impl Peek for Wire {
-    /// What is wanted has been read ahead: the door has waited for it, with a deadline.
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        match self.ahead.get(..buf.len()) {
-            Some(bytes) => {
-                buf.copy_from_slice(bytes);
-                Ok(true)
-            }
-            None => Ok(false),
-        }
-    }
-}
+impl Peek for Wire {}
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
