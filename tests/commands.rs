@@ -137,7 +137,12 @@ fn explain_tells_every_decision_and_no_token() {
         "Content-Type: application/x-www-form-urlencoded",
         "Transfer-Encoding: chunked",
     ];
-    let long = request("POST", TARGET, &headers, chunked(&vec![b'x'; 1024 * 1024 + 1], 1000));
+    let long = request(
+        "POST",
+        TARGET,
+        &headers,
+        chunked(&vec![b'x'; 1024 * 1024 + 1], 1000),
+    );
     let refused = command_reading(&["explain"], &long);
     assert!(
         text(&refused.stdout).contains("verdict: refused, 413 body_too_large"),

@@ -209,7 +209,7 @@ fn observe_mode_tells_of_a_shadow_and_does_not_pass_it_on() {
             let labels = [("reason", reason), ("mode", "observe")];
             assert_eq!(metrics.value(REJECTIONS, &labels), count, "{reason}");
         }
-        for (decision, count) in [("allowed", 1.0), ("limited", 1.0)] {
+        for (decision, count) in [("allowed", 1.0), ("would_limit", 1.0)] {
             let labels = [("policy", "member"), ("decision", decision)];
             assert_eq!(metrics.value(DECISIONS, &labels), count, "{decision}");
         }

@@ -16,9 +16,17 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let head = head(target, &headers);
     let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
     let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
-    decide(&routed, &head, PEER, &origin, body.as_bytes(), Duration::ZERO, env)
-        .verdict
-        .err()
+    decide(
+        &routed,
+        &head,
+        PEER,
+        &origin,
+        body.as_bytes(),
+        Duration::ZERO,
+        env,
+    )
+    .verdict
+    .err()
 }
 
 pub fn decisions(c: &mut Criterion) {
@@ -52,7 +60,15 @@ pub fn decisions(c: &mut Criterion) {
             b.iter(|| {
                 now += Duration::from_micros(step);
                 let routed = route(black_box(&head), env).ok().unwrap();
-                decide(&routed, &head, PEER, &origin, black_box(body.as_bytes()), now, env)
+                decide(
+                    &routed,
+                    &head,
+                    PEER,
+                    &origin,
+                    black_box(body.as_bytes()),
+                    now,
+                    env,
+                )
             });
         });
         if let Some(rejection) = refused {
@@ -92,7 +108,15 @@ pub fn members(c: &mut Criterion) {
                     for body in &bodies {
                         now += Duration::from_micros(1);
                         let routed = route(black_box(&head), &env).ok().unwrap();
-                        let decision = decide(&routed, &head, PEER, &origin, black_box(body.as_bytes()), now, &env);
+                        let decision = decide(
+                            &routed,
+                            &head,
+                            PEER,
+                            &origin,
+                            black_box(body.as_bytes()),
+                            now,
+                            &env,
+                        );
                         assert!(black_box(decision).verdict.is_ok());
                     }
                     taken += started.elapsed();

@@ -16,8 +16,8 @@ mod calls;
 use std::hint::black_box;
 use std::time::Duration;
 
-use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
 use bytes::Bytes;
+use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
 use widget_gateway::pipeline::{self, decide, route};
 use widget_gateway::policy::validate::Keyed;
 use widget_gateway::request::cookie;
@@ -160,7 +160,15 @@ fn decided(body: &str, is_forwarded: bool) {
     let mut now = Duration::from_secs(1);
     repeat(|| {
         now += Duration::from_millis(1);
-        let decision = decide(&routed, &head, PEER, &origin, black_box(body.as_bytes()), now, &env);
+        let decision = decide(
+            &routed,
+            &head,
+            PEER,
+            &origin,
+            black_box(body.as_bytes()),
+            now,
+            &env,
+        );
         assert_eq!(decision.verdict.is_ok(), is_forwarded);
         decision
     });
@@ -179,8 +187,15 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let given = headers(body.len());
     let head = head(&target, &given);
     let routed = route(&head, &env).ok().unwrap();
-    let pipeline::Decision { verdict, .. } =
-        decide(&routed, &head, PEER, &origin(), body.as_bytes(), Duration::ZERO, &env);
+    let pipeline::Decision { verdict, .. } = decide(
+        &routed,
+        &head,
+        PEER,
+        &origin(),
+        body.as_bytes(),
+        Duration::ZERO,
+        &env,
+    );
     verdict.err().unwrap()
 }
 

@@ -69,12 +69,23 @@ pub struct Request {
 
 impl Request {
     /// A request whose head was complete at this moment: one snapshot, taken here and nowhere else.
-    pub fn begin(process: &Arc<Process>, method: &Method, headers: &HeaderMap, peer: Peer, at: Instant) -> Request {
+    pub fn begin(
+        process: &Arc<Process>,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+        at: Instant,
+    ) -> Request {
         let live = process.live.load_full();
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
             let share = live.snapshot.settings.traces.sample;
-            let begun = traces::begin(caller.traceparent(), caller.traceparent_received, share, rand::random);
+            let begun = traces::begin(
+                caller.traceparent(),
+                caller.traceparent_received,
+                share,
+                rand::random,
+            );
             if let Some(traceparent) = begun.traceparent {
                 caller.set_traceparent(traceparent);
             }
@@ -205,7 +216,11 @@ impl Request {
 
     fn record(&self, rejection: Option<&Rejection>) {
         let Process {
-            metrics, top, log, epoch, ..
+            metrics,
+            top,
+            log,
+            epoch,
+            ..
         } = &*self.process;
         let findings = &self.findings;
         let outcome = match rejection {
@@ -245,15 +260,15 @@ impl Request {
             held: self.body.as_ref().map(Bytes::len),
             bytes_in: self.bytes_in,
             bytes_out: self.sent.bytes,
-            upstream: upstream.zip(self.live.series.upstream(self.route)).map(
-                |((part, route), series)| UpstreamRecord {
+            upstream: upstream
+                .zip(self.live.series.upstream(self.route))
+                .map(|((part, route), series)| UpstreamRecord {
                     name: &route.upstream,
                     series,
                     duration: now.saturating_duration_since(part.since),
                     status: part.status,
                     retries: part.retries,
-                },
-            ),
+                }),
         };
         telemetry::count(metrics, &record);
         if let Some(member) = &findings.member_id {

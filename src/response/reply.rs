@@ -62,7 +62,12 @@ impl Reply {
     }
 
     /// A refusal and its body, for who sent these headers: a page for browsers, else a problem document.
-    pub fn of_rejection(rejection: &Rejection, asked: &HeaderMap, request_id: &str, to_head: bool) -> (Reply, Bytes) {
+    pub fn of_rejection(
+        rejection: &Rejection,
+        asked: &HeaderMap,
+        request_id: &str,
+        to_head: bool,
+    ) -> (Reply, Bytes) {
         let (media_type, body) = if prefers_html(asked) {
             ("text/html; charset=utf-8", page::html(rejection, request_id))
         } else {
@@ -175,8 +180,18 @@ impl Length {
 /// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
 pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
     let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-    append(&[b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", &head.reason, b"\r\n"]);
-    for field in head.fields.iter().filter(|field| head.judged.goes_on(&field.name)) {
+    append(&[
+        b"HTTP/1.1 ",
+        head.status.as_str().as_bytes(),
+        b" ",
+        &head.reason,
+        b"\r\n",
+    ]);
+    for field in head
+        .fields
+        .iter()
+        .filter(|field| head.judged.goes_on(&field.name))
+    {
         append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
     append(&[b"\r\n"]);
@@ -196,7 +211,9 @@ fn field(name: HeaderName, value: HeaderValue) -> Field {
         "RateLimit",
         "Allow",
     ];
-    let usual = USUAL.into_iter().find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
+    let usual = USUAL
+        .into_iter()
+        .find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
     Field {
         spelled: match usual {
             Some(usual) => Bytes::from_static(usual.as_bytes()),

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::stream::HandedOver;
 use super::Server;
+use super::stream::HandedOver;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::response::reply::Reply;

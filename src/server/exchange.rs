@@ -32,10 +32,15 @@ pub async fn exchange<C: Client>(
     let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
     let decided = match request.route(&head, &live) {
-        Ok(routed) => match (decide(&mut client, &mut request, &routed, &head, peer).await, routed.body) {
+        Ok(routed) => match (
+            decide(&mut client, &mut request, &routed, &head, peer).await,
+            routed.body,
+        ) {
             (Ok(forward), BodyPlan::Stream) => {
                 request.own_time_ends();
-                return client.stream(server, HandedOver::new(request, forward, head.version)).await;
+                return client
+                    .stream(server, HandedOver::new(request, forward, head.version))
+                    .await;
             }
             (decided, _) => decided,
         },
@@ -142,7 +147,10 @@ async fn refuse<C: Client>(
     }
     let to_head = head.method == Method::HEAD;
     let (reply, body) = Reply::of_rejection(&rejection, &head.headers, request.id(), to_head);
-    client.begin(&reply, rejection.ends_connection() || server.process.is_draining());
+    client.begin(
+        &reply,
+        rejection.ends_connection() || server.process.is_draining(),
+    );
     let told = async {
         if !body.is_empty() {
             client.piece(body).await?;

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use log::Level;
 use pingora::apps::ServerApp;
+use pingora::listeners::L4BufferSettings;
 use pingora::listeners::ListenerConfig;
 use pingora::proxy::HttpProxy;
-use pingora::listeners::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service as _;

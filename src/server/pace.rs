@@ -95,7 +95,9 @@ impl Paced {
                 continue;
             };
             ready!(window.end.as_mut().poll(cx));
-            let taken = acknowledged.saturating_sub(window.acknowledged).max(window.written);
+            let taken = acknowledged
+                .saturating_sub(window.acknowledged)
+                .max(window.written);
             if u128::from(taken) * 1000 < u128::from(SLOWEST) * self.within.as_millis() {
                 self.stalled.0.store(true, Ordering::Relaxed);
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
@@ -114,7 +116,11 @@ impl Paced {
 }
 
 impl AsyncRead for Paced {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, out)
     }
 }
@@ -212,6 +218,8 @@ impl Peek for Paced {}
 
 impl fmt::Debug for Paced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Paced").field("id", &self.inner.id()).finish_non_exhaustive()
+        f.debug_struct("Paced")
+            .field("id", &self.inner.id())
+            .finish_non_exhaustive()
     }
 }

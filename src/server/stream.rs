@@ -306,7 +306,12 @@ impl ProxyHttp for Streamed {
         ctx.as_mut().ok_or_else(lost)?.answer(session, answer)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Option<Passed>) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Option<Passed>,
+    ) -> FailToProxy {
         let rejection = rejection_of(error);
         let error_code = rejection.reason().status();
         if let Some(passed) = ctx {
@@ -320,7 +325,10 @@ impl ProxyHttp for Streamed {
 
     /// The engine's own lines would hold the path with its query.
     fn request_summary(&self, _: &Session, ctx: &Option<Passed>) -> String {
-        format!("request {}", ctx.as_ref().map_or("", |passed| passed.request.id()))
+        format!(
+            "request {}",
+            ctx.as_ref().map_or("", |passed| passed.request.id())
+        )
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Option<Passed>, _: &Error) -> bool {

@@ -136,7 +136,11 @@ impl Judged {
 
 fn length(digits: &[u8]) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let length: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    let length: u64 = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()?;
     (length <= i64::MAX as u64).then_some(length)
 }
 
@@ -231,7 +235,9 @@ impl AnswerHead {
         for value in self.fields.values(&KEEP_ALIVE) {
             for parameter in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
                 let number = |name: &[u8]| {
-                    let digits = parameter.get(name.len()..).filter(|_| parameter.starts_with(name))?;
+                    let digits = parameter
+                        .get(name.len()..)
+                        .filter(|_| parameter.starts_with(name))?;
                     std::str::from_utf8(digits).ok()?.trim().parse::<u64>().ok()
                 };
                 match (number(b"timeout="), number(b"max=")) {

@@ -72,7 +72,11 @@ impl Rewrite {
     }
 
     fn replaces(&self, name: &HeaderName) -> bool {
-        self.remove.contains(name) || self.set.iter().any(|(set, _)| name.as_str().eq_ignore_ascii_case(set))
+        self.remove.contains(name)
+            || self
+                .set
+                .iter()
+                .any(|(set, _)| name.as_str().eq_ignore_ascii_case(set))
     }
 }
 

@@ -49,7 +49,10 @@ impl Request {
     fn rest(&self, sent: u64) -> &[u8] {
         let sent = usize::try_from(sent).unwrap_or(usize::MAX);
         match self.head.get(sent..) {
-            Some([]) | None => self.body.get(sent.saturating_sub(self.head.len())..).unwrap_or_default(),
+            Some([]) | None => self
+                .body
+                .get(sent.saturating_sub(self.head.len())..)
+                .unwrap_or_default(),
             Some(rest) => rest,
         }
     }
@@ -109,7 +112,11 @@ pub struct Answer {
 ///
 /// # Errors
 /// See [`SendFault`].
-pub async fn send(target: &mut Target, request: &Request, mut again: impl FnMut()) -> Result<Answer, SendFault> {
+pub async fn send(
+    target: &mut Target,
+    request: &Request,
+    mut again: impl FnMut(),
+) -> Result<Answer, SendFault> {
     let mut may_resend = true;
     let mut kept = true;
     loop {
@@ -166,14 +173,18 @@ async fn exchange(
     }
     let is_sent = connection.sent() - before == request.len();
     let head = loop {
-        if let Some(head) = AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)? {
+        if let Some(head) =
+            AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
+        {
             break head;
         }
         if fill(&mut connection, READ, silence).await? == 0 {
-            return Err(match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
-                true => Attempt::NothingTaken,
-                false => SendFault::Broken.into(),
-            });
+            return Err(
+                match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
+                    true => Attempt::NothingTaken,
+                    false => SendFault::Broken.into(),
+                },
+            );
         }
     };
     Ok(Answer {

@@ -5,8 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use nix::{getsockopt_impl, libc};
 use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -121,7 +121,9 @@ async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
 fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().and_then(|[.., acked]| Some(acked)),
+        Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
+            .ok()
+            .and_then(|[.., acked]| Some(acked)),
         Socket::Unix(_) => None,
     }
 }

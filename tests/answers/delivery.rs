@@ -101,12 +101,8 @@ fn a_handler_that_reads_and_dies_is_not_asked_again() {
             );
             let deliveries = upstream.take().len();
             assert!(row.deliveries.contains(&deliveries), "{deliveries} deliveries");
-            let metrics = gateway.metrics();
-            assert_eq!(
-                metrics.value(RETRIES, &[]),
-                deliveries as f64 - 1.0,
-                "a second delivery is a retry"
-            );
+            // A second delivery is a retry, and nothing else is.
+            gateway.metric_reaches(RETRIES, &[], deliveries as f64 - 1.0);
         },
     );
     assert_eq!(ran, [8; 5]);
@@ -149,11 +145,9 @@ fn connections_that_the_server_closed_while_idle_are_no_ones_failure() {
                 let response = carrier.ask(&gateway, request);
                 assert_eq!(response.status, 200, "{}", shown(&response.body));
                 assert_eq!(upstream.take().len(), 1);
-                assert_eq!(
-                    upstream.connections(),
-                    POOLED + 1,
-                    "request {count}: one fresh connection"
-                );
+                // A client may be back before its last answer's connection is.
+                let fresh = upstream.connections() - POOLED;
+                assert!((1..=count).contains(&fresh), "{fresh} fresh for {count} requests");
             }
             // None if the end was seen before anything was written, one if it was not.
             let retries = gateway.metrics().value(RETRIES, &[]);

@@ -226,6 +226,13 @@ fn odd_answers_come_out_clean_or_are_refused() {
                 (RefusedOrCut, Got::Cut(response)) if *kind == "passed" => {
                     return check_one_hop(carrier, &response);
                 }
+                // Where only the close tells the end, a cut looks like one.
+                (RefusedOrCut, Got::Whole(response))
+                    if *kind == "passed" && carrier == Carrier::Http10 && response.status == 200 =>
+                {
+                    assert_eq!(response.text(), "");
+                    response
+                }
                 (Refused | RefusedOrCut, Got::Whole(response)) => {
                     check_refusal(gateway, &response);
                     response
@@ -440,10 +447,10 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
                 1,
                 "nobody asks again for an answer that has begun"
             );
-            let line = gateway.wait_log_after(told, "the cut answer", |line| line["request_id"].is_string());
-            for (key, value) in [("outcome", json!("upstream_error")), ("bytes_out", json!(5))] {
-                assert_eq!(line[key], value, "{key} in {line}");
-            }
+            let line = gateway.wait_log_after(told, "the cut answer", |line| {
+                line["outcome"] == "upstream_error"
+            });
+            assert_eq!(line["bytes_out"], json!(5), "{line}");
             if let Some(conn) = client.http1() {
                 conn.expect_closed();
             } else {

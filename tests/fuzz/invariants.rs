@@ -417,7 +417,8 @@ pub fn decision(data: &[u8]) -> bool {
     {
         headers.insert(header::COOKIE, cookie);
     }
-    RequestHead::of_http2(Method::POST, target.into(), None, headers, false).is_ok_and(|head| decide(&head, body))
+    RequestHead::of_http2(Method::POST, target.into(), None, headers, false)
+        .is_ok_and(|head| decide(&head, body))
 }
 
 const PEER: Peer = Peer {

@@ -19,7 +19,8 @@ impl<'a> FieldLine<'a> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Malformed::ObsFold);
         }
-        let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
+        let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
+        else {
             return Err(no_control(line).err().unwrap_or(Malformed::HeaderName));
         };
         let Some(sound) = HeaderName::from_bytes(name).ok().filter(|_| is_token(name)) else {
@@ -40,7 +41,11 @@ pub(super) fn each_line(section: &[u8]) -> impl Iterator<Item = Result<FieldLine
     std::iter::from_fn(move || {
         let (line, after) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
         rest = after;
-        Some(line.strip_suffix(b"\r\n").ok_or(Malformed::BareLf).and_then(FieldLine::parse))
+        Some(
+            line.strip_suffix(b"\r\n")
+                .ok_or(Malformed::BareLf)
+                .and_then(FieldLine::parse),
+        )
     })
 }
 

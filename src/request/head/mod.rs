@@ -103,7 +103,8 @@ impl RequestHead {
             } else if name == header::TRANSFER_ENCODING && coding.replace(value).is_some() {
                 return Err(Malformed::TransferEncoding.into());
             }
-            let value = HeaderValue::from_maybe_shared(lines.slice_ref(value)).map_err(|_| Malformed::Control)?;
+            let value =
+                HeaderValue::from_maybe_shared(lines.slice_ref(value)).map_err(|_| Malformed::Control)?;
             fields.push((name.clone(), lines.slice_ref(whole)));
             headers.append(name, value);
         }
@@ -152,7 +153,9 @@ impl RequestHead {
         if target.len() > MAX_REQUEST_LINE {
             return Err(HeadFault::UriTooLong);
         }
-        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let size = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
         if headers.len() > MAX_HEADER_LINES || size.sum::<usize>() > MAX_HEADER_SECTION {
             return Err(HeadFault::HeaderTooLarge);
         }
@@ -168,7 +171,9 @@ impl RequestHead {
         }
         let target = Target::parse(target)?;
         let framing = match headers.get(header::CONTENT_LENGTH) {
-            Some(length) => Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?),
+            Some(length) => {
+                Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?)
+            }
             None if ends => Framing::Length(0),
             None => Framing::Frames,
         };
@@ -222,7 +227,11 @@ fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Malformed> {
 /// Digits only (RFC 9110 8.6), within 63 bits.
 fn content_length(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let length: u64 = std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()?;
+    let length: u64 = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()?;
     (length <= i64::MAX as u64).then_some(length)
 }
 

@@ -172,9 +172,11 @@ fn head(text: &'static str) -> RequestHead {
 
 #[test]
 fn a_head_keeps_what_was_sent() {
-    let head =
-        head("POST /w?a=1 HTTP/1.1\r\nHost: h\r\nX-a:  1 \r\nx-A: 2\r\nConnection: Close\r\n\r\n");
-    assert_eq!((&head.method, &head.target.raw()[..]), (&Method::POST, &b"/w?a=1"[..]));
+    let head = head("POST /w?a=1 HTTP/1.1\r\nHost: h\r\nX-a:  1 \r\nx-A: 2\r\nConnection: Close\r\n\r\n");
+    assert_eq!(
+        (&head.method, &head.target.raw()[..]),
+        (&Method::POST, &b"/w?a=1"[..])
+    );
     let values: Vec<_> = head.headers.get_all("x-a").iter().collect();
     assert_eq!(values, ["1", "2"]);
     let mut lines = Vec::new();
@@ -190,7 +192,10 @@ fn what_connection_says_is_for_this_hop() {
         RequestHead::parse(&Bytes::from(text)).map(|head| (head.hop.keeps_alive, head.hop.named.len()))
     };
     assert_eq!(with("Connection: keep-alive, X-A"), Ok((true, 1)));
-    assert_eq!(with("Connection: close\r\nConnection: keep-alive"), Ok((false, 0)));
+    assert_eq!(
+        with("Connection: close\r\nConnection: keep-alive"),
+        Ok((false, 0))
+    );
     assert_eq!(with("Connection: , x-a,,X-B "), Ok((true, 2)));
     for line in [
         "Connection: Host",
@@ -202,10 +207,18 @@ fn what_connection_says_is_for_this_hop() {
         assert_eq!(with(line), Err(Malformed::Connection.into()), "{line}");
     }
     assert!(!head("GET / HTTP/1.0\r\n\r\n").hop.keeps_alive);
-    assert!(head("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").hop.keeps_alive);
+    assert!(
+        head("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+            .hop
+            .keeps_alive
+    );
     let expecting = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\n\r\n";
     assert!(head(expecting).hop.expects_continue);
-    assert!(!head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").hop.expects_continue);
+    assert!(
+        !head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n")
+            .hop
+            .expects_continue
+    );
 }
 
 #[test]
@@ -227,5 +240,8 @@ fn an_http2_head_means_the_same() {
     assert_eq!(framing(&[], true), Ok(Framing::Length(0)));
     assert_eq!(framing(&[("content-length", "7")], false), Ok(Framing::Length(7)));
     assert_eq!(of(None, &[], true).map(|_| ()), Err(Malformed::Host.into()));
-    assert_eq!(of(Some("u@h"), &[], true).map(|_| ()), Err(Malformed::Host.into()));
+    assert_eq!(
+        of(Some("u@h"), &[], true).map(|_| ()),
+        Err(Malformed::Host.into())
+    );
 }

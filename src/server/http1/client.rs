@@ -143,7 +143,8 @@ impl Client for Http1Client {
     async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {
         self.taken.bytes += piece.len();
         if self.delimiter == Delimiter::Chunks {
-            self.out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            self.out
+                .extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
             self.out.extend_from_slice(&piece);
             self.out.extend_from_slice(b"\r\n");
         } else {

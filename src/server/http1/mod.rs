@@ -43,7 +43,13 @@ enum Arrived {
 }
 
 /// Serves a connection to its end. `h2c`: it may begin with the HTTP/2 preface.
-pub async fn serve(server: &Server, stream: Stream, peer: Peer, h2c: bool, stopping: &ShutdownWatch) -> Closed {
+pub async fn serve(
+    server: &Server,
+    stream: Stream,
+    peer: Peer,
+    h2c: bool,
+    stopping: &ShutdownWatch,
+) -> Closed {
     let mut wire = Box::new(Wire::new(stream));
     let mut is_first = true;
     loop {
@@ -136,7 +142,13 @@ fn look(scan: &mut HeadScan, ahead: &[u8], may_skip_line: bool) -> Result<Option
 }
 
 /// Answers a head that is refused; the connection ends with it. `head` is what was taken of it.
-async fn refuse_head(server: &Server, mut wire: Box<Wire>, fault: HeadFault, head: &[u8], peer: Peer) -> Closed {
+async fn refuse_head(
+    server: &Server,
+    mut wire: Box<Wire>,
+    fault: HeadFault,
+    head: &[u8],
+    peer: Peer,
+) -> Closed {
     let (method, headers) = what_it_tells(if head.is_empty() { wire.ahead() } else { head });
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
     request.own_time_ends();
@@ -173,7 +185,8 @@ fn what_it_tells(head: &[u8]) -> (Method, HeaderMap) {
         let (name, value) = line.split_at_checked(7)?;
         let value = Bytes::copy_from_slice(value.trim_ascii());
         let value = HeaderValue::from_maybe_shared(value).ok()?;
-        name.eq_ignore_ascii_case(b"accept:").then_some((header::ACCEPT, value))
+        name.eq_ignore_ascii_case(b"accept:")
+            .then_some((header::ACCEPT, value))
     });
     let unknown = || Method::from_bytes(b"_OTHER").unwrap_or_default();
     (

@@ -89,7 +89,10 @@ impl Wire {
     pub fn hand_over(&mut self, head: &[u8], framing: Framing) -> BytesMut {
         let there = match framing {
             Framing::Length(length) => {
-                let there = self.ahead.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+                let there = self
+                    .ahead
+                    .len()
+                    .min(usize::try_from(length).unwrap_or(usize::MAX));
                 self.expect = Expect::Length(length - there as u64);
                 there
             }
@@ -266,7 +269,8 @@ impl Shutdown for Wire {
         if self.flush().await.is_ok() {
             Shutdown::shutdown(&mut *self.inner).await;
         }
-        if matches!(self.expect, Expect::Nothing) || !self.is_at_head() && !matches!(self.expect, Expect::All) {
+        if matches!(self.expect, Expect::Nothing) || !self.is_at_head() && !matches!(self.expect, Expect::All)
+        {
             let mut sink = [0; 8192];
             let drain = async { while self.inner.read(&mut sink).await.is_ok_and(|read| read > 0) {} };
             let _ = tokio::time::timeout(LINGER, drain).await;

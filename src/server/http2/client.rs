@@ -82,7 +82,9 @@ impl Http2Client {
             },
             client.sent,
         );
-        client.end(if told.is_ok() { Ended::Refused } else { Ended::Cut }).await
+        client
+            .end(if told.is_ok() { Ended::Refused } else { Ended::Cut })
+            .await
     }
 
     /// Writes what was taken; `ends` with it.
@@ -91,7 +93,9 @@ impl Http2Client {
         if let Some(head) = self.head.take() {
             let status = head.status.as_u16();
             let is_all = ends && piece.is_empty();
-            self.session.write_response_header(head, is_all).map_err(|_| Gone)?;
+            self.session
+                .write_response_header(head, is_all)
+                .map_err(|_| Gone)?;
             self.sent.status = Some(status);
             if is_all {
                 return Ok(());

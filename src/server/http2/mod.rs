@@ -62,7 +62,9 @@ impl OpenStream {
     fn ends(self, was_answered: bool) {
         let wasted = &self.0.wasted;
         if was_answered {
-            let _ = wasted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wasted| wasted.checked_sub(1));
+            let _ = wasted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wasted| {
+                wasted.checked_sub(1)
+            });
         } else {
             wasted.fetch_add(1, Ordering::Relaxed);
         }
@@ -112,7 +114,8 @@ pub async fn serve(server: &Server, stream: Stream, peer: Peer, stopping: &Shutd
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let mut connection = match timeout(server.rules.header_timeout, handshake(stream, Some(options()))).await {
+    let mut connection = match timeout(server.rules.header_timeout, handshake(stream, Some(options()))).await
+    {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return Closed::Client,
         Err(_) => return Closed::HeaderTimeout,
