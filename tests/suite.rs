@@ -16,6 +16,7 @@ mod refusals;
 mod limits;
 mod cookies;
 mod answers;
+mod slow_clients;
 mod php;
 mod differential;
 

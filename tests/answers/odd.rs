@@ -211,7 +211,7 @@ fn odd_answers_come_out_clean_or_are_refused() {
         setting,
         |carrier, (upstream, gateway), (_, kind, request, odd)| {
             upstream.take();
-            upstream.reply(Reply::Raw(odd.answer.to_vec()));
+            upstream.reply(Reply::Raw(odd.answer.into()));
             let mut client = carrier.open(gateway);
             let got = client.get(request);
             let deliveries = upstream.take().len();
@@ -385,7 +385,7 @@ fn the_answer_to_head_has_no_body() {
         |_, _| true,
         setting,
         |carrier, (upstream, gateway), (_, answer, status, length)| {
-            upstream.reply(Reply::Raw(answer.to_vec()));
+            upstream.reply(Reply::Raw(answer.to_vec().into()));
             let mut client = carrier.open(gateway);
             let response = client.ask(&Request::new("HEAD", "/page"));
             assert_eq!((response.status, response.text()), (*status, ""));
@@ -432,7 +432,7 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
         |carrier, (upstream, gateway), (name, request, answer)| {
             let told = gateway.log_count();
             let gate = crate::common::upstream::Gate::default();
-            upstream.reply(Reply::RawUntil(answer.to_vec(), gate.clone()));
+            upstream.reply(Reply::RawUntil(answer.to_vec().into(), gate.clone()));
             let mut client = carrier.open(gateway);
             let got = client.get_noticing(request, || gate.open());
             let response = match got {
@@ -447,9 +447,8 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
                 1,
                 "nobody asks again for an answer that has begun"
             );
-            let line = gateway.wait_log_after(told, "the cut answer", |line| {
-                line["outcome"] == "upstream_error"
-            });
+            let line =
+                gateway.wait_log_after(told, "the cut answer", |line| line["outcome"] == "upstream_error");
             assert_eq!(line["bytes_out"], json!(5), "{line}");
             if let Some(conn) = client.http1() {
                 conn.expect_closed();

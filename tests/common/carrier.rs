@@ -67,7 +67,7 @@ impl Carrier {
     }
 
     /// The request as bytes of HTTP/1.
-    fn spell(self, request: &Request) -> Vec<u8> {
+    pub fn spell(self, request: &Request) -> Vec<u8> {
         request.to_http1(match self {
             Carrier::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::{PATIENCE, shown};
 
@@ -23,6 +25,8 @@ struct Inner {
     reply: Reply,
     requests: Vec<Received>,
     connections: usize,
+    /// Of these, those that have ended.
+    ended: usize,
     /// Of the connections that stand, to end them from outside.
     open: Vec<Weak<TcpStream>>,
     broken: Vec<String>,
@@ -37,13 +41,13 @@ pub enum Reply {
     /// 200 whose body is the request as it came; nothing is recorded.
     Echo,
     /// These bytes, then a close.
-    Raw(Vec<u8>),
+    Raw(Bytes),
     /// The close alone.
     Close,
     /// A reset: the close of somebody who died.
     Reset,
     /// These bytes, and the close once the gate is open.
-    RawUntil(Vec<u8>, Gate),
+    RawUntil(Bytes, Gate),
     /// 200, once the gate is open.
     Held(Gate),
 }
@@ -176,7 +180,10 @@ impl Upstream {
                     inner.connections += 1;
                     inner.open.push(Arc::downgrade(&stream));
                 });
-                std::thread::spawn(move || serve(stream, &state));
+                std::thread::spawn(move || {
+                    serve(stream, &state);
+                    state.change(|inner| inner.ended += 1);
+                });
             }
         });
         Upstream { address, state }
@@ -245,6 +252,23 @@ impl Upstream {
         assert_eq!(self.take(), [], "nothing may reach the upstream");
     }
 
+    /// Waits until so many connections have ended, by whichever side.
+    pub fn wait_for_ends(&self, count: usize) {
+        let ended = self.ends_within(count, PATIENCE);
+        let is = self.state.inner.lock().unwrap().ended;
+        assert!(ended, "only {is} of {count} connections ended");
+    }
+
+    /// Whether so many end before the time is over.
+    pub fn ends_within(&self, count: usize, time: Duration) -> bool {
+        let inner = self.state.inner.lock().unwrap();
+        let waited = self
+            .state
+            .changed
+            .wait_timeout_while(inner, time, |inner| inner.ended < count);
+        waited.unwrap().0.ended >= count
+    }
+
     /// Waits until so many requests stand recorded.
     pub fn wait_for(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
@@ -287,7 +311,7 @@ fn serve(stream: Arc<TcpStream>, state: &State) {
             Reply::Echo => ok(&[&received.head[..], b"\r\n\r\n", &received.body].concat(), head),
             Reply::Ok | Reply::Held(_) => ok(b"handled\n", head),
             Reply::Raw(bytes) | Reply::RawUntil(bytes, _) => bytes.clone(),
-            Reply::Close | Reply::Reset => Vec::new(),
+            Reply::Close | Reply::Reset => Bytes::new(),
         };
         if !matches!(reply, Reply::Echo) {
             state.change(|inner| inner.requests.push(received));
@@ -322,7 +346,7 @@ fn reset(stream: Arc<TcpStream>) {
     });
 }
 
-fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
+fn ok(body: &[u8], head_only: bool) -> Bytes {
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -331,7 +355,7 @@ fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
     if !head_only {
         answer.extend_from_slice(body);
     }
-    answer
+    answer.into()
 }
 
 /// One whole request; none where the connection ends between two.

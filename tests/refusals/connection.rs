@@ -149,7 +149,7 @@ fn a_client_that_leaves_is_client_closed_and_no_fault_of_ours() {
 fn an_upstream_answer_passes_unchanged() {
     let answer =
         b"HTTP/1.1 418 Teapot\r\nContent-Type: text/html\r\nX-Own: yes\r\nContent-Length: 5\r\n\r\nshort";
-    let upstream = Upstream::replying(Reply::Raw(answer.to_vec()));
+    let upstream = Upstream::replying(Reply::Raw(answer.to_vec().into()));
     let gateway = Gateway::start(routes(&upstream));
     let response = Conn::open(gateway.http()).roundtrip(post(TARGET, &[], BODY));
     assert_eq!(
