@@ -15,6 +15,7 @@ mod bodies;
 mod refusals;
 mod limits;
 mod cookies;
+mod one_hop;
 mod answers;
 mod slow_clients;
 mod php;

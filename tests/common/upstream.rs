@@ -269,6 +269,16 @@ impl Upstream {
         waited.unwrap().0.ended >= count
     }
 
+    /// Whether so many requests stand recorded before the time is over.
+    pub fn comes_within(&self, count: usize, time: Duration) -> bool {
+        let inner = self.state.inner.lock().unwrap();
+        let waited = self
+            .state
+            .changed
+            .wait_timeout_while(inner, time, |inner| inner.requests.len() < count);
+        waited.unwrap().0.requests.len() >= count
+    }
+
     /// Waits until so many requests stand recorded.
     pub fn wait_for(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
