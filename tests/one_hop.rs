@@ -152,16 +152,8 @@ fn what_connection_names_is_not_forwarded() {
 #[test]
 fn connection_can_not_name_ours_away() {
     let rows = rows(&[
-        (&["Connection: Host", "X-Kept: yes"], &[]),
         (&["Connection: Content-Type, Content-Length", "X-Kept: yes"], &[]),
         (&["Connection: X-Request-Id", "X-Kept: yes"], &[]),
-        (
-            &[
-                "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host",
-                "X-Kept: yes",
-            ],
-            &[],
-        ),
         (
             &[
                 "Connection: X-Bitrix24-Member-Id, x-bitrix24-domain",
@@ -187,6 +179,34 @@ fn connection_can_not_name_ours_away() {
         is_for,
         setting,
         check,
+    );
+    assert_eq!(ran, [count, count, count, 0, 0]);
+}
+
+/// Nobody means it who names what a request can not be without, or who it is from.
+#[test]
+fn connection_that_names_host_or_the_way_of_a_request_is_refused() {
+    let rows = rows(&[
+        (&["Connection: Host"], &[]),
+        (&["Connection: close, host"], &[]),
+        (&["Connection: X-Forwarded-For"], &[]),
+        (&["Connection: x-forwarded-proto, X-Forwarded-Host"], &[]),
+    ]);
+    let count = rows.len();
+    let is_for = |carrier: Carrier, _: &Row| !carrier.is_http2();
+    let refused = |carrier: Carrier, (upstream, gateway): &(Upstream, Gateway), row: &Row| {
+        let response = carrier.ask(gateway, &row.request);
+        let code = &response.json()["code"];
+        assert_eq!((response.status, code), (400, &"malformed_request".into()));
+        upstream.expect_untouched();
+    };
+    let ran = table(
+        "Host in Connection",
+        &rows,
+        |row| &row.name,
+        is_for,
+        setting,
+        refused,
     );
     assert_eq!(ran, [count, count, count, 0, 0]);
 }

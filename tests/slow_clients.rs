@@ -55,53 +55,6 @@ impl Route {
             Route::Passed => Request::get("/page"),
         }
     }
-
-    fn ask(self, frames: &mut Frames, stream: u32) {
-        match self {
-            Route::Held => frames.post(stream, TARGET, BODY.as_bytes()),
-            Route::Passed => frames.get(stream, "/page"),
-        }
-    }
-}
-
-/// A connection whose answers may be so long each, on a carrier of HTTP/2.
-fn frames(carrier: Carrier, gateway: &Gateway, window: u32) -> Frames {
-    let mut frames = match carrier.is_tls() {
-        true => Frames::open_tls(carrier.address(gateway), window),
-        false => Frames::open(carrier.address(gateway), window),
-    };
-    frames.open_window(0, MAX_WINDOW - 65_535);
-    frames
-}
-
-/// Somebody who has asked for an answer and does not read it.
-enum Silent {
-    Http1(Conn),
-    Http2(Frames),
-}
-
-impl Silent {
-    fn ask(carrier: Carrier, gateway: &Gateway, route: Route) -> Silent {
-        if carrier.is_http2() {
-            let mut frames = frames(carrier, gateway, MAX_WINDOW);
-            route.ask(&mut frames, 1);
-            return Silent::Http2(frames);
-        }
-        let mut conn = match carrier.is_tls() {
-            true => Conn::open_tls(carrier.address(gateway)),
-            false => Conn::open(carrier.address(gateway)),
-        };
-        conn.send(carrier.spell(&route.request()));
-        Silent::Http1(conn)
-    }
-
-    /// Takes a few bytes. Whatever becomes of the connection, it goes on.
-    fn sip(&mut self, bytes: usize) {
-        match self {
-            Silent::Http1(conn) => _ = conn.sip(bytes),
-            Silent::Http2(frames) => _ = frames.sip(bytes),
-        }
-    }
 }
 
 fn all_is_over(gateway: &Gateway) {
@@ -131,7 +84,7 @@ fn who_reads_nothing_frees_the_server() {
         |_| setting(answer_of(LARGE)),
         |carrier, (upstream, gateway), (_, route)| {
             let ended = upstream.connections();
-            let _silent = Silent::ask(carrier, gateway, *route);
+            let _silent = carrier.send(gateway, &route.request());
             upstream.wait_for(1);
             upstream.take();
             expect_freed_after(upstream, gateway, *route, ended);
@@ -161,7 +114,7 @@ fn who_reads_a_hundred_bytes_a_second_frees_the_server() {
         |_| setting(answer_of(LARGE)),
         |carrier, (upstream, gateway), (_, route)| {
             let ended = upstream.connections();
-            let mut silent = Silent::ask(carrier, gateway, *route);
+            let mut silent = carrier.send(gateway, &route.request());
             upstream.wait_for(1);
             upstream.take();
             let since = Instant::now();
@@ -214,9 +167,9 @@ fn windows_that_stay_shut_free_the_servers() {
         |carrier| carrier,
         |carrier, _, (_, route, bytes)| {
             let (upstream, gateway) = setting(answer_of(*bytes));
-            let mut frames = frames(carrier, &gateway, 0);
+            let mut frames = carrier.frames(&gateway, 0);
             for stream in 0..8 {
-                route.ask(&mut frames, 2 * stream + 1);
+                frames.ask(2 * stream + 1, &route.request());
             }
             upstream.wait_for(8);
             expect_freed(&upstream, &gateway, *route, 8);
@@ -236,8 +189,8 @@ fn one_window_that_stays_shut_ends_its_stream_alone() {
         |carrier| carrier,
         |carrier, _, (_, route)| {
             let (upstream, gateway) = setting(answer_of(1 << 20));
-            let mut frames = frames(carrier, &gateway, 0);
-            route.ask(&mut frames, 1);
+            let mut frames = carrier.frames(&gateway, 0);
+            frames.ask(1, &route.request());
             upstream.wait_for(1);
             let since = Instant::now();
             let ended = frames.next_that(|frame| frame.stream == 1 && frame.kind == frames::RST_STREAM);
@@ -245,7 +198,7 @@ fn one_window_that_stays_shut_ends_its_stream_alone() {
             let took = since.elapsed();
             assert!(took >= WRITE_TIMEOUT / 2 && took <= FREED, "{took:?}");
             upstream.wait_for_ends(1);
-            route.ask(&mut frames, 3);
+            frames.ask(3, &route.request());
             frames.open_window(3, MAX_WINDOW);
             let last = frames.next_that(|frame| frame.stream == 3 && frame.ends_stream());
             assert!(last.is_some(), "the connection goes on");
@@ -273,8 +226,8 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
             let before = gateway.most_resident_kib();
             let held: Vec<_> = (0..CONNECTIONS)
                 .map(|_| {
-                    let mut frames = frames(carrier, &gateway, MAX_WINDOW);
-                    (0..STREAMS).for_each(|stream| route.ask(&mut frames, 2 * stream + 1));
+                    let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1), &route.request());
                     frames
                 })
                 .collect();
@@ -334,7 +287,7 @@ fn floods_of_resets_are_bounded() {
         |carrier, _, (name, flood, pace, route)| {
             let (upstream, gateway) = setting(Reply::Ok);
             let gate = upstream.hold();
-            let mut frames = frames(carrier, &gateway, 65_535);
+            let mut frames = carrier.frames(&gateway, 65_535);
             let batch = match pace {
                 Pace::AtOnce => 1,
                 Pace::InBatches => BATCH,
@@ -342,7 +295,7 @@ fn floods_of_resets_are_bounded() {
             for first in (0..STREAMS).step_by(batch as usize) {
                 let streams = (first..first + batch).map(|stream| 2 * stream + 1);
                 for stream in streams.clone() {
-                    route.ask(&mut frames, stream);
+                    frames.ask(stream, &route.request());
                 }
                 let asked = (first + batch) as usize;
                 if matches!(pace, Pace::InBatches) {
@@ -452,10 +405,10 @@ fn a_drain_does_not_wait_for_an_answer_to_its_ping() {
         let rules = "drain_delay = \"1ms\"\ngrace_period = \"15s\"";
         let setup = Setup::of(forms::routes(&[upstream.address]));
         let gateway = Gateway::with(setup.server(rules).every_carrier());
-        let mut idle = frames(carrier, &gateway, 65_535);
+        let mut idle = carrier.frames(&gateway, 65_535);
         idle.next_that(|frame| frame.kind == frames::SETTINGS).unwrap();
-        let mut last = frames(carrier, &gateway, 65_535);
-        Route::Held.ask(&mut last, 1);
+        let mut last = carrier.frames(&gateway, 65_535);
+        last.ask(1, &Request::call());
         upstream.wait_for(1);
         gateway.signal(Signal::SIGTERM);
         gateway.wait_log("the drain", |line| line["msg"] == "draining");

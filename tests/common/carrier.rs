@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::frames::{DEFAULT_WINDOW, Frames, MAX_WINDOW};
 use super::h2::Session;
 use super::request::{Body, Request};
 use super::{Conn, Gateway, Response};
@@ -27,7 +28,6 @@ impl Carrier {
         Carrier::H2c,
         Carrier::H2Tls,
     ];
-    pub const HTTP1: [Carrier; 3] = [Carrier::Http11, Carrier::Http10, Carrier::Tls11];
 
     pub fn is_http2(self) -> bool {
         matches!(self, Carrier::H2c | Carrier::H2Tls)
@@ -66,8 +66,35 @@ impl Carrier {
         }
     }
 
+    /// A session of HTTP/2 by hand, whose answers may be so long each before a window is opened.
+    pub fn frames(self, gateway: &Gateway, window: u32) -> Frames {
+        let address = self.address(gateway);
+        let mut frames = match self.is_tls() {
+            true => Frames::open_tls(address, window),
+            false => Frames::open(address, window),
+        };
+        frames.open_window(0, MAX_WINDOW - DEFAULT_WINDOW);
+        frames
+    }
+
+    /// Asks with every window open, and does not read.
+    pub fn send(self, gateway: &Gateway, request: &Request) -> Sent {
+        if self.is_http2() {
+            let mut frames = self.frames(gateway, MAX_WINDOW);
+            frames.ask(1, request);
+            return Sent::Http2(frames);
+        }
+        let address = self.address(gateway);
+        let mut conn = match self.is_tls() {
+            true => Conn::open_tls(address),
+            false => Conn::open(address),
+        };
+        conn.send(self.spell(request));
+        Sent::Http1(conn)
+    }
+
     /// The request as bytes of HTTP/1.
-    pub fn spell(self, request: &Request) -> Vec<u8> {
+    fn spell(self, request: &Request) -> Vec<u8> {
         request.to_http1(match self {
             Carrier::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",
@@ -78,10 +105,33 @@ impl Carrier {
     pub fn ask(self, gateway: &Gateway, request: &Request) -> Response {
         self.open(gateway).ask(request)
     }
+}
 
-    /// The same, and how the answer ended.
-    pub fn get(self, gateway: &Gateway, request: &Request) -> Got {
-        self.open(gateway).get(request)
+/// A request on its way, on a connection of its own, whose answer nobody has read.
+pub enum Sent {
+    Http1(Conn),
+    /// As stream 1.
+    Http2(Frames),
+}
+
+impl Sent {
+    /// Takes a few bytes of the answer. Whatever becomes of the connection, it goes on.
+    pub fn sip(&mut self, bytes: usize) {
+        match self {
+            Sent::Http1(conn) => _ = conn.sip(bytes),
+            Sent::Http2(frames) => _ = frames.sip(bytes),
+        }
+    }
+
+    /// Resets the stream and keeps the connection.
+    pub fn reset(self) -> Frames {
+        match self {
+            Sent::Http1(_) => panic!("it has no streams"),
+            Sent::Http2(mut frames) => {
+                frames.reset(1);
+                frames
+            }
+        }
     }
 }
 
@@ -159,14 +209,6 @@ impl Client {
         match &mut self.wire {
             Wire::Http1(conn) => Some(conn),
             Wire::Http2(_) => None,
-        }
-    }
-
-    /// The session of HTTP/2.
-    pub fn http2(&mut self) -> Option<&mut Session> {
-        match &mut self.wire {
-            Wire::Http1(_) => None,
-            Wire::Http2(session) => Some(session),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use super::client::{Duplex, connected, connected_tls};
+use super::request::{Body, HOST, Request};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -20,6 +21,8 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// The largest window there is (RFC 9113 6.9.1).
 pub const MAX_WINDOW: u32 = (1 << 31) - 1;
+/// That of a session of which nothing else was said.
+pub const DEFAULT_WINDOW: u32 = 65_535;
 /// RST_STREAM of somebody who no longer wants the answer.
 pub const CANCEL: u32 = 8;
 
@@ -68,19 +71,35 @@ impl Frames {
         self.send(HEADERS, flags, stream, &block(fields));
     }
 
-    /// A GET of the harness's host.
-    pub fn get(&mut self, stream: u32, path: &str) {
-        self.headers(stream, &head(b"GET", path), true);
-    }
-
-    /// A form of the harness's host, whole.
-    pub fn post(&mut self, stream: u32, path: &str, body: &[u8]) {
-        let length = body.len().to_string();
-        let mut fields = head(b"POST", path);
-        fields.push((b"content-type", b"application/x-www-form-urlencoded"));
-        fields.push((b"content-length", length.as_bytes()));
-        self.headers(stream, &fields, false);
-        self.send(DATA, END_STREAM, stream, body);
+    /// One request as a stream of its own.
+    pub fn ask(&mut self, stream: u32, request: &Request) {
+        let mut fields: Vec<(String, String)> = [
+            (":method", request.method.as_str()),
+            (":scheme", "http"),
+            (":authority", HOST),
+            (":path", &request.target),
+        ]
+        .into_iter()
+        .chain(request.headers())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+        let (body, ends, length) = match &request.body {
+            Body::None => (None, true, None),
+            Body::Length(body) => (Some(body), true, Some(body.len())),
+            Body::Unannounced(body) => (Some(body), true, None),
+            Body::Part { length, sent } => (Some(sent), false, Some(*length)),
+        };
+        fields.extend(length.map(|length| ("content-length".to_owned(), length.to_string())));
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        self.headers(stream, &fields, body.is_none());
+        if let Some(body) = body {
+            // No larger than a frame may be without being asked.
+            assert!(body.len() <= 16_384);
+            self.send(DATA, if ends { END_STREAM } else { 0 }, stream, body);
+        }
     }
 
     pub fn open_window(&mut self, stream: u32, by: u32) {
@@ -134,15 +153,6 @@ impl Frames {
             }
         }
     }
-}
-
-fn head<'f>(method: &'f [u8], path: &'f str) -> Vec<(&'f [u8], &'f [u8])> {
-    vec![
-        (b":method", method),
-        (b":scheme", b"http"),
-        (b":authority", super::request::HOST.as_bytes()),
-        (b":path", path.as_bytes()),
-    ]
 }
 
 /// Literals that are never indexed, with new names (RFC 7541 6.2.3).
