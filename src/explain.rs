@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::{Loaded, Snapshot};
-use crate::pipeline::{self, BodyPlan, Env, LimiterSaid, Routed};
+use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::Kind;
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
@@ -216,25 +217,7 @@ fn decision(
             rejection.detail()
         )?;
     }
-    match (
-        &decision.findings.limiter,
-        &env.member_limit,
-        &decision.findings.member_id,
-    ) {
-        (Some(said), Some(policy), Some(member_id)) => {
-            let quota = policy.limiter_of(member_id).quota();
-            let said = match said {
-                LimiterSaid::Allowed => "allows",
-                LimiterSaid::Limited(_) => "refuses",
-            };
-            let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);
-            writeln!(
-                out,
-                "limit: member, {rate} per {seconds} s, burst {burst}: a fresh key, {said}"
-            )?;
-        }
-        _ => writeln!(out, "limit: not asked")?,
-    }
+    limits(&decision.findings.limits, out)?;
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
@@ -251,4 +234,27 @@ fn decision(
             Ok(())
         }
     })
+}
+
+fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {
+    if decisions.iter().next().is_none() {
+        writeln!(out, "limit: not asked")?;
+    }
+    for Decision { policy, outcome } in decisions.iter() {
+        let policy = policy.label();
+        let (quota, said) = match outcome {
+            Outcome::Unlimited => {
+                writeln!(out, "limit: {policy}, none is configured")?;
+                continue;
+            }
+            Outcome::Granted(quota) => (quota, "allows"),
+            Outcome::Observed(limited) | Outcome::Refused(limited) => (limited.quota, "refuses"),
+        };
+        let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);
+        writeln!(
+            out,
+            "limit: {policy}, {rate} per {seconds} s, burst {burst}: a fresh key, {said}"
+        )?;
+    }
+    Ok(())
 }

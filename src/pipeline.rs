@@ -2,7 +2,7 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Keyed`, `Widget`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 
 use crate::policy::Mode;
-use crate::policy::limit::{MemberPolicy, Now, Permit};
+use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes};
-use crate::policy::validate::{Keyed, Known, Unsound, Widget};
+use crate::policy::validate::{Known, Unsound, Widget, validate};
 use crate::request::body::Bounds;
 use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
@@ -31,8 +31,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
-    /// `[limits.member]`; none where the configuration has none.
-    pub member_limit: Option<MemberPolicy>,
+    /// `[limits]`
+    pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Whose forwarding headers are believed.
@@ -97,6 +97,8 @@ pub struct Forward {
     pub target: Target,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
+    /// Without it there is no `Forward`.
+    _cleared: Cleared,
 }
 
 /// What became of a request whose body is there.
@@ -114,23 +116,14 @@ pub struct Findings {
     pub would_reject: Vec<Rejection>,
     /// Every fault of a field; shadowing cookies too, even where they are only removed.
     pub faults: Vec<FieldFault>,
-    /// What the limiter said, if it was asked.
-    pub limiter: Option<LimiterSaid>,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
     /// Only once validated.
     pub member_id: Option<MemberId>,
     /// Only once validated; normalized.
     pub domain: Option<Domain>,
     /// Only once validated.
     pub placement: Option<Placement>,
-}
-
-/// The limiter's answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LimiterSaid {
-    /// Within the quota.
-    Allowed,
-    /// Over it; refused or observed.
-    Limited(Mode),
 }
 
 /// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
@@ -210,30 +203,27 @@ pub fn decide(
     now: Now,
     env: &Env,
 ) -> Decision {
-    let every = || headers::on_every_route(peer, origin, &head.headers);
     let mut findings = Findings::default();
-    let judged = match routed.route.kind {
-        Kind::Pass => {
-            let mut rewrite = every();
-            headers::on_pass_route(&mut rewrite, &head.headers);
-            Ok(rewrite)
-        }
-        Kind::Widget(mode) => findings
-            .judge(mode, head, body, now, env)
-            .map(|read| read.rewrite(every(), head, body, env)),
+    let cleared = match routed.route.kind {
+        Kind::Pass => Ok(Cleared::Pass),
+        Kind::Widget(mode) => findings.judge(mode, head, body, now, env).map(Cleared::Widget),
     };
-    let verdict = judged.and_then(|rewrite| {
-        let upstream = env
-            .upstreams
-            .get(&routed.route.upstream)
-            .ok_or(Rejection::InternalError)?;
+    let verdict = cleared.and_then(|cleared| {
+        let upstream = env.upstreams.get(&routed.route.upstream);
+        let upstream = upstream.ok_or(Rejection::InternalError)?;
+        let mut rewrite = headers::on_every_route(peer, origin, &head.headers);
+        match &cleared {
+            Cleared::Pass => headers::on_pass_route(&mut rewrite, &head.headers),
+            Cleared::Widget(passed) => {
+                let (known, cookies) = (passed.known(), env.widget.cookies);
+                headers::on_widget_route(&mut rewrite, known, body.len(), cookies, &head.headers);
+            }
+        }
         Ok(Forward {
             rewrite,
             target: Target::take(upstream),
-            origin_form: head
-                .target
-                .authority()
-                .map(|_| head.target.origin_form().concat()),
+            origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
+            _cleared: cleared,
         })
     });
     Decision { verdict, findings }
@@ -249,75 +239,61 @@ impl Findings {
         body: &[u8],
         now: Now,
         env: &Env,
-    ) -> Result<Read, Rejection> {
+    ) -> Result<Passed, Rejection> {
         let form = match Form::parse(head.target.query(), body, env.widget.max_params) {
             Ok(form) => form,
-            Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
+            Err(fault) => {
+                let observed = self.observe_or(mode, fault.into())?;
+                return Ok(Passed::Observed(None, observed));
+            }
         };
-        let keyed = Keyed::of(&form, env.widget.member_id);
-        // Memory is sent for here, so that the limiter does not wait for it below.
-        if let (Some(policy), Some(member_id)) = (&env.member_limit, keyed.member_id()) {
-            policy.expect(member_id);
-        }
-        let read = keyed.validate();
-        self.tell(&read, env.widget.cookies, &head.headers);
+        let read = validate(&form, env.widget.member_id);
+        self.note(&read, env.widget.cookies, &head.headers);
         let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
-        let widget = match read {
+        match read {
             Ok(widget) => {
                 if refused_cookies {
                     self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
                 }
-                widget
+                self.permit(widget, mode, now, env).map(Passed::Permitted)
             }
             Err(unsound) => {
                 let mut faults = unsound.faults.clone();
                 if refused_cookies {
                     faults.clone_from(&self.faults);
                 }
-                self.observe_or(mode, Rejection::of_fields(faults))?;
-                return Ok(Read::Unsound(unsound));
-            }
-        };
-        let _permit = self.permit(mode, &widget, now, env)?;
-        Ok(Read::Sound(widget))
-    }
-
-    /// Asks the limiter, where there is one.
-    fn permit(
-        &mut self,
-        mode: Mode,
-        widget: &Widget,
-        now: Now,
-        env: &Env,
-    ) -> Result<Option<Permit>, Rejection> {
-        let Some(policy) = &env.member_limit else {
-            return Ok(None);
-        };
-        let mode = if mode == Mode::Enforce { policy.mode } else { mode };
-        match policy.admit(widget, now) {
-            Ok(permit) => {
-                self.limiter = Some(LimiterSaid::Allowed);
-                Ok(Some(permit))
-            }
-            Err(limited) => {
-                self.limiter = Some(LimiterSaid::Limited(mode));
-                self.observe_or(mode, Rejection::RateLimited(limited))
-                    .map(|()| None)
+                let observed = self.observe_or(mode, Rejection::of_fields(faults))?;
+                Ok(Passed::Observed(Some(unsound), observed))
             }
         }
     }
 
-    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<(), Rejection> {
+    /// Asks the limits and notes what they said.
+    fn permit(&mut self, widget: Widget, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(widget, mode, now);
+        self.limits = match &asked {
+            Ok(permit) => *permit.decisions(),
+            Err(refused) => refused.decisions,
+        };
+        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+            Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+        });
+        self.would_reject.extend(observed);
+        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
+    }
+
+    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
         match mode {
             Mode::Enforce => Err(rejection),
             Mode::Observe => {
                 self.would_reject.push(rejection);
-                Ok(())
+                Ok(Observed(()))
             }
         }
     }
 
-    fn tell(&mut self, read: &Result<Widget, Box<Unsound>>, cookies: CookieRule, headers: &HeaderMap) {
+    fn note(&mut self, read: &Result<Widget, Box<Unsound>>, cookies: CookieRule, headers: &HeaderMap) {
         let known = match read {
             Ok(widget) => widget.known(),
             Err(unsound) => {
@@ -342,21 +318,34 @@ fn is_cookie(fault: &FieldFault) -> bool {
     fault.code == FaultCode::Cookie
 }
 
-/// A widget route's form, as far as it could be read; in enforce mode always sound.
-enum Read {
-    Sound(Widget),
-    Unsound(Box<Unsound>),
-    Unread,
+/// A request that nothing keeps from its server: the one way to a [`Forward`].
+#[derive(Debug)]
+enum Cleared {
+    /// Nobody here judges it.
+    Pass,
+    /// It was judged.
+    Widget(Passed),
 }
 
-impl Read {
-    fn rewrite(&self, mut rewrite: Rewrite, head: &RequestHead, body: &[u8], env: &Env) -> Rewrite {
-        let known = match self {
-            Read::Sound(widget) => widget.known(),
-            Read::Unsound(unsound) => unsound.known(),
-            Read::Unread => Known::default(),
-        };
-        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, &head.headers);
-        rewrite
+/// A widget call that may go on.
+#[derive(Debug)]
+enum Passed {
+    /// It is sound, and the limits let it through.
+    Permitted(Permit),
+    /// It has faults that were let through, with what could be read of it; nobody was asked about its limits.
+    Observed(Option<Box<Unsound>>, Observed),
+}
+
+/// Proof that faults were let through and noted: [`Findings::observe_or`] is its only maker.
+#[derive(Debug)]
+struct Observed(());
+
+impl Passed {
+    fn known(&self) -> Known<'_> {
+        match self {
+            Passed::Permitted(permit) => permit.call().known(),
+            Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
+            Passed::Observed(None, Observed(())) => Known::default(),
+        }
     }
 }

@@ -218,11 +218,8 @@ impl Running {
             loop {
                 tick.tick().await;
                 sweeper.sweep_idle();
-                if let Some(policy) = &sweeper.live.load().env().member_limit {
-                    policy.limiters().for_each(|limiter| {
-                        limiter.sweep(sweeper.epoch.elapsed());
-                    });
-                }
+                let live = sweeper.live.load();
+                live.env().limits.sweep(sweeper.epoch.elapsed());
             }
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));

@@ -35,3 +35,4 @@ mod commands;
 mod operations;
 mod build_info;
 mod standard_error;
+mod setup_lines;

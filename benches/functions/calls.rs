@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{Limiter, MemberPolicy, Period, Quota};
+use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
 use widget_gateway::request::head::RequestHead;
@@ -89,7 +89,7 @@ pub fn member(number: u64) -> MemberId {
     MemberId::parse(format!("{spread:032x}").as_bytes(), MemberIdShape::Hex32).unwrap()
 }
 
-pub fn limiter(quota: Quota) -> (Limiter, Arc<KeyTable>) {
+pub fn limiter(quota: Quota) -> (Limiter<MemberId>, Arc<KeyTable>) {
     let table = Arc::new(KeyTable::new(2_000_000));
     (Limiter::new(quota, table.clone(), Duration::ZERO), table)
 }
@@ -113,14 +113,17 @@ pub fn env(quota: Quota) -> Env {
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),
-        member_limit: Some(MemberPolicy::build(
-            Mode::Enforce,
-            quota,
-            [],
-            None,
-            &table,
-            Duration::ZERO,
-        )),
+        limits: Limits {
+            member: Policy::build(
+                PolicyName::Member,
+                Mode::Enforce,
+                quota,
+                [],
+                None,
+                &table,
+                Duration::ZERO,
+            ),
+        },
         upstreams: [("handlers".into(), upstream)].into(),
         ..Env::default()
     }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use super::calls::{BODY, PEER, QUERY, headers};
 use criterion::Criterion;
-use widget_gateway::policy::validate::Keyed;
+use widget_gateway::policy::validate::validate;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
 use widget_gateway::upstream::headers::{CookieRule, on_every_route, on_widget_route};
@@ -22,7 +22,7 @@ pub fn writing(c: &mut Criterion) {
         b.iter(|| on_every_route(PEER, &origin, black_box(&given)));
     });
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    let widget = Keyed::of(&form, MemberIdShape::Hex32).validate().unwrap();
+    let widget = validate(&form, MemberIdShape::Hex32).unwrap();
     group.bench_function("on a widget route", |b| {
         b.iter(|| {
             let mut rewrite = on_every_route(PEER, &origin, black_box(&given));

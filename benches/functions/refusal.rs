@@ -91,7 +91,7 @@ pub fn members(c: &mut Criterion) {
     let body = |number: u64| format!("{before}member_id={}{}", member(number), &rest[32..]);
     for count in [1, 10_000, 1_000_000_u64] {
         let env = env(quota(1_000_000));
-        let limits = env.member_limit.as_ref().unwrap();
+        let limits = env.limits.member.quotas().unwrap();
         for member in (0..count).map(member) {
             let _ = limits.limiter_of(&member).check(&member, Duration::from_secs(1));
         }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use super::calls::{BODY, QUERY, body_with_options};
 use criterion::Criterion;
-use widget_gateway::policy::validate::Keyed;
+use widget_gateway::policy::validate::validate;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
 
@@ -22,13 +22,9 @@ pub fn validation(c: &mut Criterion) {
     ];
     for (name, body, is_sound) in rows {
         let form = Form::parse(QUERY.as_bytes(), body.as_bytes(), 1000).unwrap();
-        assert_eq!(
-            Keyed::of(&form, MemberIdShape::Hex32).validate().is_ok(),
-            is_sound,
-            "{name}"
-        );
+        assert_eq!(validate(&form, MemberIdShape::Hex32).is_ok(), is_sound, "{name}");
         group.bench_function(name, |b| {
-            b.iter(|| Keyed::of(black_box(&form), MemberIdShape::Hex32).validate())
+            b.iter(|| validate(black_box(&form), MemberIdShape::Hex32))
         });
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
 use widget_gateway::pipeline::{self, decide, route};
-use widget_gateway::policy::validate::Keyed;
+use widget_gateway::policy::validate::validate;
 use widget_gateway::request::cookie;
 use widget_gateway::request::field::MemberIdShape;
 use widget_gateway::request::form::Form;
@@ -96,11 +96,7 @@ fn form_of_1000_foreign_names() {
 
 fn validation() {
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    repeat(|| {
-        Keyed::of(black_box(&form), MemberIdShape::Hex32)
-            .validate()
-            .unwrap()
-    });
+    repeat(|| validate(black_box(&form), MemberIdShape::Hex32).unwrap());
 }
 
 fn member_id_display() {
@@ -131,7 +127,7 @@ fn headers_on_every_route() {
 fn headers_on_widget_route() {
     let (given, origin) = (headers(BODY.len()), origin());
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    let widget = Keyed::of(&form, MemberIdShape::Hex32).validate().unwrap();
+    let widget = validate(&form, MemberIdShape::Hex32).unwrap();
     let before = on_every_route(PEER, &origin, &given);
     repeat(|| {
         let mut rewrite = before.clone();
@@ -219,7 +215,7 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("form::Form::parse", form),
     ("form::Form::parse, options of 64 KiB", form_with_large_options),
     ("form::Form::parse, 1000 parameters", form_of_1000_foreign_names),
-    ("validate::Keyed::of and validate", validation),
+    ("validate::validate", validation),
     ("field::MemberId to text", member_id_display),
     ("cookie::shadows", cookie_crumb),
     ("limit::Limiter::check, 10 000 members", limiter_admit),

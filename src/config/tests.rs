@@ -12,6 +12,7 @@ use crate::policy::Mode;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::route::{Kind, PathRule};
+use crate::request::field::{MemberId, MemberIdShape};
 use crate::upstream::pool::Address;
 
 const SMALLEST: &str = r#"
@@ -371,21 +372,12 @@ fn a_reload_keeps_what_stays() {
         servers.iter().map(|server| server.is_up()).collect::<Vec<_>>(),
         [true, false]
     );
-    let limiters = |snapshot: &Snapshot| {
-        snapshot
-            .env
-            .member_limit
-            .as_ref()
-            .unwrap()
-            .limiters()
-            .cloned()
-            .collect::<Vec<_>>()
+    let member = MemberId::parse(&[b'a'; 32], MemberIdShape::Hex32).unwrap();
+    let limiter = |snapshot: &Snapshot| {
+        let quotas = snapshot.env.limits.member.quotas().unwrap();
+        quotas.limiter_of(&member).clone()
     };
-    assert!(
-        limiters(&after)
-            .iter()
-            .any(|limiter| Arc::ptr_eq(limiter, &limiters(&before)[0]))
-    );
+    assert!(Arc::ptr_eq(&limiter(&before), &limiter(&after)));
 
     let same = Snapshot::build(
         loaded(after.settings.clone()),

@@ -7,7 +7,7 @@ use crate::request::field::{
 use crate::request::form::{Form, Reading};
 use crate::request::options::Options;
 
-/// A sound widget call. [`Keyed::validate`] is its only maker.
+/// A sound widget call. [`validate`] is its only maker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Widget {
     domain: Domain,
@@ -108,71 +108,45 @@ impl Unsound {
     }
 }
 
-/// A form of which only `member_id` has been read: whoever keeps something by it can get that ready while the
-/// other fields are read.
-pub struct Keyed<'f> {
-    read: Read<'f>,
-    member_id: Option<MemberId>,
-}
-
-impl<'f> Keyed<'f> {
-    /// Reads `member_id`.
-    pub fn of(form: &'f Form<'f>, shape: MemberIdShape) -> Keyed<'f> {
-        let mut read = Read {
-            form,
-            faults: Vec::new(),
-        };
-        let member_id = read.required(Field::MemberId, |bytes| MemberId::parse(bytes, shape));
-        Keyed { read, member_id }
+/// Reads every known field of the form into its type.
+///
+/// # Errors
+/// All faults at once, with whatever could be read nevertheless.
+pub fn validate(form: &Form<'_>, shape: MemberIdShape) -> Result<Widget, Box<Unsound>> {
+    let mut read = Read {
+        form,
+        faults: Vec::new(),
+    };
+    let domain = read.required(Field::Domain, Domain::parse);
+    let protocol = read.required(Field::Protocol, Protocol::parse);
+    let lang = read.required(Field::Lang, Lang::parse);
+    let app_sid = read.optional(Field::AppSid, AppSid::parse);
+    read.optional(Field::AuthExpires, check_auth_expires);
+    // Nothing is known about the shape of these; the form reader has made sure of one text.
+    for field in [
+        Field::AuthId,
+        Field::RefreshId,
+        Field::ServerEndpoint,
+        Field::ApplicationToken,
+        Field::ApplicationScope,
+    ] {
+        read.optional(field, |_| Ok(()));
     }
-
-    /// `member_id`, if it is sound.
-    pub fn member_id(&self) -> Option<&MemberId> {
-        self.member_id.as_ref()
-    }
-
-    /// Reads every other known field of the form into its type.
-    ///
-    /// # Errors
-    /// All faults at once, with whatever could be read nevertheless.
-    pub fn validate(self) -> Result<Widget, Box<Unsound>> {
-        let Keyed { mut read, member_id } = self;
-        let domain = read.required(Field::Domain, Domain::parse);
-        let protocol = read.required(Field::Protocol, Protocol::parse);
-        let lang = read.required(Field::Lang, Lang::parse);
-        let app_sid = read.optional(Field::AppSid, AppSid::parse);
-        read.optional(Field::AuthExpires, check_auth_expires);
-        // Nothing is known about the shape of these; the form reader has made sure of one text.
-        for field in [
-            Field::AuthId,
-            Field::RefreshId,
-            Field::ServerEndpoint,
-            Field::ApplicationToken,
-            Field::ApplicationScope,
-        ] {
-            read.optional(field, |_| Ok(()));
-        }
-        let status = read.optional(Field::Status, Status::parse);
-        let placement = read.required(Field::Placement, Placement::parse);
-        let options = read.options();
-        match (
-            read.faults.is_empty(),
-            domain,
-            protocol,
-            lang,
-            member_id,
-            placement,
-            options,
-        ) {
-            (
-                true,
-                Some(domain),
-                Some(protocol),
-                Some(lang),
-                Some(member_id),
-                Some(placement),
-                Some(options),
-            ) => Ok(Widget {
+    let member_id = read.required(Field::MemberId, |bytes| MemberId::parse(bytes, shape));
+    let status = read.optional(Field::Status, Status::parse);
+    let placement = read.required(Field::Placement, Placement::parse);
+    let options = read.options();
+    match (
+        read.faults.is_empty(),
+        domain,
+        protocol,
+        lang,
+        member_id,
+        placement,
+        options,
+    ) {
+        (true, Some(domain), Some(protocol), Some(lang), Some(member_id), Some(placement), Some(options)) => {
+            Ok(Widget {
                 domain,
                 protocol,
                 lang,
@@ -181,22 +155,22 @@ impl<'f> Keyed<'f> {
                 app_sid,
                 status,
                 options,
-            }),
-            (_, domain, protocol, lang, member_id, placement, options) => {
-                let mut faults = read.faults;
-                faults.sort_unstable();
-                let partial = Partial {
-                    domain,
-                    protocol,
-                    lang,
-                    member_id,
-                    placement,
-                    app_sid,
-                    status,
-                    options,
-                };
-                Err(Box::new(Unsound { faults, partial }))
-            }
+            })
+        }
+        (_, domain, protocol, lang, member_id, placement, options) => {
+            let mut faults = read.faults;
+            faults.sort_unstable();
+            let partial = Partial {
+                domain,
+                protocol,
+                lang,
+                member_id,
+                placement,
+                app_sid,
+                status,
+                options,
+            };
+            Err(Box::new(Unsound { faults, partial }))
         }
     }
 }
@@ -255,8 +229,7 @@ mod tests {
 
     fn check(query: &str, body: &str) -> Result<Widget, Vec<(Field, FaultCode)>> {
         let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
-        Keyed::of(&form, MemberIdShape::Hex32)
-            .validate()
+        validate(&form, MemberIdShape::Hex32)
             .map_err(|unsound| unsound.faults.iter().map(|f| (f.field, f.code)).collect())
     }
 
@@ -308,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_sound_of_a_faulty_call_is_kept() {
         let form = Form::parse(QUERY.as_bytes(), b"member_id=x", 1000).unwrap();
-        let unsound = Keyed::of(&form, MemberIdShape::Hex32).validate().unwrap_err();
+        let unsound = validate(&form, MemberIdShape::Hex32).unwrap_err();
         assert_eq!(unsound.known().lang.unwrap().as_str(), "en");
         assert!(unsound.known().member_id.is_none());
     }

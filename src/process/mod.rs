@@ -1,5 +1,6 @@
 //! What runs, without a socket: the configuration in force, what requests share, the reload.
 
+pub mod history;
 pub mod live;
 pub mod reload;
 pub mod request;
@@ -20,8 +21,8 @@ use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
+use history::History;
 use live::Live;
-use reload::History;
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;

@@ -8,13 +8,14 @@ use http::{HeaderMap, Method};
 
 use super::Process;
 use super::live::Live;
-use crate::pipeline::{self, Findings, Forward, LimiterSaid, Routed};
+use crate::pipeline::{self, Findings, Forward, Routed};
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
-use crate::telemetry::{self, Outcome, access_log};
+use crate::telemetry::{access_log, count};
 use crate::upstream::origin::{Origin, Peer};
 
 /// How a request ended.
@@ -115,6 +116,11 @@ impl Request {
     /// The id that the client and the server are told.
     pub fn id(&self) -> &str {
         &self.caller.request_id
+    }
+
+    /// Whether the connection ends with it.
+    pub fn is_draining(&self) -> bool {
+        self.process.is_draining()
     }
 
     /// The body of a held call; empty where none is held.
@@ -242,10 +248,7 @@ impl Request {
             rejection,
             would_reject: &findings.would_reject,
             faults: &findings.faults,
-            limiter: findings.limiter.map(|said| match said {
-                LimiterSaid::Allowed => Ok(()),
-                LimiterSaid::Limited(mode) => Err(mode),
-            }),
+            limits: &findings.limits,
             member_id: findings.member_id.as_ref(),
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
@@ -270,11 +273,10 @@ impl Request {
                     retries: part.retries,
                 }),
         };
-        telemetry::count(metrics, &record);
+        count::count(metrics, &record);
         if let Some(member) = &findings.member_id {
-            let was_limited = matches!(findings.limiter, Some(LimiterSaid::Limited(_)));
             let now = now.saturating_duration_since(*epoch);
-            top.count(member, findings.domain.as_ref(), was_limited, now);
+            top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);
         }
         if let (Some(traces), Some(span)) = (&self.live.traces, &self.span) {
             traces.end(span, &record);

@@ -6,6 +6,7 @@ pub mod body;
 pub mod byte_set;
 pub mod chunks;
 pub mod cookie;
+pub mod fingerprint;
 pub mod field;
 pub mod form;
 pub mod head;

@@ -15,14 +15,15 @@ use prometheus::IntCounter;
 use tokio::time::timeout;
 
 use super::pace::Paced;
-use super::{Server, http1, http2};
+use super::shared::Server;
+use super::{http1, http2};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::origin::Peer;
 
 /// One listener.
 pub struct Listener {
     /// What all of them share.
-    pub server: Server,
+    pub server: Arc<Server>,
     /// How connections begin.
     pub protocol: Protocol,
 }

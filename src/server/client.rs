@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::Server;
+use super::shared::Server;
 use super::stream::HandedOver;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;

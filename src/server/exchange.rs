@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Method;
 use tokio::time::timeout;
 
-use super::Server;
 use super::client::{Client, Ended, Gone};
+use super::shared::Server;
 use super::stream::HandedOver;
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::process::request::Request;

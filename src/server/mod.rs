@@ -2,17 +2,18 @@
 
 pub mod accept;
 pub mod client;
+mod drain;
 pub mod exchange;
 pub mod http1;
 pub mod http2;
 pub mod listeners;
 pub mod pace;
+pub mod shared;
 pub mod stream;
 pub mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use log::Level;
 use pingora::apps::ServerApp;
@@ -26,51 +27,12 @@ use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
 use serde_json::json;
 
-use crate::config::ServerSettings;
 use crate::process::{Process, most_idle};
 use crate::upstream::socket;
 use accept::{Listener, Protocol};
 use listeners::Bound;
+use shared::{ConnectionRules, Server};
 use stream::Streamed;
-
-/// Bounds of all connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ConnectionRules {
-    /// Connections of all listeners together.
-    pub max_connections: usize,
-    /// For a connection between requests.
-    pub keepalive_timeout: Duration,
-    /// From the first byte of a head to its last; for a TLS handshake, too.
-    pub header_timeout: Duration,
-    /// For a client that takes nothing of what is sent to it.
-    pub write_timeout: Duration,
-}
-
-impl ConnectionRules {
-    fn of(settings: &ServerSettings) -> ConnectionRules {
-        ConnectionRules {
-            max_connections: settings.max_connections,
-            keepalive_timeout: settings.keepalive_timeout,
-            header_timeout: settings.header_timeout,
-            write_timeout: settings.write_timeout,
-        }
-    }
-}
-
-/// What all connections share. Cheap to clone.
-#[derive(Clone)]
-pub struct Server {
-    /// What runs.
-    pub process: Arc<Process>,
-    /// Bounds.
-    pub rules: ConnectionRules,
-    /// Pingora's proxy, for pass routes.
-    pub proxy: Arc<HttpProxy<Streamed>>,
-    /// Open connections of all listeners.
-    pub open: Arc<AtomicUsize>,
-    /// Says when connections without a request have to end.
-    pub stopping: ShutdownWatch,
-}
 
 /// Serves every clients' listener on the runtime until `stopping` says so.
 ///
@@ -98,13 +60,13 @@ pub fn start(
     };
     let mut proxy = HttpProxy::new(streamed, Arc::new(conf));
     proxy.handle_init_modules();
-    let server = Server {
+    let server = Arc::new(Server {
         process: process.clone(),
         rules,
         proxy: Arc::new(proxy),
-        open: Arc::default(),
+        open: AtomicUsize::new(0),
         stopping: stopping.clone(),
-    };
+    });
     if !socket::can_prove() {
         let msg = "this kernel does not tell what was acknowledged: no call is sent again";
         process.log.event(Level::Warn, msg, json!({}));

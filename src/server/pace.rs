@@ -130,10 +130,6 @@ impl AsyncWrite for Paced {
         let done = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if let Poll::Ready(Ok(written)) = done {
             self.wrote(written);
-            // All of it: nothing waits.
-            if written == bytes.len() {
-                self.waiting = None;
-            }
         }
         self.paced(cx, done)
     }

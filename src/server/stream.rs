@@ -200,7 +200,13 @@ impl ProxyHttp for Streamed {
             *ctx = handed.passed.lock().take();
         }
         let passed = ctx.as_ref().ok_or_else(lost)?;
-        session.set_write_timeout(Some(self.write_timeout));
+        if session.is_http2() {
+            // For one stream whose window stays shut; whole connections are given up below.
+            session.set_write_timeout(Some(self.write_timeout));
+        }
+        if passed.request.is_draining() {
+            session.set_keepalive(None);
+        }
         session.set_ignore_info_resp(passed.version == Version::Http10);
         Ok(())
     }

@@ -52,7 +52,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         upstream,
         // What only adds up over many requests is for the metrics.
         series: _,
-        limiter: _,
+        limits: _,
         age: _,
         overhead: _,
         held: _,

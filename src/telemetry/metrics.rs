@@ -10,8 +10,10 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use super::{Outcome, placement};
+use super::outcome::Outcome;
+use super::placement;
 use crate::policy::Mode;
+use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::response::rejection::Reason;
 
@@ -207,7 +209,7 @@ pub struct Metrics {
     upstream_retries: IntCounterVec,
     upstream_up: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
-    limiter: [IntCounter; 3],
+    limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
     limiter_keys_limit: IntGauge,
     limiter_evictions: IntCounter,
@@ -292,12 +294,12 @@ impl Metrics {
             "Validated widget calls by placement.",
             &["placement"],
         )?;
-        let limiter = make.counters(
+        let limit_decisions = make.counters(
             "ratelimit_decisions_total",
-            "What the limiter said.",
+            "What the limits said.",
             &["policy", "decision"],
         )?;
-        let policy = &[crate::policy::limit::MemberPolicy::NAME];
+        let policy = &[PolicyName::Member.label()];
         let keys = make.register(IntGaugeVec::new(
             Maker::opts("ratelimit_keys", "Keys with state."),
             &["policy"],
@@ -372,7 +374,9 @@ impl Metrics {
                 &["upstream", "server"],
             )?)?,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
-            limiter: ["allowed", "limited", "would_limit"].map(|said| limiter.with_label_values(&[policy[0], said])),
+            limit_decisions: PolicyName::ALL.map(|policy| {
+                ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
+            }),
             limiter_keys: keys.with_label_values(policy),
             limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
             limiter_evictions: evictions.with_label_values(policy),
@@ -477,13 +481,14 @@ impl Metrics {
         self.field_faults.get(at).unwrap_or(&self.log_lines_dropped)
     }
 
-    /// `ratelimit_decisions_total`
-    pub fn limiter_decision(&self, said: Result<(), Mode>) -> &IntCounter {
-        let [allowed, limited, would_limit] = &self.limiter;
-        match said {
-            Ok(()) => allowed,
-            Err(Mode::Enforce) => limited,
-            Err(Mode::Observe) => would_limit,
+    /// `ratelimit_decisions_total`; a limit that the configuration does not have decides nothing.
+    pub fn limit_decision(&self, decision: Decision) -> Option<&IntCounter> {
+        let [allowed, limited, would_limit] = self.limit_decisions.get(decision.policy as usize)?;
+        match decision.outcome {
+            limit::Outcome::Unlimited => None,
+            limit::Outcome::Granted(_) => Some(allowed),
+            limit::Outcome::Refused(_) => Some(limited),
+            limit::Outcome::Observed(_) => Some(would_limit),
         }
     }
 

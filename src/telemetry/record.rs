@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Outcome;
 use super::metrics::{RouteSeries, UpstreamSeries};
-use crate::policy::Mode;
+use super::outcome::Outcome;
+use crate::policy::limit::Decisions;
 use crate::request::field::{FieldFault, MemberId};
 use crate::response::rejection::Rejection;
 
@@ -30,8 +30,8 @@ pub struct RequestRecord<'a> {
     pub would_reject: &'a [Rejection],
     /// Faults of fields.
     pub faults: &'a [FieldFault],
-    /// What the limiter said: allowed, or over the quota in this mode.
-    pub limiter: Option<Result<(), Mode>>,
+    /// What the limits said, as far as they were asked.
+    pub limits: &'a Decisions,
     /// Validated.
     pub member_id: Option<&'a MemberId>,
     /// Validated, normalized.

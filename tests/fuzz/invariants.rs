@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{MemberPolicy, Period, Quota};
+use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::Field;
@@ -445,13 +445,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &origin, body, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
-        let policy = env.member_limit.as_ref();
-        policy
-            .into_iter()
-            .flat_map(MemberPolicy::limiters)
-            .for_each(|limiter| {
-                limiter.sweep(now);
-            });
+        env.limits.sweep(now);
     }
     let forward = match verdict {
         Ok(forward) => forward,
@@ -496,7 +490,15 @@ impl World {
             burst: most,
         };
         let table = std::sync::Arc::new(KeyTable::new(MAX_KEYS));
-        let policy = MemberPolicy::build(Mode::Enforce, quota, [], None, &table, Duration::ZERO);
+        let member = Policy::build(
+            PolicyName::Member,
+            Mode::Enforce,
+            quota,
+            [],
+            None,
+            &table,
+            Duration::ZERO,
+        );
         let env = Env {
             routes: Routes::new(vec![
                 route("widget", "/", &[Method::POST], Kind::Widget(Mode::Enforce)),
@@ -508,7 +510,7 @@ impl World {
                 ),
                 route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
             ]),
-            member_limit: Some(policy),
+            limits: Limits { member },
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
             ..Env::default()
         };

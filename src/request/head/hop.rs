@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::Version;
 use super::fault::Malformed;
 use super::field_line::is_token;
+use super::framing::Version;
 
 /// So many options of Connection are read; more are an attempt to make us work.
 const MAX_OPTIONS: usize = 10;

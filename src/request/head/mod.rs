@@ -8,6 +8,7 @@
 
 pub mod fault;
 mod field_line;
+mod framing;
 pub mod hop;
 mod scan;
 mod target;
@@ -21,41 +22,10 @@ use crate::request::authority::{Authority, Host};
 use crate::request::byte_set::{ByteSet, byte_set};
 use fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, MAX_REQUEST_LINE, Malformed};
 use field_line::{FieldLine, each_line, no_control};
+pub use framing::{Framing, Version};
 pub use hop::Hop;
 pub use scan::HeadScan;
 pub use target::Target;
-
-/// The version that the client speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// HTTP/1.0: no chunks, no interim answers (RFC 9112 6.1, RFC 9110 15.2).
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-    /// HTTP/2.
-    Http2,
-}
-
-/// How the body of a request is delimited.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Framing {
-    /// So many bytes; none on HTTP/1 without Content-Length (RFC 9112 6.3).
-    Length(u64),
-    /// Chunks (RFC 9112 7.1).
-    Chunked,
-    /// DATA frames up to the one that ends the stream (RFC 9113 8.1); no length was announced.
-    Frames,
-}
-
-impl Framing {
-    /// The length in bytes, where it is known before the body is there.
-    pub const fn announced(self) -> Option<u64> {
-        match self {
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::Frames => None,
-        }
-    }
-}
 
 /// The head of a request that has one meaning.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use pingora::apps::{HttpServerApp as _, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::incoming::Incoming;
@@ -14,8 +13,8 @@ use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::request::head::{Framing, RequestHead, Version};
 use crate::response::reply::{self, Delimiter, Reply};
-use crate::server::Server;
 use crate::server::client::{Client, Ended, Gone};
+use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
 use crate::telemetry::metrics::Closed;
 use crate::upstream::answer::AnswerHead;
@@ -71,8 +70,7 @@ impl Http1Client {
     }
 
     async fn write_out(&mut self) -> Result<(), Gone> {
-        self.wire.write_all(&self.out).await.map_err(|_| Gone)?;
-        self.wire.flush().await.map_err(|_| Gone)?;
+        self.wire.send(&self.out).await.map_err(|_| Gone)?;
         self.out.clear();
         self.sent = self.taken;
         Ok(())
@@ -100,12 +98,8 @@ impl Client for Http1Client {
                 return Ok(None);
             }
             if std::mem::take(&mut self.awaits_continue) {
-                let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-                let told = async {
-                    self.wire.write_all(go_on).await?;
-                    self.wire.flush().await
-                };
-                told.await.map_err(|_| BodyFault::ClientGone)?;
+                let told = self.wire.send(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+                told.map_err(|_| BodyFault::ClientGone)?;
             }
             let room = self.incoming.room();
             if self.wire.read_ahead(room).await.unwrap_or_default() == 0 {

@@ -4,17 +4,19 @@ pub mod client;
 pub mod incoming;
 pub mod wire;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use super::drain::drains;
 use super::exchange::exchange;
-use super::{Server, http2};
+use super::http2;
+use super::shared::Server;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};
@@ -26,9 +28,6 @@ use client::Http1Client;
 use wire::{READ_AHEAD, Wire};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// For the first request of a connection that was accepted just before the gateway stopped accepting.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the wait for a head ends with.
 enum Arrived {
@@ -44,7 +43,7 @@ enum Arrived {
 
 /// Serves a connection to its end. `h2c`: it may begin with the HTTP/2 preface.
 pub async fn serve(
-    server: &Server,
+    server: &Arc<Server>,
     stream: Stream,
     peer: Peer,
     h2c: bool,
@@ -157,11 +156,7 @@ async fn refuse_head(
     let mut out = Vec::with_capacity(1024);
     reply.append_http1(&mut out, Version::Http11, false);
     out.extend_from_slice(&body);
-    let told = async {
-        wire.write_all(&out).await?;
-        wire.flush().await
-    };
-    match told.await {
+    match wire.send(&out).await {
         Ok(()) => request.refused(
             rejection,
             Sent {
@@ -193,16 +188,4 @@ fn what_it_tells(head: &[u8]) -> (Method, HeaderMap) {
         Method::from_bytes(method).unwrap_or_else(|_| unknown()),
         accept.into_iter().collect(),
     )
-}
-
-/// Resolves when the gateway drains, so that a connection without a request is closed. One that has not
-/// had its first request yet was opened to make one: it gets a moment for it.
-pub(super) async fn drains(stopping: &mut ShutdownWatch, is_first: bool) {
-    // An error says that the sender is gone, which happens at the very end only.
-    if stopping.wait_for(|&stops| stops).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    if is_first {
-        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
-    }
 }

@@ -79,6 +79,12 @@ impl Wire {
         self.inner.read_buf(&mut self.ahead).await
     }
 
+    /// Writes all of it, at once and not gathered.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_all(bytes).await?;
+        self.inner.flush().await
+    }
+
     /// Takes a head, or a piece of a body, that was read ahead; what follows stays.
     pub fn take(&mut self, bytes: usize) -> Bytes {
         self.ahead.split_to(bytes.min(self.ahead.len())).freeze()

@@ -7,20 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::Server;
+use super::drain::drains;
 use super::exchange::exchange;
-use super::http1::drains;
-use crate::process::request::Request;
+use super::shared::Server;
+use crate::process::request::{Request, Sent};
 use crate::request::head::RequestHead;
-use crate::request::head::fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION};
-use crate::response::rejection::Rejection;
+use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::origin::Peer;
 use client::Http2Client;
@@ -107,7 +106,7 @@ fn options() -> H2Options {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(server: &Server, stream: Stream, peer: Peer, stopping: &ShutdownWatch) -> Closed {
+pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &ShutdownWatch) -> Closed {
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
@@ -123,18 +122,19 @@ pub async fn serve(server: &Server, stream: Stream, peer: Peer, stopping: &Shutd
     let streams = Arc::new(Streams::default());
     let mut stopping = stopping.clone();
     let mut is_first = true;
-    let mut is_leaving = false;
+    // Once the client was told to leave.
+    let mut leaves: Option<Closed> = None;
     let mut rejected = 0;
     loop {
-        let (idle, why) = match is_leaving {
-            false => (server.rules.keepalive_timeout, Closed::Idle),
-            true => (FAREWELL, Closed::Drain),
+        let (idle, why) = match leaves {
+            None => (server.rules.keepalive_timeout, Closed::Idle),
+            Some(why) => (FAREWELL, why),
         };
         let accepted = tokio::select! {
             biased;
-            () = drains(&mut stopping, is_first), if !is_leaving => {
+            () = drains(&mut stopping, is_first), if leaves.is_none() => {
                 connection.graceful_shutdown();
-                is_leaving = true;
+                leaves = Some(Closed::Drain);
                 continue;
             }
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
@@ -147,21 +147,19 @@ pub async fn serve(server: &Server, stream: Stream, peer: Peer, stopping: &Shutd
             // It was answered or reset already.
             Ok(Some(H2Accept::Rejected)) => {
                 rejected += 1;
-                server.reject(peer);
+                count_rejected(server, peer);
             }
-            Ok(None) if is_leaving => return Closed::Drain,
-            Ok(None) | Err(_) => return Closed::Client,
+            Ok(None) | Err(_) => return leaves.unwrap_or(Closed::Client),
         }
-        if streams.wasted.load(Ordering::Relaxed) + rejected > MAX_WASTED {
+        if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) + rejected > MAX_WASTED {
             connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-            rejected = 0;
-            is_leaving = true;
+            leaves = Some(Closed::Refused);
         }
     }
 }
 
 /// Serves one stream, beside the others.
-fn begin(server: &Server, streams: &Arc<Streams>, session: HttpSession, peer: Peer) {
+fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: HttpSession, peer: Peer) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
     let server = server.clone();
@@ -187,12 +185,9 @@ async fn serve_stream(server: &Server, session: HttpSession, peer: Peer, at: Ins
     }
 }
 
-impl Server {
-    /// Counts a stream that the engine rejected by itself: its head was malformed.
-    fn reject(&self, peer: Peer) {
-        let rejection = Rejection::from(HeadFault::from(crate::request::head::fault::Malformed::Target));
-        let other = http::Method::from_bytes(b"_OTHER").unwrap_or_default();
-        let request = Request::begin(&self.process, &other, &HeaderMap::new(), peer, Instant::now());
-        request.refused(rejection, crate::process::request::Sent::default());
-    }
+/// Counts a stream that the engine rejected by itself: its head was malformed.
+fn count_rejected(server: &Server, peer: Peer) {
+    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
+    let request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
+    request.refused(Malformed::Target.into(), Sent::default());
 }

@@ -139,7 +139,7 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         request_id: _,
         series: _,
         faults: _,
-        limiter: _,
+        limits: _,
         member_id: _,
         domain: _,
         placement: _,
