@@ -339,7 +339,7 @@ fn garbage_from_the_upstream_is_502() {
             b"HTTP/1.1 2xx OK\r\n\r\n",
             b"\0\0\0\0\0\0\0\0\r\n\r\n",
         ] {
-            let upstream = Upstream::replying(Reply::Raw(answer.to_vec()));
+            let upstream = Upstream::replying(Reply::Raw(answer.to_vec().into()));
             let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
             fails(carrier, &gateway, 502, "upstream_error");
             assert_eq!(

@@ -14,7 +14,10 @@ mod cases;
 mod bodies;
 mod refusals;
 mod limits;
+mod cookies;
+mod one_hop;
 mod answers;
+mod slow_clients;
 mod php;
 mod differential;
 

@@ -396,6 +396,11 @@ impl Gateway {
         resident.trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The most that it ever was.
+    pub fn most_resident_kib(&self) -> u64 {
+        self.kernel_says("VmHWM").trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// A line of the process's status (proc_pid_status(5)).
     pub fn kernel_says(&self, key: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
