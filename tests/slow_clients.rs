@@ -227,7 +227,7 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
             let held: Vec<_> = (0..CONNECTIONS)
                 .map(|_| {
                     let mut frames = carrier.frames(&gateway, MAX_WINDOW);
-                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1), &route.request());
+                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1, &route.request()));
                     frames
                 })
                 .collect();

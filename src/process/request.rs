@@ -76,7 +76,7 @@ impl Request {
         headers: &HeaderMap,
         peer: Peer,
         at: Instant,
-    ) -> Request {
+    ) -> Box<Request> {
         let live = process.live.load_full();
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
@@ -93,7 +93,7 @@ impl Request {
             begun.span
         });
         process.metrics.in_flight.inc();
-        Request {
+        Box::new(Request {
             held: Held::none(&process.held),
             process: process.clone(),
             live,
@@ -110,7 +110,7 @@ impl Request {
             bytes_in: 0,
             sent: Sent::default(),
             end: End::UnderWay,
-        }
+        })
     }
 
     /// The id that the client and the server are told.
@@ -166,12 +166,12 @@ impl Request {
         routed: &Routed<'_>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Forward, Rejection> {
+    ) -> Result<Box<Forward>, Rejection> {
         let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
         let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
         self.findings = decision.findings;
-        decision.verdict
+        decision.verdict.map(Box::new)
     }
 
     /// Stops the clock of the gateway's own time.
@@ -211,12 +211,12 @@ impl Request {
     }
 
     /// The server's answer went back whole.
-    pub fn answered(mut self, sent: Sent) {
+    pub fn answered(mut self: Box<Self>, sent: Sent) {
         (self.end, self.sent) = (End::Answered, sent);
     }
 
     /// It was refused, or its answer broke off, and this is what the client got of it.
-    pub fn refused(mut self, rejection: Rejection, sent: Sent) {
+    pub fn refused(mut self: Box<Self>, rejection: Rejection, sent: Sent) {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 

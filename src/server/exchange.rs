@@ -25,7 +25,7 @@ use crate::upstream::send::{self, SendFault};
 pub async fn exchange<C: Client>(
     server: &Server,
     mut client: C,
-    head: RequestHead,
+    head: Box<RequestHead>,
     peer: Peer,
     at: Instant,
 ) -> C::Next {
@@ -38,9 +38,8 @@ pub async fn exchange<C: Client>(
         ) {
             (Ok(forward), BodyPlan::Stream) => {
                 request.own_time_ends();
-                return client
-                    .stream(server, HandedOver::new(request, forward, head.version))
-                    .await;
+                let handed = HandedOver::new(request, forward, head.version);
+                return Box::pin(client.stream(server, handed)).await;
             }
             (decided, _) => decided,
         },
@@ -57,7 +56,7 @@ pub async fn exchange<C: Client>(
             request.answered(client.sent());
             Ended::Answered
         }
-        Err(rejection) => refuse(server, &mut client, request, &head, rejection).await,
+        Err(rejection) => Box::pin(refuse(server, &mut client, request, &head, rejection)).await,
     };
     client.end(ended).await
 }
@@ -69,7 +68,7 @@ async fn decide<C: Client>(
     routed: &Routed<'_>,
     head: &RequestHead,
     peer: Peer,
-) -> Result<Forward, Rejection> {
+) -> Result<Box<Forward>, Rejection> {
     if let BodyPlan::Hold(bounds) = routed.body {
         hold(client, request, bounds).await?;
     }
@@ -97,7 +96,7 @@ async fn carry<C: Client>(
     client: &mut C,
     request: &mut Request,
     head: &RequestHead,
-    mut forward: Forward,
+    mut forward: Box<Forward>,
 ) -> Result<(), Rejection> {
     request.upstream_begins();
     let wire = send::Request::new(
@@ -137,7 +136,7 @@ async fn carry<C: Client>(
 async fn refuse<C: Client>(
     server: &Server,
     client: &mut C,
-    request: Request,
+    request: Box<Request>,
     head: &RequestHead,
     rejection: Rejection,
 ) -> Ended {

@@ -43,7 +43,7 @@ impl Outcome {
 
 impl HandedOver {
     /// For a client of this version.
-    pub fn new(request: Request, forward: Forward, version: Version) -> HandedOver {
+    pub fn new(request: Box<Request>, forward: Box<Forward>, version: Version) -> HandedOver {
         let outcome = Outcome::default();
         HandedOver {
             passed: Arc::new(Mutex::new(Some(Passed {
@@ -66,8 +66,8 @@ impl HandedOver {
 
 /// One request of a pass route.
 pub struct Passed {
-    request: Request,
-    forward: Forward,
+    request: Box<Request>,
+    forward: Box<Forward>,
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,

@@ -68,7 +68,7 @@ pub async fn serve(
             Err(fault) => return refuse_head(server, wire, fault, &head, peer).await,
         };
         let client = Http1Client::new(wire, head, &parsed);
-        match exchange(server, client, parsed, peer, at).await {
+        match exchange(server, client, Box::new(parsed), peer, at).await {
             Ok(at_head) => wire = at_head,
             Err(closed) => return closed,
         }

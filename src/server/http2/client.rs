@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// One stream's client.
 pub struct Http2Client {
-    session: HttpSession,
+    session: Box<HttpSession>,
     /// Of the head, for the proxy of pass routes.
     host: Option<HeaderValue>,
     head: Option<Box<ResponseHeader>>,
@@ -38,7 +38,7 @@ pub struct Http2Client {
 
 impl Http2Client {
     /// The client whose head was read.
-    pub fn new(mut session: HttpSession, head: &RequestHead, server: &Server) -> Http2Client {
+    pub fn new(mut session: Box<HttpSession>, head: &RequestHead, server: &Server) -> Http2Client {
         session.set_write_timeout(Some(server.rules.write_timeout));
         Http2Client {
             session,
@@ -52,7 +52,7 @@ impl Http2Client {
     /// Answers a head that is refused. Whether the client took it.
     pub async fn refuse_head(
         server: &Server,
-        mut session: HttpSession,
+        mut session: Box<HttpSession>,
         fault: HeadFault,
         peer: Peer,
         at: Instant,
@@ -173,7 +173,7 @@ impl Client for Http2Client {
         }
         let outcome = passed.outcome();
         head.extensions_mut().insert(passed);
-        let session = ServerSession::new_http2(self.session);
+        let session = ServerSession::new_http2(*self.session);
         server.proxy.process_new_http(session, &server.stopping).await;
         outcome.was_answered()
     }

@@ -143,7 +143,8 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
         };
         is_first = false;
         match accepted {
-            Ok(Some(H2Accept::Session(session))) => begin(server, &streams, session, peer),
+            // Boxed at once: it is large, and moves often.
+            Ok(Some(H2Accept::Session(session))) => begin(server, &streams, Box::new(session), peer),
             // It was answered or reset already.
             Ok(Some(H2Accept::Rejected)) => {
                 rejected += 1;
@@ -159,7 +160,7 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
 }
 
 /// Serves one stream, beside the others.
-fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: HttpSession, peer: Peer) {
+fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>, peer: Peer) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
     let server = server.clone();
@@ -170,7 +171,7 @@ fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: HttpSession, pee
 }
 
 /// Whether the client took an answer.
-async fn serve_stream(server: &Server, session: HttpSession, peer: Peer, at: Instant) -> bool {
+async fn serve_stream(server: &Server, session: Box<HttpSession>, peer: Peer, at: Instant) -> bool {
     let head = session.req_header();
     let parsed = RequestHead::of_http2(
         head.method.clone(),
@@ -180,8 +181,8 @@ async fn serve_stream(server: &Server, session: HttpSession, peer: Peer, at: Ins
         session.is_body_empty(),
     );
     match parsed {
-        Ok(head) => exchange(server, Http2Client::new(session, &head, server), head, peer, at).await,
-        Err(fault) => Http2Client::refuse_head(server, session, fault, peer, at).await,
+        Ok(head) => exchange(server, Http2Client::new(session, &head, server), Box::new(head), peer, at).await,
+        Err(fault) => Box::pin(Http2Client::refuse_head(server, session, fault, peer, at)).await,
     }
 }
 
