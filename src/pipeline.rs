@@ -222,7 +222,10 @@ pub fn decide(
         Ok(Forward {
             rewrite,
             target: Target::take(upstream),
-            origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
+            origin_form: head
+                .target
+                .authority()
+                .map(|_| head.target.origin_form().concat()),
             _cleared: cleared,
         })
     });

@@ -39,7 +39,7 @@ pub async fn exchange<C: Client>(
             (Ok(forward), BodyPlan::Stream) => {
                 request.own_time_ends();
                 let handed = HandedOver::new(request, forward, head.version);
-                return Box::pin(client.stream(server, handed)).await;
+                return Box::pin(client.stream(server, handed, head)).await;
             }
             (decided, _) => decided,
         },

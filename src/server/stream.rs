@@ -110,7 +110,7 @@ impl Passed {
         let asked = &session.req_header().headers;
         let (reply, body) = Reply::of_rejection(rejection, asked, self.request.id(), to_head);
         session
-            .write_response_header(Box::new(reply.to_engine()?), body.is_empty())
+            .write_response_header(Box::new(reply.to_engine(self.version)?), body.is_empty())
             .await?;
         if !body.is_empty() {
             session.write_response_body(Some(body), true).await?;
