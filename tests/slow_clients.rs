@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::common::carrier::table;
-use crate::common::forms::{self, BODY, TARGET};
-use crate::common::frames::{self, Frames, MAX_WINDOW};
-use crate::common::{Carrier, Conn, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
+use crate::common::forms;
+use crate::common::frames::{self, MAX_WINDOW};
+use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 
@@ -227,7 +227,7 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
             let held: Vec<_> = (0..CONNECTIONS)
                 .map(|_| {
                     let mut frames = carrier.frames(&gateway, MAX_WINDOW);
-                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1), &route.request());
+                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1, &route.request()));
                     frames
                 })
                 .collect();
