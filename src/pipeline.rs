@@ -20,6 +20,7 @@ use crate::request::form::Form;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
+use crate::upstream::balance::Portal;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
@@ -221,7 +222,10 @@ pub fn decide(
         }
         Ok(Forward {
             rewrite,
-            target: Target::take(upstream),
+            target: Target::new(upstream, || {
+                let member_id = findings.member_id.as_ref()?;
+                Some(Portal::of(&member_id.to_string()))
+            }),
             origin_form: head
                 .target
                 .authority()
