@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::certificate::Certificates;
@@ -232,7 +232,7 @@ mod spelled {
 
     use ipnet::IpNet;
     use log::LevelFilter;
-    use serde::Serialize;
+    use serde::{Serialize, Serializer};
 
     use crate::config::units::Span;
 
