@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::certificate::Certificates;
