@@ -321,6 +321,10 @@ fn is_cookie(fault: &FieldFault) -> bool {
 struct Observed(());
 
 /// A widget call that may go on, and why.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is, and it goes no further than its caller"
+)]
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
