@@ -336,6 +336,10 @@ enum Cleared {
 
 /// A widget call that may go on.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
