@@ -327,6 +327,10 @@ fn is_cookie(fault: &FieldFault) -> bool {
 
 /// A request that nothing keeps from its server: the one way to a [`Forward`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Cleared {
     /// Nobody here judges it.
     Pass,

@@ -123,7 +123,7 @@ fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
         Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
             .ok()
-            .and_then(|[.., acked]| Some(acked)),
+            .map(|[.., acked]| acked),
         Socket::Unix(_) => None,
     }
 }
