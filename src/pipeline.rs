@@ -364,3 +364,6 @@ impl Passed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

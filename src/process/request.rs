@@ -329,3 +329,6 @@ impl Drop for Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use decision::{Decision, Decisions, Outcome, PolicyName};
 pub use clock::Now;
+pub use decision::{Decision, Decisions, Outcome, PolicyName};
 pub use limiter::{Key, KeyState, Limited, Limiter};
 pub use policy::{Policy, Quotas};
 pub use quota::{Period, Quota};
