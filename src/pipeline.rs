@@ -20,6 +20,7 @@ use crate::request::form::Form;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
+use crate::upstream::balance::Portal;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
@@ -221,8 +222,14 @@ pub fn decide(
         }
         Ok(Forward {
             rewrite,
-            target: Target::take(upstream),
-            origin_form: head.target.authority().map(|_| head.target.origin_form().concat()),
+            target: Target::new(upstream, || {
+                let member_id = findings.member_id.as_ref()?;
+                Some(Portal::of(&member_id.to_string()))
+            }),
+            origin_form: head
+                .target
+                .authority()
+                .map(|_| head.target.origin_form().concat()),
             _cleared: cleared,
         })
     });
@@ -320,6 +327,10 @@ fn is_cookie(fault: &FieldFault) -> bool {
 
 /// A request that nothing keeps from its server: the one way to a [`Forward`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Cleared {
     /// Nobody here judges it.
     Pass,
@@ -329,6 +340,10 @@ enum Cleared {
 
 /// A widget call that may go on.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),

@@ -22,6 +22,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod upstreams;
 mod reload;
 mod stop;
 

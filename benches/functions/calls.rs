@@ -13,8 +13,10 @@ use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName,
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
 use widget_gateway::request::head::RequestHead;
+use widget_gateway::upstream::address::Address;
+use widget_gateway::upstream::entry::{Entry, Place};
 use widget_gateway::upstream::origin::Peer;
-use widget_gateway::upstream::pool::{Address, Server, Upstream};
+use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
 pub const QUERY: &str =
     "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
@@ -107,9 +109,18 @@ pub fn route(path: &str) -> Route {
 
 /// One widget route, one upstream, one limit.
 pub fn env(quota: Quota) -> Env {
-    let second = Duration::from_secs(1);
-    let server = Server::new("127.0.0.1:9000", Address::Inet(([127, 0, 0, 1], 9000).into()));
-    let upstream = Arc::new(Upstream::new("handlers", vec![server.into()], second, second));
+    let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
+    let listed = Listed {
+        entry: Arc::new(Entry::new("127.0.0.1:9000", place)),
+        weight: 1,
+        backup: false,
+    };
+    let upstream = Arc::new(Upstream::new(
+        "handlers",
+        vec![listed],
+        Rules::default(),
+        Arc::default(),
+    ));
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),

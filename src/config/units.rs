@@ -1,5 +1,6 @@
 //! Values with a unit or a shape: durations, sizes, rates, networks, addresses.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -54,6 +55,16 @@ impl Value for Span {
     }
 }
 
+/// In the file's spelling.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => write!(f, "{}s", self.0.as_secs()),
+            _ => write!(f, "{}ms", self.0.as_millis()),
+        }
+    }
+}
+
 /// A size: `"64KiB"`, `"1MiB"`, `"512B"`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub usize);
@@ -87,6 +98,17 @@ impl Value for Size {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*(B|KiB|MiB|GiB)$" })
+    }
+}
+
+/// In the file's spelling, in the largest unit that fits.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(each, _)| self.0.is_multiple_of(*each)) {
+            Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
+            None => write!(f, "{}B", self.0),
+        }
     }
 }
 
@@ -241,12 +263,82 @@ impl Value for ServerText {
     }
 }
 
+/// A path that is asked for: `"/health"`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpPath(pub String);
+
+impl Value for HttpPath {
+    fn allowed() -> String {
+        "a path and maybe a query, such as \"/health\", of visible ASCII characters".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<HttpPath, String> {
+        let text = raw.text()?;
+        let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        match is_path && text.len() <= 1024 {
+            true => Ok(HttpPath(text.to_owned())),
+            false => Err(format!("{} is no path", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/[!-\"$-~]*$" })
+    }
+}
+
+/// A status, or a range of them with both ends: `"200"`, `"200-399"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusRange {
+    /// The first.
+    pub least: u16,
+    /// The last.
+    pub most: u16,
+}
+
+impl Value for StatusRange {
+    fn allowed() -> String {
+        "a status from 200 to 599 or a range of them, such as \"200-399\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<StatusRange, String> {
+        let text = raw.text()?;
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        let status = |digits: &str| {
+            let is_number = digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit());
+            digits
+                .parse::<u16>()
+                .ok()
+                .filter(|status| is_number && (200..=599).contains(status))
+        };
+        match (status(least), status(most)) {
+            (Some(least), Some(most)) if least <= most => Ok(StatusRange { least, most }),
+            _ => Err(format!("{} is no range of statuses", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn wrong<T: Value>(text: &str) -> String {
         T::read(Raw::Text(text)).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn sizes_and_spans_are_spelled_as_in_the_file() {
+        assert_eq!(
+            [262_144, 1 << 30, 3 << 20, 1000].map(|bytes| Size(bytes).to_string()),
+            ["256KiB", "1GiB", "3MiB", "1000B"]
+        );
+        assert_eq!(
+            [75_000, 250, 1500].map(|millis| Span(Duration::from_millis(millis)).to_string()),
+            ["75s", "250ms", "1500ms"]
+        );
     }
 
     #[test]

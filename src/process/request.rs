@@ -16,7 +16,9 @@ use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
 use crate::telemetry::{access_log, count};
+use crate::upstream::failure::Cause;
 use crate::upstream::origin::{Origin, Peer};
+use crate::upstream::pool::Told;
 
 /// How a request ended.
 enum End {
@@ -45,6 +47,8 @@ struct UpstreamPart {
     retries: u32,
     /// The status, once there is one.
     status: Option<u16>,
+    /// Who was asked.
+    told: Told,
 }
 
 /// One request. It is recorded when it is dropped, once, whatever became of it.
@@ -76,7 +80,7 @@ impl Request {
         headers: &HeaderMap,
         peer: Peer,
         at: Instant,
-    ) -> Request {
+    ) -> Box<Request> {
         let live = process.live.load_full();
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
@@ -93,7 +97,7 @@ impl Request {
             begun.span
         });
         process.metrics.in_flight.inc();
-        Request {
+        Box::new(Request {
             held: Held::none(&process.held),
             process: process.clone(),
             live,
@@ -110,7 +114,7 @@ impl Request {
             bytes_in: 0,
             sent: Sent::default(),
             end: End::UnderWay,
-        }
+        })
     }
 
     /// The id that the client and the server are told.
@@ -166,12 +170,12 @@ impl Request {
         routed: &Routed<'_>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Forward, Rejection> {
+    ) -> Result<Box<Forward>, Rejection> {
         let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
         let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
         self.findings = decision.findings;
-        decision.verdict
+        decision.verdict.map(Box::new)
     }
 
     /// Stops the clock of the gateway's own time.
@@ -186,6 +190,7 @@ impl Request {
             since: Instant::now(),
             retries: 0,
             status: None,
+            told: Told::default(),
         });
     }
 
@@ -205,18 +210,25 @@ impl Request {
         }
     }
 
+    /// Who was asked, and what became of it.
+    pub fn upstream_ended(&mut self, told: Told) {
+        if let Some(part) = &mut self.upstream {
+            part.told = told;
+        }
+    }
+
     /// Bytes of a body that was streamed.
     pub fn streamed(&mut self, bytes: usize) {
         self.bytes_in = bytes;
     }
 
     /// The server's answer went back whole.
-    pub fn answered(mut self, sent: Sent) {
+    pub fn answered(mut self: Box<Self>, sent: Sent) {
         (self.end, self.sent) = (End::Answered, sent);
     }
 
     /// It was refused, or its answer broke off, and this is what the client got of it.
-    pub fn refused(mut self, rejection: Rejection, sent: Sent) {
+    pub fn refused(mut self: Box<Self>, rejection: Rejection, sent: Sent) {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 
@@ -271,6 +283,13 @@ impl Request {
                     duration: now.saturating_duration_since(part.since),
                     status: part.status,
                     retries: part.retries,
+                    server: part
+                        .told
+                        .server
+                        .as_ref()
+                        .map(|server| (&*server.name, server.shown.as_str())),
+                    tries: part.told.tries,
+                    cause: part.told.cause.map(Cause::label),
                 }),
         };
         count::count(metrics, &record);

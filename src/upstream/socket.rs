@@ -10,7 +10,7 @@ use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::pool::Address;
+use super::address::Address;
 use super::sample;
 
 /// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
@@ -123,7 +123,7 @@ fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
         Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
             .ok()
-            .and_then(|[.., acked]| Some(acked)),
+            .map(|[.., acked]| acked),
         Socket::Unix(_) => None,
     }
 }
