@@ -214,7 +214,8 @@ fn one_window_that_stays_shut_ends_its_stream_alone() {
 fn open_windows_that_nobody_reads_cost_little_memory() {
     const CONNECTIONS: usize = 3;
     const STREAMS: u32 = 100;
-    const MOST_KIB: u64 = 40 * 1024;
+    // The proxy of pass routes gathers half a megabyte a stream, of 24 at a time on each connection.
+    const MOST_KIB: [u64; 2] = [40 * 1024, 64 * 1024];
     let ran = table(
         "open windows that nobody reads",
         &ROUTES,
@@ -239,7 +240,8 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
             all_is_over(&gateway);
             let grown = gateway.most_resident_kib() - before;
             println!("{carrier:?}, {kind}: {grown} KiB for {CONNECTIONS} connections");
-            assert!(grown <= MOST_KIB, "{grown} KiB");
+            let most = MOST_KIB[usize::from(*kind == "passed")];
+            assert!(grown <= most, "{grown} KiB of at most {most}");
             drop(held);
         },
     );

@@ -52,7 +52,10 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         upstreams,
         trusted,
     } = spec;
-    let upstreams: Map<_, _> = upstreams.iter().map(|u| (u.name.to_string(), upstream(u))).collect();
+    let upstreams: Map<_, _> = upstreams
+        .iter()
+        .map(|u| (u.name.to_string(), upstream(u)))
+        .collect();
     json!({
         "server": server,
         "trusted_proxies": networks(trusted),

@@ -268,8 +268,9 @@ impl ProxyHttp for Streamed {
             session.req_header().method,
             Method::GET | Method::HEAD | Method::OPTIONS
         );
+        let is_bare = session.is_body_empty();
         match ctx {
-            Some(passed) if is_safe && !passed.was_resent && !session.as_ref().retry_buffer_truncated() => {
+            Some(passed) if is_safe && !passed.was_resent && is_bare => {
                 error.retry.decide_reuse(client_reused);
                 if error.retry() {
                     passed.was_resent = true;

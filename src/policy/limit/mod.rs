@@ -4,6 +4,7 @@
 //! of key implements [`Key`]. What each said travels as [`Decisions`] to metric, log and `explain`, which know
 //! no policy by name.
 
+mod clock;
 mod quota;
 pub mod keys;
 mod limiter;
@@ -13,7 +14,8 @@ mod policy;
 mod tests;
 
 pub use decision::{Decision, Decisions, Outcome, PolicyName};
-pub use limiter::{Key, KeyState, Limited, Limiter, Now};
+pub use clock::Now;
+pub use limiter::{Key, KeyState, Limited, Limiter};
 pub use policy::{Policy, Quotas};
 pub use quota::{Period, Quota};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::decision::{Decision, Outcome, PolicyName};
 use super::keys::KeyTable;
-use super::limiter::{Key, Limiter, Now};
+use super::clock::Now;
+use super::limiter::{Key, Limiter};
 use super::quota::Quota;
 use crate::policy::Mode;
 
