@@ -23,7 +23,7 @@ use crate::response::rejection::Rejection;
 use crate::upstream::balance::Portal;
 use crate::upstream::headers::{self, CookieRule, Rewrite};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
-use crate::upstream::pool::{Target, Upstream};
+use crate::upstream::pool::{Pace, Target, Upstream};
 
 /// Everything a decision depends on, besides the request and the time.
 #[derive(Default)]
@@ -222,7 +222,7 @@ pub fn decide(
         }
         Ok(Forward {
             rewrite,
-            target: Target::new(upstream, || {
+            target: Target::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
             }),
@@ -234,6 +234,14 @@ pub fn decide(
         })
     });
     Decision { verdict, findings }
+}
+
+/// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
+fn pace(findings: &Findings) -> Pace {
+    match findings.placement.as_ref().map(Placement::as_str) {
+        Some("PAGE_BACKGROUND_WORKER") => Pace::Background,
+        Some(_) | None => Pace::Usual,
+    }
 }
 
 impl Findings {

@@ -115,12 +115,7 @@ pub fn env(quota: Quota) -> Env {
         weight: 1,
         backup: false,
     };
-    let upstream = Arc::new(Upstream::new(
-        "handlers",
-        vec![listed],
-        Rules::default(),
-        Arc::default(),
-    ));
+    let upstream = Arc::new(Upstream::new("handlers", vec![listed], Rules::default(), None));
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),

@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::request::field::MemberIdShape;
 use crate::upstream::headers::CookieRule;
 use crate::upstream::health::{CheckRule, EjectRule};
-use crate::upstream::pool::Rules;
+use crate::upstream::pool::{Resend, Rules};
 
 pub(super) fn config(process: &Process) -> Answer {
     let live = process.live.load();
@@ -157,6 +157,10 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         timeout,
         keepalive,
         retries,
+        total_timeout,
+        background_timeout,
+        resend,
+        places,
         check,
         eject,
     } = rules;
@@ -174,6 +178,12 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "keepalive": Span(*keepalive).to_string(),
         // All the others.
         "retries": (*retries != usize::MAX).then_some(retries),
+        "total_timeout": total_timeout.map(span),
+        "background_timeout": span(*background_timeout),
+        "idempotent": *resend == Resend::Once,
+        "max_in_flight": places.map(|places| places.most),
+        "queue": places.map(|places| places.queue),
+        "queue_timeout": places.map(|places| span(places.queue_timeout)),
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })

@@ -101,6 +101,8 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         Rules {
             check: None,
             retries: usize::MAX,
+            total_timeout: None,
+            places: None,
             ..full.spec.upstreams.last().unwrap().rules.clone()
         },
         shipped.spec.upstreams[0].rules

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Process;
 use super::live::Live;
@@ -58,6 +58,8 @@ pub struct Request {
     pub live: Arc<Live>,
     started: Instant,
     method: &'static str,
+    host: Option<HeaderValue>,
+    path: Bytes,
     caller: Origin,
     route: Option<usize>,
     findings: Findings,
@@ -103,6 +105,8 @@ impl Request {
             live,
             started: at,
             method: access_log::known_method(method),
+            host: headers.get(header::HOST).cloned(),
+            path: Bytes::new(),
             caller,
             route: None,
             findings: Findings::default(),
@@ -137,6 +141,7 @@ impl Request {
     /// # Errors
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
+        self.path = head.target.path_of_line();
         match pipeline::route(head, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);
@@ -254,6 +259,10 @@ impl Request {
             request_id: self.id(),
             trace_id: self.caller.trace_id(),
             method: self.method,
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()),
+            path: std::str::from_utf8(&self.path)
+                .ok()
+                .filter(|path| !path.is_empty()),
             route: route.map(|route| &*route.name),
             series: self.live.series.route(self.route),
             outcome,

@@ -13,6 +13,7 @@ use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
+use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -315,6 +316,12 @@ impl From<SendFault> for Rejection {
             SendFault::Reset | SendFault::BadAnswer => Rejection::UpstreamError,
             SendFault::TimedOut => Rejection::UpstreamTimeout,
         }
+    }
+}
+
+impl From<Full> for Rejection {
+    fn from(Full: Full) -> Rejection {
+        Rejection::Overloaded
     }
 }
 

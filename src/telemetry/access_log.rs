@@ -31,11 +31,22 @@ pub fn write(sink: &LogSink, record: &RequestRecord<'_>) {
     }
 }
 
+/// The client chose it: the beginning has to do.
+fn cut(text: &str) -> &str {
+    const MOST: usize = 256;
+    let end = (0..=MOST.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
 fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     let RequestRecord {
         request_id,
         trace_id,
         method,
+        host,
+        path,
         route,
         outcome,
         rejection,
@@ -67,6 +78,12 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     }
     object.text("route", route.unwrap_or(NO_ROUTE));
     object.text("method", method);
+    if let Some(host) = host {
+        object.text("host", cut(host));
+    }
+    if let Some(path) = path {
+        object.text("path", cut(path));
+    }
     object.text("outcome", outcome.label());
     if let Some(rejection) = rejection {
         object.text("reason", rejection.reason().code());

@@ -24,6 +24,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         request_id: _,
         trace_id: _,
         method: _,
+        host: _,
+        path: _,
         route: _,
         domain: _,
         client: _,

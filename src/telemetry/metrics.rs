@@ -22,8 +22,9 @@ pub const NO_ROUTE: &str = "none";
 
 /// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
 /// PAGE_BACKGROUND_WORKER as too slow, and beyond.
-const SECONDS: [f64; 16] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+const SECONDS: [f64; 19] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
+    60.0, 120.0,
 ];
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
@@ -204,6 +205,7 @@ pub struct Metrics {
     upstream_ejections: IntCounterVec,
     upstream_address_changes: IntCounterVec,
     upstream_in_flight: IntGaugeVec,
+    upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
@@ -372,6 +374,10 @@ impl Metrics {
             upstream_failures: make.counters("upstream_failures_total", "Failures of servers that requests and look-ups met, by cause.", &["upstream", "server", "cause"])?,
             upstream_ejections: make.counters("upstream_ejections_total", "How often a server was not asked for a while because it failed requests in a row.", &["upstream", "server"])?,
             upstream_address_changes: make.counters("upstream_address_changes_total", "How often the addresses of a name changed.", &["upstream", "server"])?,
+            upstream_queued: make.register(IntGaugeVec::new(
+                Maker::opts("upstream_queued", "Requests that wait because their upstream has max_in_flight."),
+                &["upstream"],
+            )?)?,
             upstream_in_flight: make.register(IntGaugeVec::new(
                 Maker::opts("upstream_in_flight", "Requests that the servers of an upstream have."),
                 &["upstream"],
@@ -461,11 +467,19 @@ impl Metrics {
         let _ = self.upstream_durations.remove_label_values(&[name]);
         let _ = self.upstream_retries.remove_label_values(&[name]);
         let _ = self.upstream_in_flight.remove_label_values(&[name]);
+        let _ = self.upstream_queued.remove_label_values(&[name]);
     }
 
     /// `upstream_in_flight`
     pub fn upstream_in_flight(&self, upstream: &str, requests: usize) {
         self.upstream_in_flight
+            .with_label_values(&[upstream])
+            .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// `upstream_queued`
+    pub fn upstream_queued(&self, upstream: &str, requests: usize) {
+        self.upstream_queued
             .with_label_values(&[upstream])
             .set(i64::try_from(requests).unwrap_or(i64::MAX));
     }

@@ -18,6 +18,10 @@ pub struct RequestRecord<'a> {
     pub trace_id: &'a str,
     /// One of the registered methods, or `_OTHER`.
     pub method: &'static str,
+    /// As the request says it.
+    pub host: Option<&'a str>,
+    /// As it came, without the query; none where there was no sound target.
+    pub path: Option<&'a str>,
     /// The route's name; none where no route was found.
     pub route: Option<&'a str>,
     /// The series of the route, or of `none`.

@@ -488,12 +488,7 @@ impl World {
             weight: 1,
             backup: false,
         };
-        let upstream = Upstream::new(
-            "handlers",
-            vec![listed],
-            Rules::default(),
-            std::sync::Arc::default(),
-        );
+        let upstream = Upstream::new("handlers", vec![listed], Rules::default(), None);
         let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
         let quota = Quota {
             rate: most,

@@ -137,6 +137,8 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         duration: _,
         // No value of a call, no number that the metrics tell better.
         request_id: _,
+        host: _,
+        path: _,
         series: _,
         faults: _,
         limits: _,
