@@ -178,12 +178,12 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "keepalive": Span(*keepalive).to_string(),
         // All the others.
         "retries": (*retries != usize::MAX).then_some(retries),
-        "total_timeout": total_timeout.map(span),
-        "background_timeout": span(*background_timeout),
+        "total_timeout": total_timeout.map(|whole| Span(whole).to_string()),
+        "background_timeout": Span(*background_timeout).to_string(),
         "idempotent": *resend == Resend::Once,
         "max_in_flight": places.map(|places| places.most),
         "queue": places.map(|places| places.queue),
-        "queue_timeout": places.map(|places| span(places.queue_timeout)),
+        "queue_timeout": places.map(|places| Span(places.queue_timeout).to_string()),
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })
