@@ -70,8 +70,9 @@ async fn decide<C: Client>(
     head: &RequestHead,
     peer: Peer,
 ) -> Result<Box<Forward>, Rejection> {
-    if let BodyPlan::Hold(bounds) = routed.body {
-        hold(client, request, bounds).await?;
+    match routed.body {
+        BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
+        BodyPlan::Stream => client.place().await?,
     }
     let mut forward = request.decide(routed, head, peer)?;
     request.own_time_ends();
