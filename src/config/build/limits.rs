@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::server::seconds;
-use super::word;
 use crate::config::fault::Faults;
 use crate::config::file::{LimitsTable, WidgetTable};
 use crate::config::settings::MemberLimitSpec;
 use crate::config::units::Rate;
+use crate::config::values::word;
 use crate::config::values::{At, Count, quoted};
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;

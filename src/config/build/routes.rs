@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::word;
 use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::quoted;
+use crate::config::values::word;
 use crate::policy::Mode;
 use crate::policy::route::{Kind, PathRule, Route};
 

@@ -7,53 +7,21 @@
 
 mod decoding;
 mod part;
+mod reading;
 mod spelling;
 mod witness;
 
-use std::borrow::Cow;
-
-use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::request::field::{Field, FieldFault};
 
 pub use decoding::{decoded, escape};
 use part::{Origin, Part};
+pub use reading::{FormFault, Reading};
 pub use spelling::known;
-
-/// The form itself can not be read safely.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FormFault {
-    /// More parameters in the query or in the body than `max_params`; PHP drops the rest silently.
-    TooManyParams,
-}
 
 /// What query and body say about the known names: one value per name, or a fault instead of it.
 #[derive(Default)]
 pub struct Form<'a> {
     readings: [Reading<'a>; Field::COUNT],
-}
-
-/// The state of one name.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub enum Reading<'a> {
-    /// In neither part.
-    #[default]
-    Absent,
-    /// One value, whoever reads it.
-    Value(Cow<'a, [u8]>),
-    /// Two opinions are possible, or readers differ in what the bytes mean.
-    Faulty(FaultCode),
-}
-
-impl<'a> Reading<'a> {
-    /// What the query says meets what the body says.
-    fn meets(&mut self, in_body: Reading<'a>) {
-        let meeting = match (&*self, &in_body) {
-            (_, Reading::Absent) | (Reading::Faulty(_), _) => return,
-            (Reading::Absent, _) | (_, Reading::Faulty(_)) => in_body,
-            (Reading::Value(a), Reading::Value(b)) if a == b => return,
-            (Reading::Value(_), Reading::Value(_)) => Reading::Faulty(FaultCode::Conflict),
-        };
-        *self = meeting;
-    }
 }
 
 impl<'a> Form<'a> {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::decoding::{Text, decoded};
+use super::reading::{FormFault, Reading};
 use super::spelling::{Spelling, known};
-use super::{FormFault, Reading};
 use crate::request::byte_set::TOKEN;
 use crate::request::field::{FaultCode, Field};
 

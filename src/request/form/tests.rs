@@ -1,4 +1,5 @@
 use super::*;
+use crate::request::field::FaultCode;
 use proptest::prelude::*;
 
 fn parse<'a>(query: &'a str, body: &'a str) -> Form<'a> {

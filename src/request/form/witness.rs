@@ -2,9 +2,9 @@
 //! reading must be PHP's, what was read is compared with what serde_urlencoded reads. Every test, the
 //! differential runs and the fuzz targets go through it.
 
-use super::Reading;
 use super::decoding::escape;
 use super::part::Part;
+use super::reading::Reading;
 use crate::request::byte_set::TOKEN;
 use crate::request::field::{FaultCode, Field};
 
