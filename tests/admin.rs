@@ -451,8 +451,13 @@ fn the_effective_configuration_is_told_in_the_shape_of_the_file() {
     );
     let settings = &config["settings"];
     assert_eq!(settings["server"]["keepalive_timeout"], "75s");
+    assert_eq!(settings["server"]["write_timeout"], "60s");
+    assert_eq!(
+        settings["log"],
+        json!({ "level": "info", "sample_forwarded": 1.0, "sample_refused": 1.0 })
+    );
     assert_eq!(settings["server"]["listeners"][1]["h2c"], true);
-    assert_eq!(settings["widget"]["body_limit"], "256KiB");
+    assert_eq!(settings["widget"]["body_limit"], "1MiB");
     assert_eq!(settings["widget"]["member_id"], "hex32");
     assert_eq!(
         settings["limits"]["member"]["quota"],

@@ -22,7 +22,7 @@
  * Written for PHP 7.0 and later, and for a PHP with as few extensions as can be: they are loaded by php.ini.
  */
 
-/** A size such as 256KiB (the gateway), 8M (PHP) or 262144, in bytes; null if it is none. */
+/** A size such as 1MiB (the gateway), 8M (PHP) or 262144, in bytes; null if it is none. */
 function size_in_bytes($text)
 {
     if (!is_string($text) || !preg_match('/^\s*(\d{1,15})\s*(?:([kmg])(?:i?b)?)?\s*$/i', $text, $parts)) {
@@ -52,10 +52,10 @@ $query = $_SERVER['QUERY_STRING'] ?? '';
 $asked = function ($name, $default) use ($query) {
     return preg_match('/(?:^|&)' . $name . '=([^&]*)/', $query, $found) ? rawurldecode($found[1]) : $default;
 };
-$body_limit = size_in_bytes($asked('body_limit', '256KiB'));
+$body_limit = size_in_bytes($asked('body_limit', '1MiB'));
 $max_params = $asked('max_params', '1000');
 if ($body_limit === null || !preg_match('/^\d{1,9}$/D', $max_params)) {
-    answer(400, ['sound' => false, 'error' => 'body_limit is a size such as 256KiB, max_params a number']);
+    answer(400, ['sound' => false, 'error' => 'body_limit is a size such as 1MiB, max_params a number']);
 }
 $max_params = (int) $max_params;
 

@@ -55,6 +55,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
     let LogSettings {
         level,
         sample_forwarded,
+        sample_refused,
     } = log;
     let TracesSettings { endpoint, sample } = traces;
     let upstreams: Map<_, _> = upstreams
@@ -68,7 +69,11 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "widget": self::widget(widget),
         "limits": limits(*max_keys, member_limit.as_ref()),
         "upstreams": upstreams,
-        "log": { "level": level.as_str().to_ascii_lowercase(), "sample_forwarded": sample_forwarded },
+        "log": {
+            "level": level.as_str().to_ascii_lowercase(),
+            "sample_forwarded": sample_forwarded,
+            "sample_refused": sample_refused,
+        },
         "traces": { "endpoint": endpoint, "sample": sample },
     })
 }
@@ -81,6 +86,7 @@ fn server(server: &ServerSettings) -> Value {
         max_connections,
         keepalive_timeout,
         header_timeout,
+        write_timeout,
         drain_delay,
         grace_period,
         upgrade_socket,
@@ -96,6 +102,7 @@ fn server(server: &ServerSettings) -> Value {
         "max_connections": max_connections,
         "keepalive_timeout": span(*keepalive_timeout),
         "header_timeout": span(*header_timeout),
+        "write_timeout": span(*write_timeout),
         "drain_delay": span(*drain_delay),
         "grace_period": span(*grace_period),
         "upgrade_socket": upgrade_socket,

@@ -81,6 +81,9 @@ pub struct ServerTable {
     /// How long a request's header section may take, from its first byte.
     #[schemars(extend("default" = "10s"))]
     pub header_timeout: Option<At<Span>>,
+    /// How long a client may take nothing of its answer before its connection ends.
+    #[schemars(extend("default" = "60s"))]
+    pub write_timeout: Option<At<Span>>,
     /// After SIGTERM: how long new connections are still taken, for load balancers to notice.
     #[schemars(extend("default" = "5s"))]
     pub drain_delay: Option<At<Span>>,
@@ -148,7 +151,7 @@ pub struct WidgetTable {
     #[schemars(extend("default" = "enforce"))]
     pub mode: Option<At<Word<Mode>>>,
     /// The largest body, at most 8MiB.
-    #[schemars(extend("default" = "256KiB"))]
+    #[schemars(extend("default" = "1MiB"))]
     pub body_limit: Option<At<Size>>,
     /// For the whole body to arrive.
     #[schemars(extend("default" = "10s"))]
@@ -233,9 +236,12 @@ pub struct LogTable {
     /// The least important lines that are written.
     #[schemars(extend("default" = "info"))]
     pub level: Option<At<Word<LevelFilter>>>,
-    /// The share of forwarded requests whose line is written; refusals and 5xx always are.
+    /// The share of forwarded requests whose line is written; those with 5xx always are.
     #[schemars(extend("default" = 1.0))]
     pub sample_forwarded: Option<At<Share>>,
+    /// The share of refusals with 4xx whose line is written; those with 5xx always are.
+    #[schemars(extend("default" = 1.0))]
+    pub sample_refused: Option<At<Share>>,
 }
 
 /// Where spans of requests are sent.

@@ -62,6 +62,8 @@ pub struct ServerSettings {
     pub keepalive_timeout: Duration,
     /// For a header section.
     pub header_timeout: Duration,
+    /// For a client that takes nothing of its answer.
+    pub write_timeout: Duration,
     /// From SIGTERM until connections are no longer taken.
     pub drain_delay: Duration,
     /// From then on, for running requests.
@@ -155,6 +157,8 @@ pub struct LogSettings {
     pub level: LevelFilter,
     /// The share of forwarded requests whose line is written, 0.0 to 1.0.
     pub sample_forwarded: f64,
+    /// The share of refusals with 4xx whose line is written, 0.0 to 1.0.
+    pub sample_refused: f64,
 }
 
 /// `[traces]`.
@@ -176,6 +180,7 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
         max_connections,
         keepalive_timeout,
         header_timeout,
+        write_timeout,
         drain_delay,
         grace_period,
         upgrade_socket,
@@ -194,6 +199,7 @@ pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&
             *keepalive_timeout != new.keepalive_timeout,
         ),
         ("server.header_timeout", *header_timeout != new.header_timeout),
+        ("server.write_timeout", *write_timeout != new.write_timeout),
         ("server.drain_delay", *drain_delay != new.drain_delay),
         ("server.grace_period", *grace_period != new.grace_period),
         ("server.upgrade_socket", *upgrade_socket != new.upgrade_socket),

@@ -167,15 +167,22 @@ fn the_smallest_file_has_the_contracts_defaults() {
     let seconds = [
         server.keepalive_timeout,
         server.header_timeout,
+        server.write_timeout,
         server.drain_delay,
         server.grace_period,
     ];
-    assert_eq!(seconds.map(|duration| duration.as_secs()), [75, 10, 5, 20]);
+    assert_eq!(seconds.map(|duration| duration.as_secs()), [75, 10, 60, 5, 20]);
     assert_eq!(
         (server.upgrade_socket.as_ref(), server.ready_requires_upstream),
         (None, false)
     );
-    assert_eq!(settings.spec.widget, WidgetRules::default());
+    assert_eq!(
+        settings.spec.widget,
+        WidgetRules {
+            body_limit: 1 << 20,
+            ..WidgetRules::default()
+        }
+    );
     assert_eq!(
         (settings.spec.max_keys, settings.spec.member_limit.as_ref()),
         (1_000_000, None)
@@ -199,8 +206,12 @@ fn the_smallest_file_has_the_contracts_defaults() {
         Address::Inet("127.0.0.1:9000".parse().unwrap())
     );
     assert_eq!(
-        (settings.log.level, settings.log.sample_forwarded),
-        (log::LevelFilter::Info, 1.0)
+        (
+            settings.log.level,
+            settings.log.sample_forwarded,
+            settings.log.sample_refused
+        ),
+        (log::LevelFilter::Info, 1.0, 1.0)
     );
     assert_eq!((settings.traces.endpoint, settings.traces.sample), (None, 0.01));
 }

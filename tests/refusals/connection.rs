@@ -10,7 +10,7 @@ fn a_client_that_writes_all_before_it_reads_still_gets_its_413() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(routes(&upstream));
     let mut conn = gateway.connect();
-    conn.send_as_far_as_taken(post(TARGET, &[], vec![b'x'; 300 * 1024]));
+    conn.send_as_far_as_taken(post(TARGET, &[], vec![b'x'; (1 << 20) + 1]));
     let response = conn.response();
     assert_eq!(
         (response.status, &response.json()["code"]),

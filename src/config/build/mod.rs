@@ -86,6 +86,7 @@ fn log(table: &LogTable) -> LogSettings {
     LogSettings {
         level: word(&table.level, LevelFilter::Info),
         sample_forwarded: share(&table.sample_forwarded, 1.0),
+        sample_refused: share(&table.sample_refused, 1.0),
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn build(
             .map_or(20_000, |most| most.value.0 as usize),
         keepalive_timeout: seconds(&table.keepalive_timeout, 75),
         header_timeout: seconds(&table.header_timeout, 10),
+        write_timeout: seconds(&table.write_timeout, 60),
         drain_delay: seconds(&table.drain_delay, 5),
         grace_period: seconds(&table.grace_period, 20),
         upgrade_socket: table.upgrade_socket.as_ref().map(|path| base.join(&path.value)),
