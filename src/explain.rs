@@ -19,6 +19,8 @@ use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
 use crate::request::front_door::{self, Framing, HeadScan, Target};
+use crate::request::media_type::MediaType;
+use crate::request::message;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::upstream::origin::{Origin, Peer};
 
@@ -105,14 +107,17 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         Ok(opened) => opened,
         Err((_, rejection)) => return Ok(Err(rejection)),
     };
-    let (kind, mode) = match opened.route.kind {
-        Kind::Widget(mode) => ("widget", mode),
-        Kind::Pass => ("pass", Mode::Enforce),
-    };
     let route = opened.route;
+    let (kind, mode, takes) = match route.kind {
+        Kind::Widget(widget) => {
+            let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
+            ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
+        }
+        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+    };
     writeln!(
         out,
-        "route: {} ({kind}, {}), upstream {}",
+        "route: {} ({kind}, {}{takes}), upstream {}",
         route.name,
         mode.label(),
         route.upstream
@@ -138,7 +143,13 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         let query = Target::parse(raw_target)
             .map(|target| target.query)
             .unwrap_or_default();
-        fields(query, &body, env, out)?;
+        match MediaType::of(&headers) {
+            Some(MediaType::Json) => {
+                writeln!(out, "body: JSON, which is not looked into")?;
+                fields(query, b"", env, out)?;
+            }
+            Some(MediaType::Form) | None => fields(query, &body, env, out)?,
+        }
     }
     decision(&opened, &head, &body, env, out)
 }
@@ -196,7 +207,7 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
     };
     writeln!(out, "fields:")?;
     for field in Field::ALL {
-        let is_in = |form: &Form<'_>| *form.reading(field) != Reading::Absent;
+        let is_in = |form: &Form<'_>| form.has(field);
         let from = match (is_in(&in_query), is_in(&in_body)) {
             (true, true) => "query and body",
             (true, false) => "query",
@@ -211,7 +222,7 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
             }
             Reading::Value(value) => format!("{} bytes, redacted", value.len()),
         };
-        writeln!(out, "  {:<18} from {from}: {what}", field.name())?;
+        writeln!(out, "  {:<23} from {from}: {what}", field.name())?;
     }
     Ok(())
 }
@@ -219,7 +230,15 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
 /// Tokens never, and the options may hold a session id of the portal.
 fn is_shown(field: Field) -> bool {
     match field {
-        Field::AuthId | Field::RefreshId | Field::ApplicationToken | Field::PlacementOptions => false,
+        Field::AuthId
+        | Field::RefreshId
+        | Field::ApplicationToken
+        | Field::PlacementOptions
+        | Field::EventToken
+        | Field::AuthAccessToken
+        | Field::AuthRefreshToken
+        | Field::AuthApplicationToken
+        | Field::Auth => false,
         Field::Domain
         | Field::Protocol
         | Field::Lang
@@ -229,7 +248,13 @@ fn is_shown(field: Field) -> bool {
         | Field::ApplicationScope
         | Field::MemberId
         | Field::Status
-        | Field::Placement => true,
+        | Field::Placement
+        | Field::Event
+        | Field::WorkflowId
+        | Field::AuthMemberId
+        | Field::AuthDomain
+        | Field::AuthClientEndpoint
+        | Field::AuthServerEndpoint => true,
     }
 }
 
@@ -242,8 +267,11 @@ fn decision(
 ) -> io::Result<Result<(), Rejection>> {
     let origin = Origin::of(head.peer, head.headers, &env.trusted, || [0; 16]);
     let decision = pipeline::decide(opened, head, &origin, body, Duration::ZERO, env);
+    if let Some(message) = decision.findings.message {
+        writeln!(out, "message: {}", message.label())?;
+    }
     for fault in &decision.findings.faults {
-        writeln!(out, "fault: {} {}", fault.field.name(), fault.code.says())?;
+        writeln!(out, "fault: {} {}", fault.field.told(), fault.code.says())?;
     }
     for rejection in &decision.findings.would_reject {
         writeln!(

@@ -18,6 +18,7 @@ use crate::response::rejection::{BrokenForm, Rejection};
 use crate::telemetry::access_log::{self, AccessLine};
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE};
+use crate::telemetry::notice::Notices;
 use crate::telemetry::top::Top;
 use crate::telemetry::{self, Ended, Outcome, UpstreamEnded, placement};
 use crate::upstream::origin::{Origin, Peer};
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub top: Arc<Top>,
     /// Where lines go.
     pub log: LogSink,
+    /// What is told in words, seldom.
+    pub notices: Notices,
     /// All held bodies.
     pub held: Arc<HeldBodies>,
     /// The moment that the limiter's time counts from.
@@ -123,6 +126,15 @@ impl Gateway {
             .placement
             .as_ref()
             .filter(|_| findings.member_id.is_some());
+        let scheme_replaced = ctx.origin.as_ref().is_some_and(|origin| origin.scheme_replaced);
+        let since = now.saturating_duration_since(self.epoch);
+        let route_name = route.map_or(NO_ROUTE, |route| &route.name);
+        for rejection in rejection.into_iter().chain(&findings.would_reject) {
+            self.notices.unexpected(&self.log, rejection, route_name, since);
+        }
+        if scheme_replaced {
+            self.notices.scheme_replaced(&self.log, ctx.client(), since);
+        }
         telemetry::count(
             &self.metrics,
             &Ended {
@@ -135,7 +147,9 @@ impl Gateway {
                     pipeline::LimiterSaid::Allowed => Ok(()),
                     pipeline::LimiterSaid::Limited(mode) => Err(mode),
                 }),
+                message: findings.message,
                 placement: placement.map(|placement| placement::label(placement.as_str())),
+                scheme_replaced,
                 body_bytes: ctx.body.as_ref().map(Bytes::len),
                 duration,
                 overhead: ctx.overhead,
@@ -155,7 +169,7 @@ impl Gateway {
                 member,
                 findings.domain.as_ref(),
                 was_limited,
-                now.saturating_duration_since(self.epoch),
+                since,
             );
         }
         let status = match rejection {
@@ -172,7 +186,8 @@ impl Gateway {
             &AccessLine {
                 request_id: ctx.request_id(),
                 trace_id,
-                route: route.map_or(NO_ROUTE, |route| &route.name),
+                route: route_name,
+                message: findings.message,
                 method: answered.method,
                 outcome,
                 rejection,

@@ -2,23 +2,29 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Keyed`, `Widget`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Target`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 
 use crate::policy::Mode;
+use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{MemberPolicy, Now, Permit};
-use crate::policy::route::{Kind, NoRoute, Route, Routes};
-use crate::policy::validate::{Keyed, Known, Unsound, Widget};
-use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
+use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::validate::{Call, Known};
+use crate::request::cookie::{self, PlainAuth};
+use crate::request::field::{
+    Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
+};
 use crate::request::form::Form;
 use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
+use crate::request::media_type::MediaType;
+use crate::request::message;
 use crate::response::rejection::Rejection;
-use crate::upstream::headers::{self, CookieRule, Rewrite};
+use crate::upstream::headers::{self, CookieRule, Rewrite, Told};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
 
@@ -38,7 +44,7 @@ pub struct Env {
 }
 
 /// `[widget]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WidgetRules {
     /// The largest body, in bytes.
     pub body_limit: usize,
@@ -52,17 +58,20 @@ pub struct WidgetRules {
     pub member_id: MemberIdShape,
     /// What happens to cookies named like a field.
     pub cookies: CookieRule,
+    /// Where tokens may be sent.
+    pub server_endpoints: ServerEndpoints,
 }
 
 impl Default for WidgetRules {
     fn default() -> WidgetRules {
         WidgetRules {
-            body_limit: 256 * 1024,
+            body_limit: 1024 * 1024,
             body_timeout: Duration::from_secs(10),
             held_bodies: 256 * 1024 * 1024,
             max_params: 1000,
             member_id: MemberIdShape::Hex32,
             cookies: CookieRule::Strip,
+            server_endpoints: ServerEndpoints::default(),
         }
     }
 }
@@ -133,6 +142,8 @@ pub struct Findings {
     pub faults: Vec<FieldFault>,
     /// What the limiter said, if it was asked.
     pub limiter: Option<LimiterSaid>,
+    /// What the request was recognized as, refused or not.
+    pub message: Option<message::Kind>,
     /// Only once validated.
     pub member_id: Option<MemberId>,
     /// Only once validated; normalized.
@@ -174,8 +185,8 @@ pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usi
         })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => {
-            hold(head.headers, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        Kind::Widget(route) => {
+            hold(head.headers, route, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
         }
     };
     Ok(Opened {
@@ -187,9 +198,11 @@ pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usi
 }
 
 /// A widget's media type, and a length that is announced.
-fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    if !is_plain_form(headers) {
-        return Err(Rejection::UnsupportedMediaType);
+fn hold(headers: &HeaderMap, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    match MediaType::of(headers) {
+        Some(MediaType::Form) => {}
+        Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
+        Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match announced_length(headers) {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
@@ -198,32 +211,6 @@ fn hold(headers: &HeaderMap, rules: &WidgetRules) -> Result<BodyPlan, Rejection>
             within: rules.body_timeout,
         }),
     }
-}
-
-/// Exactly one Content-Type that PHP, and everyone else, reads as a urlencoded form.
-fn is_plain_form(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else {
-        return false;
-    };
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return false;
-    }
-    // As every browser spells it.
-    if only == "application/x-www-form-urlencoded" {
-        return true;
-    }
-    let mut parts = only.as_bytes().split(|&b| b == b';').map(<[u8]>::trim_ascii);
-    let is_form = parts
-        .next()
-        .is_some_and(|media| media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"));
-    let charset = parts.next();
-    is_form
-        && parts.next().is_none()
-        && charset.is_none_or(|parameter| {
-            parameter.eq_ignore_ascii_case(b"charset=utf-8")
-                || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
-        })
 }
 
 /// Decides a request whose body is there (or is nobody's business here).
@@ -235,13 +222,12 @@ pub fn decide(
     now: Now,
     env: &Env,
 ) -> Decision {
-    let every = || headers::on_every_route(head.peer, origin, head.headers);
     let mut findings = Findings::default();
     let judged = match opened.route.kind {
-        Kind::Pass => Ok(every()),
-        Kind::Widget(mode) => findings
-            .judge(mode, head, opened.query(head), body, now, env)
-            .map(|read| read.rewrite(every(), head, body, env)),
+        Kind::Pass => Ok(headers::on_pass_route(head.peer, origin, head.headers)),
+        Kind::Widget(route) => findings
+            .judge(route, head, opened.query(head), body, now, env)
+            .map(|read| read.rewrite(head, origin, body.len(), env)),
     };
     let verdict = judged.and_then(|rewrite| {
         let upstream = env
@@ -257,61 +243,74 @@ pub fn decide(
 }
 
 impl Findings {
-    /// Form, `Widget`, `Permit`. The steps know nothing of modes: what they find is refused or observed
+    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
     /// here.
     fn judge(
         &mut self,
-        mode: Mode,
+        route: WidgetRoute,
         head: &Head<'_>,
         query: &[u8],
         body: &[u8],
         now: Now,
         env: &Env,
     ) -> Result<Read, Rejection> {
-        let form = match Form::parse(query, body, env.widget.max_params) {
+        let media_type = MediaType::of(head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+        // PHP puts nothing of JSON where it puts forms.
+        let form = match media_type {
+            MediaType::Form => body,
+            MediaType::Json => &[],
+        };
+        let form = match Form::parse(query, form, env.widget.max_params) {
             Ok(form) => form,
-            Err(fault) => return self.observe_or(mode, fault.into()).map(|()| Read::Unread),
+            Err(fault) => {
+                self.observe_or(route.mode, fault.into())?;
+                return Ok(Read {
+                    media_type,
+                    plain_auth: PlainAuth::Shadows,
+                    of: ReadOf::Nothing,
+                });
+            }
         };
-        let keyed = Keyed::of(&form, env.widget.member_id);
-        // Memory is sent for here, so that the limiter does not wait for it below.
-        if let (Some(policy), Some(member_id)) = (&env.member_limit, keyed.member_id()) {
-            policy.expect(member_id);
+        let plain_auth = PlainAuth::beside(&form);
+        let cookies = self.cookies(head.headers, env.widget.cookies, plain_auth);
+        let refused_cookies: &[FieldFault] = match env.widget.cookies {
+            CookieRule::Refuse => &cookies,
+            CookieRule::Strip | CookieRule::Keep => &[],
+        };
+        let grammar = Grammar {
+            member_id: env.widget.member_id,
+            server_endpoints: &env.widget.server_endpoints,
+        };
+        let judged = judge(&form, route, grammar, refused_cookies);
+        self.tell(&judged, cookies);
+        if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
+            return Err(Rejection::UnsupportedMediaType);
         }
-        let read = keyed.validate();
-        self.tell(&read, env.widget.cookies, head.headers);
-        let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
-        let widget = match read {
-            Ok(widget) if !refused_cookies => widget,
-            Ok(widget) => {
-                self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
-                return Ok(Read::Sound(widget));
+        let of = match judged {
+            Ok(call) => {
+                let _permit = self.permit(route.mode, &call, now, env)?;
+                ReadOf::Sound(call)
             }
-            Err(unsound) => {
-                let mut faults = unsound.faults.clone();
-                if refused_cookies {
-                    faults.clone_from(&self.faults);
-                }
-                self.observe_or(mode, Rejection::of_fields(faults))?;
-                return Ok(Read::Unsound(unsound));
+            Err(refused) => {
+                self.observe_or(route.mode, refused.refusal.clone().into())?;
+                ReadOf::Refused(refused)
             }
         };
-        let _permit = self.permit(mode, &widget, now, env)?;
-        Ok(Read::Sound(widget))
+        Ok(Read {
+            media_type,
+            plain_auth,
+            of,
+        })
     }
 
-    /// Asks the limiter, where there is one.
-    fn permit(
-        &mut self,
-        mode: Mode,
-        widget: &Widget,
-        now: Now,
-        env: &Env,
-    ) -> Result<Option<Permit>, Rejection> {
-        let Some(policy) = &env.member_limit else {
+    /// Asks the limiter, where there is one. What a portal sends by itself is not the members' users' doing,
+    /// and has to be lost to no storm of theirs.
+    fn permit(&mut self, mode: Mode, call: &Call, now: Now, env: &Env) -> Result<Option<Permit>, Rejection> {
+        let (Some(policy), Some(member)) = (&env.member_limit, call.limited_member()) else {
             return Ok(None);
         };
         let mode = if mode == Mode::Enforce { policy.mode } else { mode };
-        match policy.admit(widget, now) {
+        match policy.admit(member, now) {
             Ok(permit) => {
                 self.limiter = Some(LimiterSaid::Allowed);
                 Ok(Some(permit))
@@ -334,46 +333,62 @@ impl Findings {
         }
     }
 
-    fn tell(&mut self, read: &Result<Widget, Box<Unsound>>, cookies: CookieRule, headers: &HeaderMap) {
-        let known = match read {
-            Ok(widget) => widget.known(),
-            Err(unsound) => {
-                self.faults.clone_from(&unsound.faults);
-                unsound.known()
+    /// The cookies that could be taken for a field, where that matters.
+    fn cookies(&self, headers: &HeaderMap, rule: CookieRule, plain_auth: PlainAuth) -> Vec<FieldFault> {
+        let shadowed = match rule {
+            CookieRule::Keep => Vec::new(),
+            CookieRule::Strip | CookieRule::Refuse => cookie::shadowed(headers, plain_auth),
+        };
+        let as_fault = |field| FieldFault {
+            field,
+            code: FaultCode::Cookie,
+        };
+        shadowed.into_iter().map(as_fault).collect()
+    }
+
+    fn tell(&mut self, judged: &Result<Call, Box<Refused>>, cookies: Vec<FieldFault>) {
+        let known = match judged {
+            Ok(call) => call.known(),
+            Err(refused) => {
+                self.faults = refused.faults().to_vec();
+                refused.known()
             }
         };
+        self.message = known.message;
         self.member_id = known.member_id.cloned();
         self.domain = known.domain.cloned();
         self.placement = known.placement.cloned();
-        if cookies != CookieRule::Keep && headers.contains_key(header::COOKIE) {
-            let shadowed = headers::shadowed_by_cookies(headers).into_iter();
-            self.faults.extend(shadowed.map(|field| FieldFault {
-                field,
-                code: FaultCode::Cookie,
-            }));
-        }
+        self.faults.extend(cookies);
     }
 }
 
-fn is_cookie(fault: &FieldFault) -> bool {
-    fault.code == FaultCode::Cookie
+/// A widget route's request, as far as it could be read; in enforce mode always sound.
+struct Read {
+    media_type: MediaType,
+    plain_auth: PlainAuth,
+    of: ReadOf,
 }
 
-/// A widget route's form, as far as it could be read; in enforce mode always sound.
-enum Read {
-    Sound(Widget),
-    Unsound(Box<Unsound>),
-    Unread,
+enum ReadOf {
+    Sound(Call),
+    Refused(Box<Refused>),
+    Nothing,
 }
 
 impl Read {
-    fn rewrite(&self, mut rewrite: Rewrite, head: &Head<'_>, body: &[u8], env: &Env) -> Rewrite {
-        let known = match self {
-            Read::Sound(widget) => widget.known(),
-            Read::Unsound(unsound) => unsound.known(),
-            Read::Unread => Known::default(),
+    fn rewrite(&self, head: &Head<'_>, origin: &Origin, length: usize, env: &Env) -> Rewrite {
+        let known = match &self.of {
+            ReadOf::Sound(call) => call.known(),
+            ReadOf::Refused(refused) => refused.known(),
+            ReadOf::Nothing => Known::default(),
         };
-        headers::on_widget_route(&mut rewrite, known, body.len(), env.widget.cookies, head.headers);
-        rewrite
+        let told = Told {
+            known,
+            media_type: self.media_type,
+            length,
+            cookies: env.widget.cookies,
+            plain_auth: self.plain_auth,
+        };
+        headers::on_widget_route(head.peer, origin, head.headers, told)
     }
 }

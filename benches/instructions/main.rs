@@ -16,15 +16,14 @@ mod calls;
 use std::hint::black_box;
 use std::time::Duration;
 
-use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
+use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota, read, told};
 use widget_gateway::pipeline::{self, decide, open};
-use widget_gateway::policy::validate::Keyed;
-use widget_gateway::request::cookie;
-use widget_gateway::request::field::MemberIdShape;
+use widget_gateway::request::cookie::{self, PlainAuth};
+use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::front_door::{self, HeadScan, Target};
 use widget_gateway::response::page;
-use widget_gateway::upstream::headers::{CookieRule, on_every_route, on_widget_route};
+use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
 use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 /// As in the gateway.
@@ -95,11 +94,8 @@ fn form_of_1000_foreign_names() {
 
 fn validation() {
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    repeat(|| {
-        Keyed::of(black_box(&form), MemberIdShape::Hex32)
-            .validate()
-            .unwrap()
-    });
+    let endpoints = ServerEndpoints::default();
+    repeat(|| read(black_box(&form), &endpoints).unwrap());
 }
 
 fn member_id_display() {
@@ -108,7 +104,7 @@ fn member_id_display() {
 }
 
 fn cookie_crumb() {
-    repeat(|| cookie::shadows(black_box(b" PHPSESSID=k3v9m2n8b7c6x5z4")));
+    repeat(|| cookie::shadows(black_box(b" PHPSESSID=k3v9m2n8b7c6x5z4"), PlainAuth::Harmless));
 }
 
 fn limiter_admit() {
@@ -122,27 +118,16 @@ fn limiter_admit() {
     repeat(|| limiter.check(black_box(asked.next().unwrap()), Duration::from_millis(1)));
 }
 
-fn headers_on_every_route() {
+fn headers_on_pass_route() {
     let (given, origin) = (headers(BODY.len()), origin());
-    repeat(|| on_every_route(PEER, &origin, black_box(&given)));
+    repeat(|| on_pass_route(PEER, &origin, black_box(&given)));
 }
 
 fn headers_on_widget_route() {
     let (given, origin) = (headers(BODY.len()), origin());
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    let widget = Keyed::of(&form, MemberIdShape::Hex32).validate().unwrap();
-    let before = on_every_route(PEER, &origin, &given);
-    repeat(|| {
-        let mut rewrite = before.clone();
-        on_widget_route(
-            &mut rewrite,
-            black_box(widget.known()),
-            BODY.len(),
-            CookieRule::Strip,
-            &given,
-        );
-        rewrite
-    });
+    let call = read(&form, &ServerEndpoints::default()).unwrap();
+    repeat(|| on_widget_route(PEER, &origin, &given, told(black_box(&call), BODY.len())));
 }
 
 fn pipeline_open() {
@@ -203,11 +188,11 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("form::Form::parse", form),
     ("form::Form::parse, options of 64 KiB", form_with_large_options),
     ("form::Form::parse, 1000 parameters", form_of_1000_foreign_names),
-    ("validate::Keyed::of and validate", validation),
+    ("validate::validate", validation),
     ("field::MemberId to text", member_id_display),
     ("cookie::shadows", cookie_crumb),
     ("limit::Limiter::check, 10 000 members", limiter_admit),
-    ("headers::on_every_route", headers_on_every_route),
+    ("headers::on_pass_route", headers_on_pass_route),
     ("headers::on_widget_route", headers_on_widget_route),
     ("pipeline::decide, accepted", || decided(BODY, true)),
     ("pipeline::decide, missing field", || decided(&missing(), false)),

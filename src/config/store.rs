@@ -86,7 +86,7 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, no
         .collect();
     Env {
         routes: Routes::new(spec.routes.clone()),
-        widget: spec.widget,
+        widget: spec.widget.clone(),
         member_limit,
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),

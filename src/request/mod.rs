@@ -1,6 +1,7 @@
 //! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
 
 pub mod address;
+pub mod authority;
 pub mod body;
 pub mod byte_set;
 pub mod chunks;
@@ -9,4 +10,6 @@ pub mod field;
 pub mod form;
 pub mod front_door;
 pub mod head;
+pub mod media_type;
+pub mod message;
 pub mod options;

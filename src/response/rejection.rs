@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
+use crate::policy::judge::{Ambiguity, Refusal};
 use crate::policy::limit::{Limited, MemberPolicy};
 use crate::request::body::BodyFault;
 use crate::request::field::FieldFault;
 use crate::request::form::FormFault;
 use crate::request::front_door::{HeadFault, Malformed};
+use crate::request::message::Kind;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -23,7 +25,9 @@ pub enum Rejection {
     /// The body's chunks are broken, or the form can not be read safely.
     MalformedForm(BrokenForm),
     /// Two readers could take two values for a field. All faults of the request, never empty.
-    AmbiguousField(Vec<FieldFault>),
+    AmbiguousField(Ambiguity),
+    /// A message of a kind that the route does not take.
+    UnexpectedMessage(Kind),
     /// Required fields are missing or blank. All faults of the request.
     MissingField(Vec<FieldFault>),
     /// Fields break the grammar of their type. All faults of the request.
@@ -79,6 +83,7 @@ pub enum Reason {
     MalformedRequest,
     MalformedForm,
     AmbiguousField,
+    UnexpectedMessage,
     MissingField,
     InvalidField,
     NotFound,
@@ -101,10 +106,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the variants.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::MalformedRequest,
         Reason::MalformedForm,
         Reason::AmbiguousField,
+        Reason::UnexpectedMessage,
         Reason::MissingField,
         Reason::InvalidField,
         Reason::NotFound,
@@ -159,6 +165,12 @@ impl Reason {
                 400,
                 Level::Warn,
                 "Fields could be read in more than one way",
+            ),
+            Reason::UnexpectedMessage => (
+                "unexpected_message",
+                422,
+                Level::Info,
+                "Such messages are not taken here",
             ),
             Reason::MissingField => ("missing_field", 422, Level::Info, "Required fields are missing"),
             Reason::InvalidField => ("invalid_field", 422, Level::Info, "Fields are invalid"),
@@ -234,6 +246,7 @@ impl Rejection {
             Rejection::MalformedRequest(_) => Reason::MalformedRequest,
             Rejection::MalformedForm(_) => Reason::MalformedForm,
             Rejection::AmbiguousField(_) => Reason::AmbiguousField,
+            Rejection::UnexpectedMessage(_) => Reason::UnexpectedMessage,
             Rejection::MissingField(_) => Reason::MissingField,
             Rejection::InvalidField(_) => Reason::InvalidField,
             Rejection::NotFound => Reason::NotFound,
@@ -255,26 +268,15 @@ impl Rejection {
         }
     }
 
-    /// The verdict over all faults of a form: ambiguous beats missing beats invalid.
-    pub fn of_fields(faults: Vec<FieldFault>) -> Rejection {
-        use crate::request::field::FaultCode::{Blank, Missing};
-        if faults.iter().any(|fault| fault.code.is_ambiguous()) {
-            Rejection::AmbiguousField(faults)
-        } else if faults.iter().any(|fault| matches!(fault.code, Missing | Blank)) {
-            Rejection::MissingField(faults)
-        } else {
-            Rejection::InvalidField(faults)
-        }
-    }
-
     /// The faults of fields, where there are any.
     pub fn faults(&self) -> &[FieldFault] {
         match self {
-            Rejection::AmbiguousField(faults)
+            Rejection::AmbiguousField(Ambiguity { faults, .. })
             | Rejection::MissingField(faults)
             | Rejection::InvalidField(faults) => faults,
             Rejection::MalformedRequest(_)
             | Rejection::MalformedForm(_)
+            | Rejection::UnexpectedMessage(_)
             | Rejection::NotFound
             | Rejection::MethodNotAllowed(_)
             | Rejection::BodyTimeout
@@ -300,15 +302,25 @@ impl Rejection {
             Rejection::MalformedRequest(malformed) => malformed.says(),
             Rejection::MalformedForm(BrokenForm::Chunks) => "the chunked coding of the body is broken",
             Rejection::MalformedForm(BrokenForm::TooManyParams) => "there are more parameters than PHP reads",
-            Rejection::AmbiguousField(faults)
-            | Rejection::MissingField(faults)
-            | Rejection::InvalidField(faults) => {
-                let each: Vec<_> = faults
-                    .iter()
-                    .map(|fault| format!("{} {}", fault.field.name(), fault.code.says()))
-                    .collect();
-                return each.join(", ").into();
+            Rejection::AmbiguousField(Ambiguity { faults, in_address }) => {
+                let mut detail = sentence(faults);
+                if !in_address.is_empty() {
+                    let names: Vec<_> = in_address.iter().map(|field| field.told()).collect();
+                    detail.push_str(&format!(
+                        "; of these the query has {}: if the handler's own address carries it, it has to be renamed there",
+                        names.join(", ")
+                    ));
+                }
+                return detail.into();
             }
+            Rejection::UnexpectedMessage(kind) => {
+                let kind = kind.label();
+                return format!(
+                    "this is a message of the kind {kind}, which this route does not take; to take it, its key accepts needs {kind}"
+                )
+                .into();
+            }
+            Rejection::MissingField(faults) | Rejection::InvalidField(faults) => return sentence(faults).into(),
             Rejection::NotFound => "no route has this path",
             Rejection::MethodNotAllowed(allowed) => {
                 let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
@@ -320,7 +332,7 @@ impl Rejection {
             Rejection::UriTooLong => "the request line is over 8 KiB",
             Rejection::HeaderTooLarge => "the header section is over 32 KiB or 100 lines",
             Rejection::UnsupportedMediaType => {
-                "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding"
+                "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding; JSON is taken where accepts has own, and uploads need a pass route with a path of their own"
             }
             Rejection::RateLimited(limited) => {
                 return format!("try again in {} s", limited.retry_after).into();
@@ -344,6 +356,7 @@ impl Rejection {
             Rejection::MalformedRequest(_)
             | Rejection::MalformedForm(_)
             | Rejection::AmbiguousField(_)
+            | Rejection::UnexpectedMessage(_)
             | Rejection::MissingField(_)
             | Rejection::InvalidField(_)
             | Rejection::NotFound
@@ -404,6 +417,26 @@ impl Rejection {
             &[MemberPolicy::NAME]
         } else {
             &[]
+        }
+    }
+}
+
+/// Each field and what it is, separated by commas.
+fn sentence(faults: &[FieldFault]) -> String {
+    let each: Vec<_> = faults
+        .iter()
+        .map(|fault| format!("{} {}", fault.field.told(), fault.code.says()))
+        .collect();
+    each.join(", ")
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Rejection {
+        match refusal {
+            Refusal::Ambiguous(ambiguity) => Rejection::AmbiguousField(ambiguity),
+            Refusal::Unexpected(kind) => Rejection::UnexpectedMessage(kind),
+            Refusal::Missing(faults) => Rejection::MissingField(faults),
+            Refusal::Invalid(faults) => Rejection::InvalidField(faults),
         }
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use crate::gateway::Gateway;
 use crate::process::Process;
 use crate::request::body::HeldBodies;
+use crate::telemetry::notice::Notices;
 use connection::{ConnectionRules, Door, Http2};
 use engine::Engine;
 use listeners::Bound;
@@ -65,6 +66,7 @@ pub fn start(
         metrics: process.metrics.clone(),
         top: process.top.clone(),
         log: process.log.clone(),
+        notices: Notices::default(),
         held: Arc::new(HeldBodies::default()),
         epoch: process.epoch,
         draining: process.draining.clone(),

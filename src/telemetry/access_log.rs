@@ -7,6 +7,7 @@ use super::Outcome;
 use super::log::{LogSink, append_timestamp, word};
 use crate::request::address;
 use crate::request::field::{FieldFault, MemberId};
+use crate::request::message::Kind;
 use crate::response::json::{self, Object};
 use crate::response::page::fault;
 use crate::response::rejection::Rejection;
@@ -19,6 +20,8 @@ pub struct AccessLine<'a> {
     pub trace_id: &'a str,
     /// The route's name, or `none`.
     pub route: &'a str,
+    /// What it was recognized as.
+    pub message: Option<Kind>,
     /// One of the registered methods, or `_OTHER`.
     pub method: &'static str,
     /// How it ended.
@@ -81,6 +84,9 @@ impl AccessLine<'_> {
             object.text("trace_id", self.trace_id);
         }
         object.text("route", self.route);
+        if let Some(message) = self.message {
+            object.text("message", message.label());
+        }
         object.text("method", self.method);
         object.text("outcome", self.outcome.label());
         if let Some(rejection) = self.rejection {

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod log;
 pub mod metrics;
+pub mod notice;
 pub mod placement;
 pub mod recent;
 pub mod top;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::policy::Mode;
 use crate::request::field::FieldFault;
+use crate::request::message::Kind;
 use crate::response::rejection::{Reason, Rejection};
 use metrics::{Metrics, RouteSeries, UpstreamSeries};
 
@@ -67,6 +69,7 @@ impl Outcome {
             Reason::MalformedRequest
             | Reason::MalformedForm
             | Reason::AmbiguousField
+            | Reason::UnexpectedMessage
             | Reason::MissingField
             | Reason::InvalidField
             | Reason::NotFound
@@ -98,8 +101,12 @@ pub struct Ended<'a> {
     pub faults: &'a [FieldFault],
     /// What the limiter said: allowed, or over the quota in this mode.
     pub limiter: Option<Result<(), Mode>>,
+    /// What the message was recognized as, refused or not.
+    pub message: Option<Kind>,
     /// The placement's label, of a validated call.
     pub placement: Option<&'static str>,
+    /// Whether what an untrusted peer said of the client's connection was replaced.
+    pub scheme_replaced: bool,
     /// Bytes of a body that was held.
     pub body_bytes: Option<usize>,
     /// From the complete head to the end.
@@ -141,6 +148,10 @@ pub fn count(metrics: &Metrics, ended: &Ended<'_>) {
     if let Some(said) = ended.limiter {
         metrics.limiter_decision(said).inc();
     }
+    if let Some(message) = ended.message {
+        route.messages(message).inc();
+    }
+    metrics.forwarding_headers_replaced.inc_by(ended.scheme_replaced.into());
     if let Some(placement) = ended.placement {
         metrics.placement(placement).inc();
     }

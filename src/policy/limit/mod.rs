@@ -1,4 +1,4 @@
-//! `Widget` becomes `Permit`: GCRA by governor, one key per `member_id`.
+//! `Call` becomes `Permit`: GCRA by governor, one key per `member_id`.
 
 mod arrivals;
 pub mod keys;
@@ -17,7 +17,6 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 
 use crate::policy::Mode;
-use crate::policy::validate::Widget;
 use crate::request::field::MemberId;
 use keys::{KeyTable, Keys};
 
@@ -243,14 +242,12 @@ impl MemberPolicy {
         self.limiter_of(member).expect(member);
     }
 
-    /// Asks the limiter for one request of this widget's member at `now`.
+    /// Asks the limiter for one request of this member at `now`.
     ///
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
-    pub fn admit(&self, widget: &Widget, now: Now) -> Result<Permit, Limited> {
-        self.limiter_of(widget.member_id())
-            .check(widget.member_id(), now)
-            .map(Permit)
+    pub fn admit(&self, member: &MemberId, now: Now) -> Result<Permit, Limited> {
+        self.limiter_of(member).check(member, now).map(Permit)
     }
 
     /// The limiter that is responsible for a member.
