@@ -165,12 +165,8 @@ impl Gateway {
         );
         if let Some(member) = &findings.member_id {
             let was_limited = matches!(findings.limiter, Some(pipeline::LimiterSaid::Limited(_)));
-            self.top.count(
-                member,
-                findings.domain.as_ref(),
-                was_limited,
-                since,
-            );
+            self.top
+                .count(member, findings.domain.as_ref(), was_limited, since);
         }
         let status = match rejection {
             Some(rejection) => rejection.reason().status(),

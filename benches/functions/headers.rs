@@ -23,6 +23,13 @@ pub fn writing(c: &mut Criterion) {
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
     let call = read(&form, &ServerEndpoints::default()).unwrap();
     group.bench_function("on a widget route", |b| {
-        b.iter(|| on_widget_route(PEER, &origin, black_box(&given), told(black_box(&call), BODY.len())));
+        b.iter(|| {
+            on_widget_route(
+                PEER,
+                &origin,
+                black_box(&given),
+                told(black_box(&call), BODY.len()),
+            )
+        });
     });
 }

@@ -217,7 +217,8 @@ fn the_smallest_file_has_the_contracts_defaults() {
 fn a_route_says_which_messages_it_takes() {
     let route = "kind = \"widget\"\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
                  places = \"strict\"";
-    let text = SMALLEST.replace("kind = \"widget\"", route) + "[widget]\nserver_endpoints = [\"OAuth.corp.example\"]\n";
+    let text = SMALLEST.replace("kind = \"widget\"", route)
+        + "[widget]\nserver_endpoints = [\"OAuth.corp.example\"]\n";
     let spec = of(&text).unwrap().spec;
     assert_eq!(
         spec.routes[0].kind,
@@ -229,9 +230,15 @@ fn a_route_says_which_messages_it_takes() {
         })
     );
     let listed = Domain::parse(b"oauth.corp.example").unwrap();
-    assert_eq!(spec.widget.server_endpoints, ServerEndpoints::Listed([listed].into()));
+    assert_eq!(
+        spec.widget.server_endpoints,
+        ServerEndpoints::Listed([listed].into())
+    );
     let any = SMALLEST.to_owned() + "[widget]\nserver_endpoints = [\"*\"]\n";
-    assert_eq!(of(&any).unwrap().spec.widget.server_endpoints, ServerEndpoints::Any);
+    assert_eq!(
+        of(&any).unwrap().spec.widget.server_endpoints,
+        ServerEndpoints::Any
+    );
 }
 
 #[test]

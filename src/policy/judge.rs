@@ -104,7 +104,9 @@ fn in_address(form: &Form<'_>, faults: &[FieldFault]) -> Vec<Field> {
     };
     let mut fields: Vec<_> = faults
         .iter()
-        .filter(|fault| fault.code.is_ambiguous() && fault.code != FaultCode::Cookie && may_be_own(fault.field))
+        .filter(|fault| {
+            fault.code.is_ambiguous() && fault.code != FaultCode::Cookie && may_be_own(fault.field)
+        })
         .map(|fault| fault.field)
         .collect();
     fields.dedup();
@@ -130,13 +132,14 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::validate::PlaceRule;
     use crate::request::field::FieldSet;
     use crate::request::message::Kinds;
-    use crate::policy::validate::PlaceRule;
 
     const QUERY: &str = "DOMAIN=portal.example&PROTOCOL=1&LANG=en&APP_SID=5d41402a";
     const BODY: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56&status=L&PLACEMENT=DEFAULT&AUTH_ID=a1";
-    const EVENT: &str = "event=ONCRMDEALADD&auth[domain]=portal.example&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56";
+    const EVENT: &str =
+        "event=ONCRMDEALADD&auth[domain]=portal.example&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56";
 
     fn told(query: &str, body: &str, route: WidgetRoute) -> (&'static str, String) {
         let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
@@ -145,7 +148,9 @@ mod tests {
             server_endpoints: &ServerEndpoints::default(),
         };
         let list = |faults: &[FieldFault]| {
-            let each = faults.iter().map(|fault| format!("{} {}", fault.field.told(), fault.code.label()));
+            let each = faults
+                .iter()
+                .map(|fault| format!("{} {}", fault.field.told(), fault.code.label()));
             each.collect::<Vec<_>>().join(", ")
         };
         match judge(&form, route, grammar, &[]).map_err(|refused| refused.refusal) {
@@ -169,15 +174,42 @@ mod tests {
             ("", EVENT, all, "sound", "event"),
             ("", EVENT, default, "unexpected", "event"),
             ("", "event=!&auth[domain]=", default, "unexpected", "event"),
-            ("auth[domain]=evil.example", EVENT, default, "ambiguous", "auth[domain] conflict"),
-            ("", "event=!&auth[domain]=", all, "missing", "event invalid, auth[domain] blank"),
-            ("", "event=!&auth[domain]=a.example", all, "invalid", "event invalid"),
+            (
+                "auth[domain]=evil.example",
+                EVENT,
+                default,
+                "ambiguous",
+                "auth[domain] conflict",
+            ),
+            (
+                "",
+                "event=!&auth[domain]=",
+                all,
+                "missing",
+                "event invalid, auth[domain] blank",
+            ),
+            (
+                "",
+                "event=!&auth[domain]=a.example",
+                all,
+                "invalid",
+                "event invalid",
+            ),
             ("", "page=2", all, "sound", "own"),
-            ("DOMAIN=https://x", "status=done&LANG[]=x", all, "invalid", "DOMAIN invalid"),
+            (
+                "DOMAIN=https://x",
+                "status=done&LANG[]=x",
+                all,
+                "invalid",
+                "DOMAIN invalid",
+            ),
             (
                 "",
                 "page=2",
-                WidgetRoute { accepts: Kinds::of(&[Kind::Event]), ..default },
+                WidgetRoute {
+                    accepts: Kinds::of(&[Kind::Event]),
+                    ..default
+                },
                 "unexpected",
                 "placement",
             ),
@@ -189,7 +221,11 @@ mod tests {
                 "auth[member_id] missing",
             ),
         ] {
-            assert_eq!(told(query, body, route), (verdict, what.to_owned()), "{query} | {body}");
+            assert_eq!(
+                told(query, body, route),
+                (verdict, what.to_owned()),
+                "{query} | {body}"
+            );
         }
     }
 
@@ -201,10 +237,22 @@ mod tests {
             ..WidgetRoute::default()
         };
         let missing = |field: &str| ("missing", format!("{field} missing"));
-        assert_eq!(told(QUERY, BODY, needs(Field::AppSid)), ("sound", "placement".to_owned()));
-        assert_eq!(told(QUERY, BODY, needs(Field::ApplicationToken)), missing("APPLICATION_TOKEN"));
-        assert_eq!(told("", EVENT, needs(Field::ApplicationToken)), ("sound", "event".to_owned()));
-        assert_eq!(told("", EVENT, needs(Field::AuthApplicationToken)), missing("auth[token]"));
+        assert_eq!(
+            told(QUERY, BODY, needs(Field::AppSid)),
+            ("sound", "placement".to_owned())
+        );
+        assert_eq!(
+            told(QUERY, BODY, needs(Field::ApplicationToken)),
+            missing("APPLICATION_TOKEN")
+        );
+        assert_eq!(
+            told("", EVENT, needs(Field::ApplicationToken)),
+            ("sound", "event".to_owned())
+        );
+        assert_eq!(
+            told("", EVENT, needs(Field::AuthApplicationToken)),
+            missing("auth[token]")
+        );
         assert_eq!(told("", "x=1", needs(Field::AuthId)), ("sound", "own".to_owned()));
         let strict = WidgetRoute {
             places: PlaceRule::Strict,

@@ -127,7 +127,11 @@ mod tests {
     #[test]
     fn a_cookie_that_is_called_auth_shadows_auth_alone() {
         for crumb in ["auth=1", " auth", "%61uth=x", "auth =1"] {
-            assert_eq!(shadows(crumb.as_bytes(), PlainAuth::Shadows), Some(Field::Auth), "{crumb}");
+            assert_eq!(
+                shadows(crumb.as_bytes(), PlainAuth::Shadows),
+                Some(Field::Auth),
+                "{crumb}"
+            );
             assert_eq!(shadows(crumb.as_bytes(), PlainAuth::Harmless), None, "{crumb}");
         }
     }

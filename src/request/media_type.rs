@@ -39,7 +39,9 @@ impl MediaType {
         let media_type = [MediaType::Form, MediaType::Json]
             .into_iter()
             .find(|media_type| name.eq_ignore_ascii_case(media_type.as_str().as_bytes()))?;
-        parts.all(|part| part.is_empty() || is_utf8(part)).then_some(media_type)
+        parts
+            .all(|part| part.is_empty() || is_utf8(part))
+            .then_some(media_type)
     }
 }
 
@@ -48,7 +50,9 @@ fn is_utf8(parameter: &[u8]) -> bool {
     let (Some(name), Some(value)) = (halves.next(), halves.next()) else {
         return false;
     };
-    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let quoted = value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""));
     let value = quoted.unwrap_or(value);
     name.eq_ignore_ascii_case(b"charset")
         && (value.eq_ignore_ascii_case(b"utf-8") || value.eq_ignore_ascii_case(b"utf8"))

@@ -148,7 +148,10 @@ mod tests {
     fn told(query: &str, body: &str, accepted: Kinds) -> (Kind, Vec<Field>) {
         let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
         let message = Message::of(&form, accepted);
-        (message.kind(), message.foreign().iter().map(|fault| fault.field).collect())
+        (
+            message.kind(),
+            message.foreign().iter().map(|fault| fault.field).collect(),
+        )
     }
 
     #[test]
@@ -168,7 +171,11 @@ mod tests {
         ] {
             assert_eq!(told(query, body, ALL), (kind, Vec::new()), "{query} | {body}");
             let elsewhere = if kind == Own { Placement } else { kind };
-            assert_eq!(told(query, body, Kinds::default()).0, elsewhere, "{query} | {body}");
+            assert_eq!(
+                told(query, body, Kinds::default()).0,
+                elsewhere,
+                "{query} | {body}"
+            );
         }
     }
 

@@ -320,7 +320,9 @@ impl Rejection {
                 )
                 .into();
             }
-            Rejection::MissingField(faults) | Rejection::InvalidField(faults) => return sentence(faults).into(),
+            Rejection::MissingField(faults) | Rejection::InvalidField(faults) => {
+                return sentence(faults).into();
+            }
             Rejection::NotFound => "no route has this path",
             Rejection::MethodNotAllowed(allowed) => {
                 let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();

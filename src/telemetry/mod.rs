@@ -151,7 +151,9 @@ pub fn count(metrics: &Metrics, ended: &Ended<'_>) {
     if let Some(message) = ended.message {
         route.messages(message).inc();
     }
-    metrics.forwarding_headers_replaced.inc_by(ended.scheme_replaced.into());
+    metrics
+        .forwarding_headers_replaced
+        .inc_by(ended.scheme_replaced.into());
     if let Some(placement) = ended.placement {
         metrics.placement(placement).inc();
     }

@@ -26,7 +26,11 @@ impl Notices {
         let Rejection::UnexpectedMessage(kind) = rejection else {
             return;
         };
-        if self.unexpected.get(*kind as usize).is_some_and(|seldom| seldom.is_due(now)) {
+        if self
+            .unexpected
+            .get(*kind as usize)
+            .is_some_and(|seldom| seldom.is_due(now))
+        {
             log.event(
                 Level::Warn,
                 Reason::UnexpectedMessage.code(),
@@ -57,10 +61,14 @@ struct Seldom(AtomicU64);
 impl Seldom {
     /// Whether it is to be told now; it then counts as told.
     fn is_due(&self, now: Duration) -> bool {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let now = u64::try_from(now.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
         let minute = u64::try_from(MINUTE.as_millis()).unwrap_or(u64::MAX);
         let due = |last| (last == 0 || now.saturating_sub(last) >= minute).then_some(now);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, due)
+            .is_ok()
     }
 }
 

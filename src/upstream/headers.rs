@@ -333,7 +333,10 @@ mod tests {
         let (strip, keep) = (CookieRule::Strip, CookieRule::Keep);
         let line = |text: &str| (Some(text.to_owned()), false);
         assert_eq!(stripped(&given, strip, PlainAuth::Harmless), line("a=1; b=3"));
-        assert_eq!(stripped(&given, keep, PlainAuth::Harmless), line("a=1; member.id=2;b=3; DOMAIN=x"));
+        assert_eq!(
+            stripped(&given, keep, PlainAuth::Harmless),
+            line("a=1; member.id=2;b=3; DOMAIN=x")
+        );
         let alone = headers(&[("cookie", "member_id=2")]);
         assert_eq!(stripped(&alone, strip, PlainAuth::Harmless), (None, true));
         let auth = headers(&[("cookie", "auth=1; auth[x]=2; x=3")]);

@@ -67,7 +67,10 @@ fn qs(name: &[u8]) -> Path {
 fn segment(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let close = (1..text.len()).find(|&at| {
         text[at] == b']'
-            && text[..at].iter().rposition(|b| b"[]".contains(b)).is_some_and(|before| text[before] == b'[')
+            && text[..at]
+                .iter()
+                .rposition(|b| b"[]".contains(b))
+                .is_some_and(|before| text[before] == b'[')
     })?;
     let open = text[..close].iter().rposition(|&b| b == b'[')?;
     Some((&text[..open], &text[open + 1..close], &text[close + 1..]))

@@ -86,7 +86,9 @@ impl Readings {
             for (other, event) in &all {
                 let is_same = match event {
                     Event::Text(other) => {
-                        let field = Field::ALL.into_iter().find(|field| php::path(field.name()) == *path);
+                        let field = Field::ALL
+                            .into_iter()
+                            .find(|field| php::path(field.name()) == *path);
                         field.map_or(text == other, |field| field.is_same(text, other))
                     }
                     Event::Deleted => false,
@@ -185,17 +187,11 @@ fn one_opinion_about(
 
 /// Accepted means unique: for each name that the message is judged by, whatever the order of precedence and
 /// the separators, PHP has one text for it, in query and body together, and our headers tell that text.
-pub fn unique(
-    kind: Kind,
-    forward: &Forward,
-    headers: &HeaderMap,
-    query: &[u8],
-    body: &[u8],
-    length: usize,
-) {
+pub fn unique(kind: Kind, forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8], length: usize) {
     let readings = Readings::of(query, body);
     let mut texts: [Option<Vec<u8>>; Field::COUNT] = Default::default();
-    let judged = |field: &Field| *field != Field::Auth && (kind != Kind::Own || Field::OF_IDENTITY.has(*field));
+    let judged =
+        |field: &Field| *field != Field::Auth && (kind != Kind::Own || Field::OF_IDENTITY.has(*field));
     for field in Field::ALL.into_iter().filter(judged) {
         for found in readings.found(field) {
             let Found::Text(text) = found else {
@@ -214,7 +210,10 @@ pub fn unique(
             field.name()
         );
     }
-    assert!(!readings.has_alias(Field::Auth), "an alias under auth was forwarded");
+    assert!(
+        !readings.has_alias(Field::Auth),
+        "an alias under auth was forwarded"
+    );
     readings.auth_is_one();
     let text = |field: Field| {
         let text = texts[field.index()].as_deref();
@@ -253,7 +252,10 @@ pub fn unique(
             &[Field::EventToken, Field::AuthDomain, Field::AuthMemberId]
         }
         Kind::Own => {
-            assert!(!readings.has_auth() && !placement, "another message in an own one");
+            assert!(
+                !readings.has_auth() && !placement,
+                "another message in an own one"
+            );
             &[]
         }
     };
@@ -336,9 +338,11 @@ pub fn set<'f>(forward: &'f Forward, name: &str) -> Option<&'f [u8]> {
 /// Every text that PHP finds for some of the fields.
 pub fn texts(fields: impl IntoIterator<Item = Field>, query: &[u8], body: &[u8]) -> Vec<Vec<u8>> {
     let seen = [php::read(query, b"&"), php::read(body, b"&")];
-    let found = fields
-        .into_iter()
-        .flat_map(|field| seen.iter().flat_map(move |seen| of(seen, field)).collect::<Vec<_>>());
+    let found = fields.into_iter().flat_map(|field| {
+        seen.iter()
+            .flat_map(move |seen| of(seen, field))
+            .collect::<Vec<_>>()
+    });
     found
         .filter_map(|found| match found {
             Found::Text(text) => Some(text),

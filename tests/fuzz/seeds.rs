@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 const WIDGETS: &str = include_str!("../fixtures/widgets.json");
+const MESSAGES: &str = include_str!("../fixtures/messages.json");
 
 /// Forms beside the fixtures: `query LF body`.
 const FORMS: [&str; 21] = [
@@ -66,13 +67,16 @@ const CHUNKS: [&str; 6] = [
 
 /// The seeds of one target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
-    let fixtures: Value = serde_json::from_str(WIDGETS).expect("the fixtures");
-    let cases: Vec<Case> = fixtures
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(Case::of)
-        .collect();
+    let read = |fixtures: &str| -> Vec<Case> {
+        let fixtures: Vec<Value> = serde_json::from_str(fixtures).expect("the fixtures");
+        fixtures.iter().map(Case::of).collect()
+    };
+    let mut cases = read(WIDGETS);
+    // The route that takes every kind of message.
+    cases.extend(read(MESSAGES).into_iter().map(|case| Case {
+        target: format!("/all{}", case.target),
+        ..case
+    }));
     let texts = |texts: &[&str]| {
         texts
             .iter()

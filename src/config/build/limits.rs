@@ -22,7 +22,10 @@ const LARGEST_BODY: usize = 8 << 20;
 pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRules {
     let default = WidgetRules::default();
     let rules = WidgetRules {
-        body_limit: table.body_limit.as_ref().map_or(default.body_limit, |size| size.value.0),
+        body_limit: table
+            .body_limit
+            .as_ref()
+            .map_or(default.body_limit, |size| size.value.0),
         body_timeout: seconds(&table.body_timeout, default.body_timeout.as_secs()),
         held_bodies: table
             .held_bodies
@@ -70,7 +73,10 @@ fn server_endpoints(
         return ServerEndpoints::Any;
     }
     if hosts.is_empty() && !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-        faults.at(&list.span(), format!("is empty, so no call could name one, {ALLOWED}"));
+        faults.at(
+            &list.span(),
+            format!("is empty, so no call could name one, {ALLOWED}"),
+        );
     }
     let mut listed = Vec::new();
     for host in hosts {

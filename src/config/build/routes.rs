@@ -143,7 +143,10 @@ fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fiel
         let (of, kinds): (_, &[message::Kind]) = if Field::OF_PLACEMENT.has(field) {
             ("placement calls have", &[message::Kind::Placement])
         } else if Field::OF_EVENT.has(field) && Field::OF_ROBOT.has(field) {
-            ("events and robots have", &[message::Kind::Event, message::Kind::Robot])
+            (
+                "events and robots have",
+                &[message::Kind::Event, message::Kind::Robot],
+            )
         } else if Field::OF_EVENT.has(field) {
             ("events have", &[message::Kind::Event])
         } else {
@@ -174,10 +177,16 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
         );
     }
     for field in table.require.iter().flatten() {
-        faults.at(&field.span, format!("{MEANINGLESS} a required field on widget routes"));
+        faults.at(
+            &field.span,
+            format!("{MEANINGLESS} a required field on widget routes"),
+        );
     }
     if let Some(places) = &table.places {
-        faults.at(&places.span, format!("{MEANINGLESS} a rule for fields on widget routes"));
+        faults.at(
+            &places.span,
+            format!("{MEANINGLESS} a rule for fields on widget routes"),
+        );
     }
 }
 

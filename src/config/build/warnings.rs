@@ -18,13 +18,21 @@ pub(super) fn tell(file: &File, routes: &[Route], own: &[SocketAddr], faults: &m
         ends_in_star(route, faults);
     }
     // Where one of them could not be built, there are faults to be told before.
-    let built = file.routes.iter().zip(routes).filter(|_| file.routes.len() == routes.len());
+    let built = file
+        .routes
+        .iter()
+        .zip(routes)
+        .filter(|_| file.routes.len() == routes.len());
     for (table, route) in built {
         if let Some(widget) = routes.iter().find(|widget| is_opened_by(widget, route)) {
             passes_by(table, widget, faults);
         }
     }
-    everybody(&file.trusted_proxies, "whoever connects says who the client is", faults);
+    everybody(
+        &file.trusted_proxies,
+        "whoever connects says who the client is",
+        faults,
+    );
     everybody(
         &file.server.admin_allow,
         "whoever reaches the admin address may read it",
@@ -123,7 +131,11 @@ fn everybody(networks: &Option<Vec<At<Network>>>, so: &str, faults: &mut Faults<
 
 /// Whether a server of this name is our own listener. Names are not looked up.
 fn is_served_at(own: SocketAddr, host: &str, port: u16) -> bool {
-    let address = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+    let address = match host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>()
+    {
         Ok(address) => address,
         Err(_) if host.eq_ignore_ascii_case("localhost") => IpAddr::from([127, 0, 0, 1]),
         Err(_) => return false,

@@ -2,8 +2,9 @@
 
 use super::{Event, Own, Part, PlaceRule, Robot, Rules, Widget};
 use crate::request::field::{
-    AppSid, ClientEndpoint, Domain, EventName, FaultCode, Field, FieldFault, FieldSet, Invalid, Lang, MemberId,
-    Placement, Protocol, Status, check_auth_expires, check_scope, check_server_endpoint, check_token,
+    AppSid, ClientEndpoint, Domain, EventName, FaultCode, Field, FieldFault, FieldSet, Invalid, Lang,
+    MemberId, Placement, Protocol, Status, check_auth_expires, check_scope, check_server_endpoint,
+    check_token,
 };
 use crate::request::form::Reading;
 use crate::request::message::{Kind, Message};
@@ -150,7 +151,9 @@ impl<'f, 'e> Read<'f, 'e> {
 
     fn secrets(&mut self) {
         let allowed = self.rules.server_endpoints;
-        self.optional(Field::ServerEndpoint, |bytes| check_server_endpoint(bytes, allowed));
+        self.optional(Field::ServerEndpoint, |bytes| {
+            check_server_endpoint(bytes, allowed)
+        });
         for token in [Field::AuthId, Field::RefreshId, Field::ApplicationToken] {
             self.optional(token, check_token);
         }
@@ -161,11 +164,15 @@ impl<'f, 'e> Read<'f, 'e> {
             return None;
         }
         let allowed = self.rules.server_endpoints;
-        self.optional(Field::AuthServerEndpoint, |bytes| check_server_endpoint(bytes, allowed));
+        self.optional(Field::AuthServerEndpoint, |bytes| {
+            check_server_endpoint(bytes, allowed)
+        });
         for token in Field::AUTH_TOKENS {
             self.optional(token, check_token);
         }
-        self.optional(Field::AuthClientEndpoint, |bytes| ClientEndpoint::parse(bytes, domain))
+        self.optional(Field::AuthClientEndpoint, |bytes| {
+            ClientEndpoint::parse(bytes, domain)
+        })
     }
 
     fn member_id(&mut self, field: Field, need: Need) -> Option<MemberId> {

@@ -5,7 +5,8 @@ use crate::request::message::Kinds;
 
 const QUERY: &str = "DOMAIN=Portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
 const BODY: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56&status=L&PLACEMENT=DEFAULT";
-const EVENT: &str = "event=ONCRMDEALADD&auth[domain]=Portal.bitrix24.com&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56";
+const EVENT: &str =
+    "event=ONCRMDEALADD&auth[domain]=Portal.bitrix24.com&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56";
 
 fn read(query: &str, body: &str) -> Result<Call, Box<Unsound>> {
     let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
@@ -72,19 +73,52 @@ fn values_that_handlers_act_on_are_judged_in_every_message() {
     use FaultCode::Invalid;
     let own = "page=2";
     for (body, fault) in [
-        (format!("{BODY}&SERVER_ENDPOINT=http://169.254.169.254/"), Field::ServerEndpoint),
+        (
+            format!("{BODY}&SERVER_ENDPOINT=http://169.254.169.254/"),
+            Field::ServerEndpoint,
+        ),
         (format!("{BODY}&AUTH_ID=a%0d%0aX:+y"), Field::AuthId),
-        (format!("{BODY}&APPLICATION_SCOPE=%3Cb%3E"), Field::ApplicationScope),
-        (format!("{BODY}&auth[server_endpoint]=https://evil.example/"), Field::AuthServerEndpoint),
-        (format!("{BODY}&auth[client_endpoint]=https://evil.example/"), Field::AuthClientEndpoint),
-        (format!("{EVENT}&auth[client_endpoint]=https://evil.example/"), Field::AuthClientEndpoint),
-        (format!("{EVENT}&auth[client_endpoint]=//portal.bitrix24.com/"), Field::AuthClientEndpoint),
-        (format!("{EVENT}&auth[server_endpoint]=https://evil.example/"), Field::AuthServerEndpoint),
+        (
+            format!("{BODY}&APPLICATION_SCOPE=%3Cb%3E"),
+            Field::ApplicationScope,
+        ),
+        (
+            format!("{BODY}&auth[server_endpoint]=https://evil.example/"),
+            Field::AuthServerEndpoint,
+        ),
+        (
+            format!("{BODY}&auth[client_endpoint]=https://evil.example/"),
+            Field::AuthClientEndpoint,
+        ),
+        (
+            format!("{EVENT}&auth[client_endpoint]=https://evil.example/"),
+            Field::AuthClientEndpoint,
+        ),
+        (
+            format!("{EVENT}&auth[client_endpoint]=//portal.bitrix24.com/"),
+            Field::AuthClientEndpoint,
+        ),
+        (
+            format!("{EVENT}&auth[server_endpoint]=https://evil.example/"),
+            Field::AuthServerEndpoint,
+        ),
         // One word for the tokens under `auth`.
-        (format!("{EVENT}&auth[access_token]=a+b&auth[refresh_token]=<b>"), Field::AuthAccessToken),
-        (format!("{EVENT}&SERVER_ENDPOINT=https://evil.example/"), Field::ServerEndpoint),
-        (format!("event_token=x&{EVENT}&auth[access_token]=%22").replace("event=", "e="), Field::AuthAccessToken),
-        (format!("{own}&SERVER_ENDPOINT=https://evil.example/"), Field::ServerEndpoint),
+        (
+            format!("{EVENT}&auth[access_token]=a+b&auth[refresh_token]=<b>"),
+            Field::AuthAccessToken,
+        ),
+        (
+            format!("{EVENT}&SERVER_ENDPOINT=https://evil.example/"),
+            Field::ServerEndpoint,
+        ),
+        (
+            format!("event_token=x&{EVENT}&auth[access_token]=%22").replace("event=", "e="),
+            Field::AuthAccessToken,
+        ),
+        (
+            format!("{own}&SERVER_ENDPOINT=https://evil.example/"),
+            Field::ServerEndpoint,
+        ),
         (format!("{own}&REFRESH_ID=<b>"), Field::RefreshId),
         (format!("{own}&member_id=x"), Field::MemberId),
         (format!("{own}&DOMAIN=x/y"), Field::Domain),
@@ -119,7 +153,10 @@ fn a_message_is_its_callers() {
     assert_eq!(caller(&format!("{QUERY}&{BODY}")), id);
     assert_eq!(caller(EVENT), id);
     assert_eq!(caller(&EVENT.replace("event=ONCRMDEALADD", "event_token=x")), id);
-    assert_eq!(caller("event=ONIMBOTMESSAGEADD&auth[domain]=Bot.example"), "bot.example");
+    assert_eq!(
+        caller("event=ONIMBOTMESSAGEADD&auth[domain]=Bot.example"),
+        "bot.example"
+    );
     assert_eq!(caller(&format!("auth[domain]=a.example&member_id={id}")), id);
     assert_eq!(caller(&format!("page=2&member_id={id}")), id);
     assert_eq!(caller("page=2&DOMAIN=a.example"), "nobody");

@@ -79,7 +79,9 @@ impl<'a> Url<'a> {
         let authority = rest.split('/').next().unwrap_or_default();
         let domain = Domain::parse(authority.as_bytes());
         // As in DOMAIN, a colon without a port is none.
-        let host = Authority::parse(authority.strip_suffix(':').unwrap_or(authority)).ok_or(Invalid)?.host;
+        let host = Authority::parse(authority.strip_suffix(':').unwrap_or(authority))
+            .ok_or(Invalid)?
+            .host;
         match domain {
             Ok(_) if text.len() <= 2048 && IN_URLS.has_all(bytes) => Ok(Url { scheme, host }),
             Ok(_) | Err(Invalid) => Err(Invalid),
@@ -190,8 +192,14 @@ mod tests {
         ] {
             assert_eq!(check(url, &default), Err(Invalid), "{url}");
         }
-        assert_eq!(check("https://oauth.corp.example/rest/", &ServerEndpoints::Any), Ok(()));
-        assert_eq!(check("http://oauth.corp.example/rest/", &ServerEndpoints::Any), Err(Invalid));
+        assert_eq!(
+            check("https://oauth.corp.example/rest/", &ServerEndpoints::Any),
+            Ok(())
+        );
+        assert_eq!(
+            check("http://oauth.corp.example/rest/", &ServerEndpoints::Any),
+            Err(Invalid)
+        );
         assert_eq!(check("https://a@b.example/", &ServerEndpoints::Any), Err(Invalid));
     }
 }

@@ -78,7 +78,8 @@ impl Field {
     ];
 
     /// Bitrix24 sends these four in the handler's address, every other field in the body.
-    pub const IN_ADDRESS: FieldSet = FieldSet::of(&[Field::Domain, Field::Protocol, Field::Lang, Field::AppSid]);
+    pub const IN_ADDRESS: FieldSet =
+        FieldSet::of(&[Field::Domain, Field::Protocol, Field::Lang, Field::AppSid]);
 
     /// What an own request of the handler's page is judged by, where it is there; its other names are its own.
     pub const OF_IDENTITY: FieldSet = FieldSet::of(&[
@@ -97,7 +98,9 @@ impl Field {
     pub const OF_EVENT: FieldSet = FieldSet::of(Field::IN_AUTH).and(Field::Event);
 
     /// Names of a robot's call.
-    pub const OF_ROBOT: FieldSet = FieldSet::of(Field::IN_AUTH).and(Field::EventToken).and(Field::WorkflowId);
+    pub const OF_ROBOT: FieldSet = FieldSet::of(Field::IN_AUTH)
+        .and(Field::EventToken)
+        .and(Field::WorkflowId);
 
     /// The names that are known under `auth`.
     const IN_AUTH: &'static [Field] = &[

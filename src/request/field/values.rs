@@ -269,14 +269,19 @@ pub fn check_auth_expires(bytes: &[u8]) -> Result<(), Invalid> {
 /// A token: visible ASCII without quotes and angle brackets, so that it is nothing but text in a header, a
 /// page or a line of a handler's; checked, not kept.
 pub fn check_token(bytes: &[u8]) -> Result<(), Invalid> {
-    static ALLOWED: ByteSet = byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>'));
+    static ALLOWED: ByteSet =
+        byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>'));
     ALLOWED.has_all(bytes).then_some(()).ok_or(Invalid)
 }
 
 /// `APPLICATION_SCOPE`: as a token, in which spaces may stand; checked, not kept.
 pub fn check_scope(bytes: &[u8]) -> Result<(), Invalid> {
     let is_sound = |word: &[u8]| check_token(word).is_ok();
-    bytes.split(|&b| b == b' ').all(is_sound).then_some(()).ok_or(Invalid)
+    bytes
+        .split(|&b| b == b' ')
+        .all(is_sound)
+        .then_some(())
+        .ok_or(Invalid)
 }
 
 #[cfg(test)]
@@ -373,7 +378,17 @@ mod tests {
         for sound in ["", "6061e72600631fcd", "a|b.c/d+e=f:g~", "`%&\\"] {
             assert_eq!(check_token(sound.as_bytes()), Ok(()), "{sound}");
         }
-        for bad in ["a b", "a\"b", "a'b", "<b>", "a>", "a\r\nX: y", "a\0", "\u{e9}", "a\u{7f}"] {
+        for bad in [
+            "a b",
+            "a\"b",
+            "a'b",
+            "<b>",
+            "a>",
+            "a\r\nX: y",
+            "a\0",
+            "\u{e9}",
+            "a\u{7f}",
+        ] {
             assert_eq!(check_token(bad.as_bytes()), Err(Invalid), "{bad:?}");
         }
         assert_eq!(check_scope(b"crm,placement user"), Ok(()));

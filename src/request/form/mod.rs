@@ -120,7 +120,8 @@ impl<'a> Form<'a> {
                 Origin::Body => self.parts.in_body.insert(Field::Auth),
             }
         }
-        let is_named = |(field, reading): (Field, &Reading<'_>)| field.is_auth() && *reading != Reading::Absent;
+        let is_named =
+            |(field, reading): (Field, &Reading<'_>)| field.is_auth() && *reading != Reading::Absent;
         self.has_auth = !below.is_empty() || Field::ALL.into_iter().zip(&self.readings).any(is_named);
         let both = (has_plain && self.has_auth).then_some(FaultCode::Array);
         let fault = both.or_else(|| paths::second_opinion(below));

@@ -100,12 +100,21 @@ fn below(found: &[(Origin, Found)]) -> Option<FaultCode> {
         })
         .collect();
     // As the names stand on the wire.
-    paths.sort_by_key(|(keys, ..)| keys.iter().map(|key| [key, &b"]["[..]].concat()).collect::<Vec<_>>().concat());
+    paths.sort_by_key(|(keys, ..)| {
+        keys.iter()
+            .map(|key| [key, &b"]["[..]].concat())
+            .collect::<Vec<_>>()
+            .concat()
+    });
     for (at, (keys, origin, value)) in paths.iter().enumerate() {
         // The next one is the first with which it can disagree.
         let (other, place, text) = paths.get(at + 1)?;
         if keys == other && value != text {
-            return Some(if origin == place { FaultCode::Duplicate } else { FaultCode::Conflict });
+            return Some(if origin == place {
+                FaultCode::Duplicate
+            } else {
+                FaultCode::Conflict
+            });
         }
         if keys != other && other.starts_with(keys) {
             return Some(FaultCode::Array);
@@ -275,9 +284,14 @@ fn registered(name: &[u8]) -> Option<Named> {
     let field = under_auth(&keys[0]);
     let is_blank = |b: &u8| b" \t\n\r\x0b\x0c".contains(b);
     let is_append = |key: &Vec<u8>| key.is_empty() || (key.len() == 1 && is_blank(&key[0]));
-    let plain: Vec<u8> = keys.iter().flat_map(|key| [&b"["[..], key, b"]"].concat()).collect();
+    let plain: Vec<u8> = keys
+        .iter()
+        .flat_map(|key| [&b"["[..], key, b"]"].concat())
+        .collect();
     let is_plain = [&b"auth"[..], &plain].concat() == name
-        && keys.iter().all(|key| !key.contains(&b'[') && !key.first().is_some_and(is_blank));
+        && keys
+            .iter()
+            .all(|key| !key.contains(&b'[') && !key.first().is_some_and(is_blank));
     Some(if is_cut {
         Named::Fault(field, FaultCode::Truncated)
     } else if keys.iter().any(is_append) {

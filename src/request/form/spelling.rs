@@ -105,7 +105,9 @@ impl<'n> Keys<'n> {
             keys.depth += 1;
             // PHP steps over one white space in front of the closing bracket.
             keys.has_append |= matches!(key, [] | [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c]);
-            keys.is_plain &= key.first().is_some_and(|b| !b.is_ascii_whitespace() && *b != 0x0b)
+            keys.is_plain &= key
+                .first()
+                .is_some_and(|b| !b.is_ascii_whitespace() && *b != 0x0b)
                 && memchr::memchr(b'[', key).is_none();
             brackets = after.get(1..).unwrap_or_default();
         }

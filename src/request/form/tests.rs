@@ -129,17 +129,35 @@ fn parameters_are_counted_as_php_counts_them() {
 #[test]
 fn a_path_is_a_name() {
     for (query, body) in [
-        ("", "event=ONAPPINSTALL&auth%5Bmember_id%5D=a&auth%5Bstatus%5D=F&auth%5Bx%5D%5By%5D=1"),
-        ("auth[member_id]=a", "event=ONAPPINSTALL&auth[user_id]=1&auth%5buser_id%5D=1"),
+        (
+            "",
+            "event=ONAPPINSTALL&auth%5Bmember_id%5D=a&auth%5Bstatus%5D=F&auth%5Bx%5D%5By%5D=1",
+        ),
+        (
+            "auth[member_id]=a",
+            "event=ONAPPINSTALL&auth[user_id]=1&auth%5buser_id%5D=1",
+        ),
     ] {
         let form = parse(query, body);
-        assert_eq!(form.value(Field::AuthMemberId), Some(&b"a"[..]), "{query} | {body}");
+        assert_eq!(
+            form.value(Field::AuthMemberId),
+            Some(&b"a"[..]),
+            "{query} | {body}"
+        );
         assert_eq!(form.value(Field::Event), Some(&b"ONAPPINSTALL"[..]));
-        assert_eq!((form.value(Field::MemberId), form.value(Field::Status)), (None, None));
+        assert_eq!(
+            (form.value(Field::MemberId), form.value(Field::Status)),
+            (None, None)
+        );
         assert_eq!((form.has_auth(), form.faults().count()), (true, 0));
     }
     // A key of PHP's is the bytes between its brackets.
-    for body in ["auth[ member_id ]=a", "auth[MEMBER_ID]=a", "auth[member.id]=a", "Auth[member_id]=a"] {
+    for body in [
+        "auth[ member_id ]=a",
+        "auth[MEMBER_ID]=a",
+        "auth[member.id]=a",
+        "Auth[member_id]=a",
+    ] {
         assert_eq!(parse("", body).value(Field::AuthMemberId), None, "{body}");
     }
 }
@@ -195,7 +213,12 @@ fn every_way_to_a_second_opinion_about_a_path_has_its_code() {
 
 #[test]
 fn a_plain_auth_claims_nothing() {
-    for (query, body) in [("auth=1", "auth=2"), ("", "auth"), ("x;auth=1", ""), ("", "auth_member_id=1")] {
+    for (query, body) in [
+        ("auth=1", "auth=2"),
+        ("", "auth"),
+        ("x;auth=1", ""),
+        ("", "auth_member_id=1"),
+    ] {
         let form = parse(query, body);
         assert!(!form.has_auth() && form.faults().count() == 0, "{query} | {body}");
     }
@@ -203,18 +226,30 @@ fn a_plain_auth_claims_nothing() {
 
 #[test]
 fn a_domain_twice_is_one_once_normalized() {
-    let form = parse("DOMAIN=Portal.example&DOMAIN=portal.example:", "DOMAIN=PORTAL.example");
+    let form = parse(
+        "DOMAIN=Portal.example&DOMAIN=portal.example:",
+        "DOMAIN=PORTAL.example",
+    );
     assert_eq!(form.value(Field::Domain), Some(&b"Portal.example"[..]));
-    assert_eq!(faults("DOMAIN=a.b&DOMAIN=a.b:80", ""), [(Field::Domain, FaultCode::Duplicate)]);
+    assert_eq!(
+        faults("DOMAIN=a.b&DOMAIN=a.b:80", ""),
+        [(Field::Domain, FaultCode::Duplicate)]
+    );
 }
 
 #[test]
 fn the_part_that_a_name_stands_in_is_known() {
-    let form = parse("DOMAIN=a&LANG=en&LANG=de&auth[x]=1", "DOMAIN=a&member_id[]=1&auth[member_id]=1");
+    let form = parse(
+        "DOMAIN=a&LANG=en&LANG=de&auth[x]=1",
+        "DOMAIN=a&member_id[]=1&auth[member_id]=1",
+    );
     let parts = form.parts();
     let set = |fields: &[Field]| FieldSet::of(fields);
     assert_eq!(parts.in_query, set(&[Field::Domain, Field::Lang, Field::Auth]));
-    assert_eq!(parts.in_body, set(&[Field::Domain, Field::MemberId, Field::AuthMemberId]));
+    assert_eq!(
+        parts.in_body,
+        set(&[Field::Domain, Field::MemberId, Field::AuthMemberId])
+    );
     assert_eq!(parts.faulty_in_query, set(&[Field::Lang]));
 }
 

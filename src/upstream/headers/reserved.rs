@@ -107,7 +107,11 @@ fn begins(name: &[u8], known: &[u8]) -> bool {
         true => b.to_ascii_lowercase(),
         false => b'_',
     };
-    name.len() >= known.len() && name.iter().zip(known).all(|(&given, &known)| byte(given) == known)
+    name.len() >= known.len()
+        && name
+            .iter()
+            .zip(known)
+            .all(|(&given, &known)| byte(given) == known)
 }
 
 #[cfg(test)]
@@ -144,7 +148,14 @@ mod tests {
                 assert_eq!(removed(&names, reserve, from_proxy), names);
             }
         }
-        let kept = ["host", "content-length", "content-type", "keep-alive", "x-bitrix24", "x-accel"];
+        let kept = [
+            "host",
+            "content-length",
+            "content-type",
+            "keep-alive",
+            "x-bitrix24",
+            "x-accel",
+        ];
         assert_eq!(removed(&kept, Reserve::EveryBitrix24Name, false), [""; 0]);
     }
 
@@ -180,6 +191,9 @@ mod tests {
         assert_eq!(removed(&names, Reserve::OurNames, false), names);
         assert_eq!(removed(&names, Reserve::OurNames, true), [""; 0]);
         // A proxy spells its headers as it should; what it lets through of the client's does not count.
-        assert_eq!(removed(&["client_ip", "x_forwarded_ssl"], Reserve::OurNames, true).len(), 2);
+        assert_eq!(
+            removed(&["client_ip", "x_forwarded_ssl"], Reserve::OurNames, true).len(),
+            2
+        );
     }
 }
