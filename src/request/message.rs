@@ -115,8 +115,8 @@ impl<'f> Message<'f> {
         if !form.has_auth() {
             return Vec::new();
         }
-        // Neither is an identity where it is blank.
-        let value = |field| form.value(field).filter(|value| !value.trim_ascii().is_empty());
+        // Nobody takes nothing for an identity; white space is something to PHP.
+        let value = |field| form.value(field).filter(|value| !value.is_empty());
         let differs = |field: Field, other| match (value(field), value(other)) {
             (Some(a), Some(b)) => !field.is_same(a, b),
             (Some(_) | None, _) => false,
@@ -187,6 +187,7 @@ mod tests {
             ("auth[member_id]=&auth[domain]", &[]),
             ("event=x&event_token=y", &[]),
             ("auth[member_id]=b", &[Field::AuthMemberId]),
+            ("auth[member_id]=+", &[Field::AuthMemberId]),
             ("auth[domain]=evil.example", &[Field::AuthDomain]),
             ("auth[domain]=https://p.example/", &[Field::AuthDomain]),
             ("auth[x]=1&event=", &[Field::Event]),
