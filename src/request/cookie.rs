@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_cookie_that_is_called_auth_shadows_auth_alone() {
-        for crumb in ["auth=1", " auth", "%61uth=x", "auth =1"] {
+        for crumb in ["auth=1", " auth", "%61uth=x", "auth =1", "+auth", "auth%00=1"] {
             assert_eq!(
                 shadows(crumb.as_bytes(), PlainAuth::Shadows),
                 Some(Field::Auth),

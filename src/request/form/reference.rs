@@ -271,8 +271,10 @@ fn registered(name: &[u8]) -> Option<Named> {
         bytes.iter().map(mangle).collect()
     };
     if depth == 0 {
-        let field = Field::named(&spelled(text))?;
-        return Some(Named::Fault(field, cut(FaultCode::Mangled)));
+        return Some(match Field::named(&spelled(text))? {
+            Field::Auth => Named::Exact(Field::Auth),
+            field => Named::Fault(field, cut(FaultCode::Mangled)),
+        });
     }
     let field = Field::named(&spelled(base))?;
     if depth > MAX_NESTING {

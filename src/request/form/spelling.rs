@@ -66,9 +66,11 @@ fn registered(name: &[u8]) -> Option<(Field, Spelling)> {
         1..=MAX_NESTING => (base, Spelling::Array),
         _ => (base, Spelling::Truncated),
     };
-    let (field, spelling) = match mangled(base)? {
-        Field::Auth if spelling == Spelling::Array => (Field::in_auth(keys.first), keys.below(blanks == 0)),
-        field => (field, spelling),
+    let (field, spelling) = match (mangled(base)?, spelling) {
+        // A text of that name claims nothing, however PHP comes to it.
+        (Field::Auth, Spelling::Mangled) => return Some((Field::Auth, Spelling::Exact)),
+        (Field::Auth, Spelling::Array) => (Field::in_auth(keys.first), keys.below(blanks == 0)),
+        found => found,
     };
     Some((field, if is_cut { Spelling::Truncated } else { spelling }))
 }

@@ -197,6 +197,7 @@ fn every_way_to_a_second_opinion_about_a_path_has_its_code() {
         ("", "auth[x]=%ff", REST, Invalid),
         ("", "auth=1&auth[x]=1", REST, Array),
         ("auth=1", "auth[x]=1", REST, Array),
+        ("", "+auth%00=1&auth[x]=1", REST, Array),
         ("x;auth=1", "auth[x]=1", REST, Array),
         ("", "event.token=a", Field::EventToken, Mangled),
         ("", "event[a]=a", Field::Event, Array),
