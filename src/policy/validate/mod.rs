@@ -215,7 +215,7 @@ pub struct Unsound {
 enum Rest {
     /// Nothing that the message needs is at fault.
     Whole(Call),
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// What is sound of a message, whatever it is.
@@ -249,31 +249,38 @@ impl Unsound {
     pub fn known(&self) -> Known<'_> {
         match &self.rest {
             Rest::Whole(call) => call.known(),
-            Rest::Part(Part {
-                message,
-                event,
-                domain,
-                protocol,
-                portal,
-                lang,
-                member_id,
-                placement,
-                app_sid,
-                status,
-                options,
-            }) => Known {
-                message: Some(*message),
-                event: event.as_ref(),
-                domain: domain.as_ref(),
-                protocol: *protocol,
-                portal: *portal,
-                lang: lang.as_ref(),
-                member_id: member_id.as_ref(),
-                placement: placement.as_ref(),
-                app_sid: app_sid.as_ref(),
-                status: status.as_ref(),
-                options: options.as_ref(),
-            },
+            Rest::Part(part) => part.known(),
+        }
+    }
+}
+
+impl Part {
+    fn known(&self) -> Known<'_> {
+        let Part {
+            message,
+            event,
+            domain,
+            protocol,
+            portal,
+            lang,
+            member_id,
+            placement,
+            app_sid,
+            status,
+            options,
+        } = self;
+        Known {
+            message: Some(*message),
+            event: event.as_ref(),
+            domain: domain.as_ref(),
+            protocol: *protocol,
+            portal: *portal,
+            lang: lang.as_ref(),
+            member_id: member_id.as_ref(),
+            placement: placement.as_ref(),
+            app_sid: app_sid.as_ref(),
+            status: status.as_ref(),
+            options: options.as_ref(),
         }
     }
 }

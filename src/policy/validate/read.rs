@@ -33,7 +33,7 @@ impl<'f, 'e> Read<'f, 'e> {
     }
 
     /// A widget call, or what is sound of one.
-    pub(super) fn placement(&mut self) -> Result<Widget, Part> {
+    pub(super) fn placement(&mut self) -> Result<Widget, Box<Part>> {
         let member_id = self.member_id(Field::MemberId, Need::Always);
         let domain = self.required(Field::Domain, Domain::parse);
         let protocol = self.required(Field::Protocol, Protocol::parse);
@@ -59,7 +59,7 @@ impl<'f, 'e> Read<'f, 'e> {
                     options,
                 })
             }
-            (domain, protocol, lang, member_id, placement, options) => Err(Part {
+            (domain, protocol, lang, member_id, placement, options) => Err(Box::new(Part {
                 message: Kind::Placement,
                 event: None,
                 domain,
@@ -71,12 +71,12 @@ impl<'f, 'e> Read<'f, 'e> {
                 app_sid,
                 status,
                 options,
-            }),
+            })),
         }
     }
 
     /// An event, or what is sound of one.
-    pub(super) fn event(&mut self) -> Result<Event, Part> {
+    pub(super) fn event(&mut self) -> Result<Event, Box<Part>> {
         let name = self.optional(Field::Event, EventName::parse);
         let domain = self.required(Field::AuthDomain, Domain::parse);
         let own = self.member_id(Field::AuthMemberId, Need::IfThere);
@@ -94,15 +94,15 @@ impl<'f, 'e> Read<'f, 'e> {
                 scheme,
                 member_id,
             }),
-            None => Err(Part {
+            None => Err(Box::new(Part {
                 event: name,
                 ..Part::of_portal(Kind::Event, None, member_id)
-            }),
+            })),
         }
     }
 
     /// A robot's call, or what is sound of one.
-    pub(super) fn robot(&mut self) -> Result<Robot, Part> {
+    pub(super) fn robot(&mut self) -> Result<Robot, Box<Part>> {
         self.required(Field::EventToken, |_| Ok(()));
         let domain = self.required(Field::AuthDomain, Domain::parse);
         let member_id = self.member_id(Field::AuthMemberId, Need::Always);
@@ -114,11 +114,10 @@ impl<'f, 'e> Read<'f, 'e> {
                 scheme,
                 member_id,
             }),
-            (domain, member_id) => Err(Part::of_portal(
-                Kind::Robot,
-                domain.map(|domain| (domain, scheme)),
-                member_id,
-            )),
+            (domain, member_id) => {
+                let address = domain.map(|domain| (domain, scheme));
+                Err(Box::new(Part::of_portal(Kind::Robot, address, member_id)))
+            }
         }
     }
 
