@@ -345,3 +345,54 @@ fn the_handlers_own_query_is_named_where_it_is_the_cause() {
         "{said}"
     );
 }
+
+#[test]
+fn a_route_may_need_more_and_in_its_place() {
+    let (upstream, gateway) = setting(
+        "accepts = [\"placement\", \"event\"]\nrequire = [\"APPLICATION_TOKEN\", \"auth[application_token]\"]\n\
+         places = \"strict\"",
+    );
+    let told = |target: &str, body: &str| {
+        let response = gateway.ask(forms::post(target, &[], body));
+        match response.status {
+            200 => "forwarded".to_owned(),
+            _ => {
+                let problem = response.json();
+                format!("{}: {}", problem["code"].as_str().unwrap(), problem["errors"])
+            }
+        }
+    };
+    let call = format!("/app?{}", forms::QUERY);
+    assert_eq!(told(&call, forms::BODY), "forwarded");
+    assert_eq!(
+        told(&call, &forms::BODY.replace("APPLICATION_TOKEN", "x")),
+        "missing_field: [{\"code\":\"missing\",\"field\":\"APPLICATION_TOKEN\"}]"
+    );
+    assert_eq!(
+        told(&format!("{call}&AUTH_ID={}", forms::SECRETS[0]), forms::BODY),
+        "ambiguous_field: [{\"code\":\"conflict\",\"field\":\"AUTH_ID\"}]",
+        "no token stands in the query"
+    );
+    let event = "event=ONAPPINSTALL&auth[domain]=p.example";
+    assert_eq!(
+        told("/app", event),
+        "missing_field: [{\"code\":\"missing\",\"field\":\"auth[token]\"}]"
+    );
+    assert_eq!(told("/app", &format!("{event}&auth[application_token]=x")), "forwarded");
+    assert_eq!(upstream.take().len(), 2);
+}
+
+#[test]
+fn tokens_may_go_to_a_server_that_the_operator_lists() {
+    let upstream = Upstream::start();
+    let status = |listed: &str, endpoint: &str| {
+        let routes = forms::routes(&[upstream.address]);
+        let gateway = Gateway::start(format!("{routes}[widget]\nserver_endpoints = [{listed}]\n"));
+        let body = format!("{}&SERVER_ENDPOINT={endpoint}", forms::BODY);
+        gateway.ask(forms::post(forms::TARGET, &[], body)).status
+    };
+    assert_eq!(status("\"oauth.corp.example\"", "https://OAuth.corp.example/rest/"), 200);
+    assert_eq!(status("\"oauth.corp.example\"", "https://oauth.bitrix.info/rest/"), 422);
+    assert_eq!(status("\"*\"", "https://oauth.bitrix.info/rest/"), 200);
+    assert_eq!(status("\"*\"", "http://oauth.bitrix.info/rest/"), 422);
+}
