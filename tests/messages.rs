@@ -378,7 +378,10 @@ fn a_route_may_need_more_and_in_its_place() {
         told("/app", event),
         "missing_field: [{\"code\":\"missing\",\"field\":\"auth[token]\"}]"
     );
-    assert_eq!(told("/app", &format!("{event}&auth[application_token]=x")), "forwarded");
+    assert_eq!(
+        told("/app", &format!("{event}&auth[application_token]=x")),
+        "forwarded"
+    );
     assert_eq!(upstream.take().len(), 2);
 }
 
@@ -391,8 +394,14 @@ fn tokens_may_go_to_a_server_that_the_operator_lists() {
         let body = format!("{}&SERVER_ENDPOINT={endpoint}", forms::BODY);
         gateway.ask(forms::post(forms::TARGET, &[], body)).status
     };
-    assert_eq!(status("\"oauth.corp.example\"", "https://OAuth.corp.example/rest/"), 200);
-    assert_eq!(status("\"oauth.corp.example\"", "https://oauth.bitrix.info/rest/"), 422);
+    assert_eq!(
+        status("\"oauth.corp.example\"", "https://OAuth.corp.example/rest/"),
+        200
+    );
+    assert_eq!(
+        status("\"oauth.corp.example\"", "https://oauth.bitrix.info/rest/"),
+        422
+    );
     assert_eq!(status("\"*\"", "https://oauth.bitrix.info/rest/"), 200);
     assert_eq!(status("\"*\"", "http://oauth.bitrix.info/rest/"), 422);
 }
