@@ -6,19 +6,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use bytes::{Bytes, BytesMut};
 
 use crate::config::{Loaded, Snapshot};
-use crate::pipeline::{self, BodyPlan, Env, Head, LimiterSaid, Opened};
+use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::Kind;
-use crate::request::body::Bounds;
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
-use crate::request::front_door::{self, Framing, HeadScan, Target};
+use crate::request::head::fault::Malformed;
+use crate::request::head::{Framing, HeadScan, RequestHead};
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::{BrokenForm, Rejection};
@@ -81,33 +81,19 @@ fn with_crlf(raw: &[u8], out: &mut impl Write) -> io::Result<Vec<u8>> {
 }
 
 fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<(), Rejection>> {
-    let (length, framing) = match front_door(request) {
+    let (head, rest) = match head(request) {
         Ok(found) => found,
         Err(rejection) => {
-            writeln!(out, "front door: refused")?;
+            writeln!(out, "head: refused")?;
             return Ok(Err(rejection));
         }
     };
-    let (head, rest) = request.split_at(length);
-    let Some((method, raw_target, headers)) = parsed(head) else {
-        return Ok(Err(Rejection::InternalError));
-    };
-    writeln!(out, "front door: sound")?;
-    let peer = Peer {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: false,
-    };
-    let head = Head {
-        method: &method,
-        raw_target,
-        headers: &headers,
-        peer,
-    };
-    let opened = match pipeline::open(&head, env) {
-        Ok(opened) => opened,
+    writeln!(out, "head: sound")?;
+    let routed = match pipeline::route(&head, env) {
+        Ok(routed) => routed,
         Err((_, rejection)) => return Ok(Err(rejection)),
     };
-    let route = opened.route;
+    let route = routed.route;
     let (kind, mode, takes) = match route.kind {
         Kind::Widget(widget) => {
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
@@ -122,57 +108,31 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         mode.label(),
         route.upstream
     )?;
-    let body = match body(rest, framing) {
+    let body = match body(rest, head.framing) {
         Ok(body) => body,
         Err(rejection) => return Ok(Err(rejection)),
     };
-    if let BodyPlan::Hold { limit, within } = opened.body {
-        writeln!(out, "body: {} bytes of at most {limit}", body.len())?;
-        let bounds = Bounds {
-            limit,
-            within,
-            held: env.widget.held_bodies,
-            announced: match framing {
-                Framing::Length(length) => Some(length),
-                Framing::Chunked => None,
-            },
-        };
-        if let Err(fault) = bounds.allow(body.len()) {
-            return Ok(Err(fault.into()));
+    if let BodyPlan::Hold(bounds) = routed.body {
+        writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
+        if body.len() > bounds.limit {
+            return Ok(Err(Rejection::BodyTooLarge));
         }
-        let query = Target::parse(raw_target)
-            .map(|target| target.query)
-            .unwrap_or_default();
-        match MediaType::of(&headers) {
+        match MediaType::of(&head.headers) {
             Some(MediaType::Json) => {
                 writeln!(out, "body: JSON, which is not looked into")?;
-                fields(query, b"", env, out)?;
+                fields(head.target.query(), b"", env, out)?;
             }
-            Some(MediaType::Form) | None => fields(query, &body, env, out)?,
+            Some(MediaType::Form) | None => fields(head.target.query(), &body, env, out)?,
         }
     }
-    decision(&opened, &head, &body, env, out)
+    decision(&routed, &head, &body, env, out)
 }
 
-fn front_door(request: &[u8]) -> Result<(usize, Framing), Rejection> {
+fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
     let scanned = HeadScan::default().advance(request)?;
-    let length = scanned.ok_or(Rejection::MalformedRequest(front_door::Malformed::RequestLine))?;
-    let head = request.get(..length).unwrap_or_default();
-    Ok((length, front_door::check(head)?))
-}
-
-fn parsed(head: &[u8]) -> Option<(Method, &[u8], HeaderMap)> {
-    let mut lines = [httparse::EMPTY_HEADER; front_door::MAX_HEADER_LINES];
-    let mut request = httparse::Request::new(&mut lines);
-    request.parse(head).ok()?;
-    let mut headers = HeaderMap::new();
-    for line in request.headers.iter() {
-        headers.append(
-            HeaderName::from_bytes(line.name.as_bytes()).ok()?,
-            HeaderValue::from_bytes(line.value).ok()?,
-        );
-    }
-    Some((request.method?.parse().ok()?, request.path?.as_bytes(), headers))
+    let length = scanned.ok_or(Rejection::MalformedRequest(Malformed::RequestLine))?;
+    let (head, rest) = request.split_at_checked(length).unwrap_or_default();
+    Ok((RequestHead::parse(&Bytes::copy_from_slice(head))?, rest))
 }
 
 fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
@@ -183,7 +143,7 @@ fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
                 .map(<[u8]>::to_vec)
                 .ok_or(Rejection::ClientClosed)
         }
-        Framing::Chunked => {
+        Framing::Chunked | Framing::Frames => {
             let broken = Rejection::MalformedForm(BrokenForm::Chunks);
             let mut chunks = Chunks::default();
             let mut data = BytesMut::new();
@@ -259,14 +219,18 @@ fn is_shown(field: Field) -> bool {
 }
 
 fn decision(
-    opened: &Opened<'_>,
-    head: &Head<'_>,
+    routed: &Routed<'_>,
+    head: &RequestHead,
     body: &[u8],
     env: &Env,
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
-    let origin = Origin::of(head.peer, head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(opened, head, &origin, body, Duration::ZERO, env);
+    let peer = Peer {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let origin = Origin::of(peer, &head.headers, &env.trusted, || [0; 16]);
+    let decision = pipeline::decide(routed, head, peer, &origin, body, Duration::ZERO, env);
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }
@@ -281,25 +245,7 @@ fn decision(
             rejection.detail()
         )?;
     }
-    match (
-        &decision.findings.limiter,
-        &env.member_limit,
-        &decision.findings.member_id,
-    ) {
-        (Some(said), Some(policy), Some(member_id)) => {
-            let quota = policy.limiter_of(member_id).quota();
-            let said = match said {
-                LimiterSaid::Allowed => "allows",
-                LimiterSaid::Limited(_) => "refuses",
-            };
-            let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);
-            writeln!(
-                out,
-                "limit: member, {rate} per {seconds} s, burst {burst}: a fresh key, {said}"
-            )?;
-        }
-        _ => writeln!(out, "limit: not asked")?,
-    }
+    limits(&decision.findings.limits, out)?;
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
@@ -316,4 +262,27 @@ fn decision(
             Ok(())
         }
     })
+}
+
+fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {
+    if decisions.iter().next().is_none() {
+        writeln!(out, "limit: not asked")?;
+    }
+    for Decision { policy, outcome } in decisions.iter() {
+        let policy = policy.label();
+        let (quota, said) = match outcome {
+            Outcome::Unlimited => {
+                writeln!(out, "limit: {policy}, none is configured")?;
+                continue;
+            }
+            Outcome::Granted(quota) => (quota, "allows"),
+            Outcome::Observed(limited) | Outcome::Refused(limited) => (limited.quota, "refuses"),
+        };
+        let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);
+        writeln!(
+            out,
+            "limit: {policy}, {rate} per {seconds} s, burst {burst}: a fresh key, {said}"
+        )?;
+    }
+    Ok(())
 }

@@ -8,8 +8,6 @@ pub mod response;
 pub mod pipeline;
 pub mod telemetry;
 pub mod config;
-pub mod context;
-pub mod gateway;
 pub mod process;
 pub mod server;
 pub mod admin;

@@ -1,6 +1,6 @@
 //! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
 //!
-//! Cheap comes before dear, and nothing is spent before it is known to be needed: `open` judges the
+//! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
 //! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Target`, `Forward`.
 
@@ -8,19 +8,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
-
 use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{MemberPolicy, Now, Permit};
+use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
-use crate::policy::validate::{Call, Known};
+use crate::policy::validate::{Call, Known, Unsound};
+use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
     Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
 };
 use crate::request::form::Form;
-use crate::request::front_door::{Malformed, Target as RequestTarget, announced_length};
+use crate::request::head::RequestHead;
+use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::Rejection;
@@ -35,8 +35,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
-    /// `[limits.member]`; none where the configuration has none.
-    pub member_limit: Option<MemberPolicy>,
+    /// `[limits]`
+    pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Whose forwarding headers are believed.
@@ -76,30 +76,14 @@ impl Default for WidgetRules {
     }
 }
 
-/// The head of a request as the engine parsed it, after the front door.
-#[derive(Clone, Copy)]
-pub struct Head<'a> {
-    /// As sent.
-    pub method: &'a Method,
-    /// The target as it came, never the engine's repaired URI.
-    pub raw_target: &'a [u8],
-    /// All headers.
-    pub headers: &'a HeaderMap,
-    /// The other end of the connection.
-    pub peer: Peer,
-}
-
 /// What the head alone decides.
-pub struct Opened<'e> {
+pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
     /// Where the request belongs.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
-    /// Where the query begins in the raw target; its length where there is none. The target is read
-    /// once, and the head is not borrowed while the body is waited for.
-    query_at: usize,
 }
 
 /// What happens to the body.
@@ -108,12 +92,7 @@ pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
     /// Held whole before anything else happens.
-    Hold {
-        /// In bytes.
-        limit: usize,
-        /// For all of it.
-        within: Duration,
-    },
+    Hold(Bounds),
 }
 
 /// A request that goes on to its upstream.
@@ -123,6 +102,10 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub target: Target,
+    /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
+    pub origin_form: Option<Vec<u8>>,
+    /// Without it there is no `Forward`.
+    _cleared: Cleared,
 }
 
 /// What became of a request whose body is there.
@@ -140,8 +123,8 @@ pub struct Findings {
     pub would_reject: Vec<Rejection>,
     /// Every fault of a field; shadowing cookies too, even where they are only removed.
     pub faults: Vec<FieldFault>,
-    /// What the limiter said, if it was asked.
-    pub limiter: Option<LimiterSaid>,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
     /// What the request was recognized as, refused or not.
     pub message: Option<message::Kind>,
     /// Only once validated.
@@ -152,91 +135,84 @@ pub struct Findings {
     pub placement: Option<Placement>,
 }
 
-/// The limiter's answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LimiterSaid {
-    /// Within the quota.
-    Allowed,
-    /// Over it; refused or observed.
-    Limited(Mode),
-}
-
-impl Opened<'_> {
-    /// The raw query of the head that was opened.
-    fn query<'a>(&self, head: &Head<'a>) -> &'a [u8] {
-        head.raw_target.get(self.query_at..).unwrap_or_default()
-    }
-}
-
-/// Judges a request by its head. Nothing of the body has been read.
-pub fn open<'e>(head: &Head<'_>, env: &'e Env) -> Result<Opened<'e>, (Option<usize>, Rejection)> {
-    let target = RequestTarget::parse(head.raw_target).map_err(|fault| (None, fault.into()))?;
-    if let Some(merged) = target.merged_slashes()
-        && !env.routes.same(&target.path, &merged)
+/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+///
+/// # Errors
+/// Where it is refused, with the index of its route if there is one.
+pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+    let path = head.target.path();
+    if let Some(merged) = head.target.merged_slashes()
+        && !env.routes.same(path, &merged)
     {
         return Err((None, Malformed::Slashes.into()));
     }
-    let (route_index, route) = env
-        .routes
-        .find(&target.path, head.method)
-        .map_err(|none| match none {
-            NoRoute::NotFound => (None, Rejection::NotFound),
-            NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
-        })?;
+    let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
+        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+    })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(route) => {
-            hold(head.headers, route, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        Kind::Widget(widget) => {
+            hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
         }
     };
-    Ok(Opened {
+    Ok(Routed {
         route_index,
         route,
         body,
-        query_at: head.raw_target.len() - target.query.len(),
     })
 }
 
 /// A widget's media type, and a length that is announced.
-fn hold(headers: &HeaderMap, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    match MediaType::of(headers) {
+fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    match MediaType::of(&head.headers) {
         Some(MediaType::Form) => {}
         Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
-    match announced_length(headers) {
+    match head.framing.announced() {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
-        Some(_) | None => Ok(BodyPlan::Hold {
+        Some(_) | None => Ok(BodyPlan::Hold(Bounds {
             limit: rules.body_limit,
             within: rules.body_timeout,
-        }),
+            held: rules.held_bodies,
+        })),
     }
 }
 
 /// Decides a request whose body is there (or is nobody's business here).
 pub fn decide(
-    opened: &Opened<'_>,
-    head: &Head<'_>,
+    routed: &Routed<'_>,
+    head: &RequestHead,
+    peer: Peer,
     origin: &Origin,
     body: &[u8],
     now: Now,
     env: &Env,
 ) -> Decision {
     let mut findings = Findings::default();
-    let judged = match opened.route.kind {
-        Kind::Pass => Ok(headers::on_pass_route(head.peer, origin, head.headers)),
-        Kind::Widget(route) => findings
-            .judge(route, head, opened.query(head), body, now, env)
-            .map(|read| read.rewrite(head, origin, body.len(), env)),
+    let cleared = match routed.route.kind {
+        Kind::Pass => Ok(Cleared::Pass),
+        Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
     };
-    let verdict = judged.and_then(|rewrite| {
-        let upstream = env
-            .upstreams
-            .get(&opened.route.upstream)
-            .ok_or(Rejection::InternalError)?;
+    let verdict = cleared.and_then(|cleared| {
+        let upstream = env.upstreams.get(&routed.route.upstream);
+        let upstream = upstream.ok_or(Rejection::InternalError)?;
+        let rewrite = match &cleared {
+            Cleared::Pass => headers::on_pass_route(peer, origin, &head.headers),
+            Cleared::Widget(judged) => {
+                let told = judged.told(body.len(), env.widget.cookies);
+                headers::on_widget_route(peer, origin, &head.headers, told)
+            }
+        };
         Ok(Forward {
             rewrite,
             target: Target::take(upstream),
+            origin_form: head
+                .target
+                .authority()
+                .map(|_| head.target.origin_form().concat()),
+            _cleared: cleared,
         })
     });
     Decision { verdict, findings }
@@ -248,31 +224,30 @@ impl Findings {
     fn judge(
         &mut self,
         route: WidgetRoute,
-        head: &Head<'_>,
-        query: &[u8],
+        head: &RequestHead,
         body: &[u8],
         now: Now,
         env: &Env,
-    ) -> Result<Read, Rejection> {
-        let media_type = MediaType::of(head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+    ) -> Result<Judged, Rejection> {
+        let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
         // PHP puts nothing of JSON where it puts forms.
         let form = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
-        let form = match Form::parse(query, form, env.widget.max_params) {
+        let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => {
-                self.observe_or(route.mode, fault.into())?;
-                return Ok(Read {
+                let observed = self.observe_or(route.mode, fault.into())?;
+                return Ok(Judged {
                     media_type,
                     plain_auth: PlainAuth::Shadows,
-                    of: ReadOf::Nothing,
+                    passed: Passed::Observed(None, observed),
                 });
             }
         };
         let plain_auth = PlainAuth::beside(&form);
-        let cookies = self.cookies(head.headers, env.widget.cookies, plain_auth);
+        let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
         let refused_cookies: &[FieldFault] = match env.widget.cookies {
             CookieRule::Refuse => &cookies,
             CookieRule::Strip | CookieRule::Keep => &[],
@@ -282,71 +257,54 @@ impl Findings {
             server_endpoints: &env.widget.server_endpoints,
         };
         let judged = judge(&form, route, grammar, refused_cookies);
-        self.tell(&judged, cookies);
+        self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);
         }
-        let of = match judged {
-            Ok(call) => {
-                let _permit = self.permit(route.mode, &call, now, env)?;
-                ReadOf::Sound(call)
-            }
-            Err(refused) => {
-                self.observe_or(route.mode, refused.refusal.clone().into())?;
-                ReadOf::Refused(refused)
+        let passed = match judged {
+            Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+            Err(Refused { refusal, read }) => {
+                let observed = self.observe_or(route.mode, refusal.into())?;
+                match read {
+                    // Nothing is wrong with it but what was observed.
+                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+                    Err(unsound) => Passed::Observed(Some(unsound), observed),
+                }
             }
         };
-        Ok(Read {
+        Ok(Judged {
             media_type,
             plain_auth,
-            of,
+            passed,
         })
     }
 
-    /// Asks the limiter, where there is one. What a portal sends by itself is not the members' users' doing,
-    /// and has to be lost to no storm of theirs.
-    fn permit(&mut self, mode: Mode, call: &Call, now: Now, env: &Env) -> Result<Option<Permit>, Rejection> {
-        let (Some(policy), Some(member)) = (&env.member_limit, call.limited_member()) else {
-            return Ok(None);
+    /// Asks the limits and notes what they said.
+    fn permit(&mut self, call: Call, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(call, mode, now);
+        self.limits = match &asked {
+            Ok(permit) => *permit.decisions(),
+            Err(refused) => refused.decisions,
         };
-        let mode = if mode == Mode::Enforce { policy.mode } else { mode };
-        match policy.admit(member, now) {
-            Ok(permit) => {
-                self.limiter = Some(LimiterSaid::Allowed);
-                Ok(Some(permit))
-            }
-            Err(limited) => {
-                self.limiter = Some(LimiterSaid::Limited(mode));
-                self.observe_or(mode, Rejection::RateLimited(limited))
-                    .map(|()| None)
-            }
-        }
+        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+            Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+        });
+        self.would_reject.extend(observed);
+        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
     }
 
-    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<(), Rejection> {
+    fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
         match mode {
             Mode::Enforce => Err(rejection),
             Mode::Observe => {
                 self.would_reject.push(rejection);
-                Ok(())
+                Ok(Observed(()))
             }
         }
     }
 
-    /// The cookies that could be taken for a field, where that matters.
-    fn cookies(&self, headers: &HeaderMap, rule: CookieRule, plain_auth: PlainAuth) -> Vec<FieldFault> {
-        let shadowed = match rule {
-            CookieRule::Keep => Vec::new(),
-            CookieRule::Strip | CookieRule::Refuse => cookie::shadowed(headers, plain_auth),
-        };
-        let as_fault = |field| FieldFault {
-            field,
-            code: FaultCode::Cookie,
-        };
-        shadowed.into_iter().map(as_fault).collect()
-    }
-
-    fn tell(&mut self, judged: &Result<Call, Box<Refused>>, cookies: Vec<FieldFault>) {
+    fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
         let known = match judged {
             Ok(call) => call.known(),
             Err(refused) => {
@@ -362,33 +320,62 @@ impl Findings {
     }
 }
 
-/// A widget route's request, as far as it could be read; in enforce mode always sound.
-struct Read {
+/// The cookies that could be taken for a field, where that matters.
+fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth) -> Vec<FieldFault> {
+    let shadowed = match rule {
+        CookieRule::Keep => Vec::new(),
+        CookieRule::Strip | CookieRule::Refuse => cookie::shadowed(&head.headers, plain_auth),
+    };
+    let as_fault = |field| FieldFault {
+        field,
+        code: FaultCode::Cookie,
+    };
+    shadowed.into_iter().map(as_fault).collect()
+}
+
+/// A request that nothing keeps from its server: the one way to a [`Forward`].
+#[derive(Debug)]
+enum Cleared {
+    /// Nobody here judges it.
+    Pass,
+    /// It was judged.
+    Widget(Judged),
+}
+
+/// A request to a widget route that may go on.
+#[derive(Debug)]
+struct Judged {
     media_type: MediaType,
     plain_auth: PlainAuth,
-    of: ReadOf,
+    passed: Passed,
 }
 
-enum ReadOf {
-    Sound(Call),
-    Refused(Box<Refused>),
-    Nothing,
+/// Why it may.
+#[derive(Debug)]
+enum Passed {
+    /// It is sound, and the limits let it through.
+    Permitted(Permit),
+    /// It has faults that were let through, with what could be read of it; nobody was asked about its limits.
+    Observed(Option<Box<Unsound>>, Observed),
 }
 
-impl Read {
-    fn rewrite(&self, head: &Head<'_>, origin: &Origin, length: usize, env: &Env) -> Rewrite {
-        let known = match &self.of {
-            ReadOf::Sound(call) => call.known(),
-            ReadOf::Refused(refused) => refused.known(),
-            ReadOf::Nothing => Known::default(),
+/// Proof that faults were let through and noted: [`Findings::observe_or`] is its only maker.
+#[derive(Debug)]
+struct Observed(());
+
+impl Judged {
+    fn told(&self, length: usize, cookies: CookieRule) -> Told<'_> {
+        let known = match &self.passed {
+            Passed::Permitted(permit) => permit.call().known(),
+            Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
+            Passed::Observed(None, Observed(())) => Known::default(),
         };
-        let told = Told {
+        Told {
             known,
             media_type: self.media_type,
             length,
-            cookies: env.widget.cookies,
+            cookies,
             plain_auth: self.plain_auth,
-        };
-        headers::on_widget_route(head.peer, origin, head.headers, told)
+        }
     }
 }

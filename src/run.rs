@@ -5,8 +5,11 @@
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
 mod notify;
+mod signals;
 
+use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +21,6 @@ use pingora::server::ListenFds;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
@@ -28,6 +30,7 @@ use crate::server;
 use crate::server::listeners::{self, Bound, Sockets};
 use crate::telemetry::log::{self as sink, LogSink};
 use crate::telemetry::metrics::{Metrics, Trigger};
+use signals::{Heard, Signals};
 
 /// How often the table of keys is swept.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -35,6 +38,35 @@ const SWEEP: Duration = Duration::from_secs(1);
 const TRACES_FINISH: Duration = Duration::from_secs(2);
 /// How often a drain looks whether the last request has ended.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// How the process ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// After a drain.
+    Drained,
+    /// At once, as it was asked to.
+    Interrupted,
+    /// It could not serve.
+    Failed,
+}
+
+impl End {
+    const fn code(self) -> ExitCode {
+        match self {
+            End::Drained | End::Interrupted => ExitCode::SUCCESS,
+            End::Failed => ExitCode::FAILURE,
+        }
+    }
+
+    /// How long the process waits until its last log lines are read.
+    const fn patience(self) -> Duration {
+        match self {
+            End::Drained | End::Failed => Duration::from_secs(1),
+            // A reader that reads needs a few milliseconds.
+            End::Interrupted => Duration::from_millis(200),
+        }
+    }
+}
 
 /// Serves until a signal. The exit code is the one of the contract: 0 after a clean stop, 1 where the
 /// configuration is refused or an address can not be bound.
@@ -47,20 +79,73 @@ pub fn run(path: &Path, take_over: bool) -> ExitCode {
     let Ok((log, flush)) = sink::start() else {
         return ExitCode::FAILURE;
     };
-    let code = match start(path, take_over, &log) {
-        Ok(running) => running.until_signal(),
-        Err(()) => ExitCode::FAILURE,
+    let end = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let end = runtime.block_on(serve(path, take_over, &log));
+            // Nobody waits for a name look-up or a reload that is still under way.
+            runtime.shutdown_background();
+            end
+        }
+        Err(e) => {
+            log.event(Level::Error, "can not serve", json!({ "error": e.to_string() }));
+            End::Failed
+        }
     };
-    // The queue is written out before the process ends.
-    drop(flush);
-    code
+    flush.finish_within(end.patience());
+    end.code()
+}
+
+async fn serve(path: &Path, take_over: bool, log: &LogSink) -> End {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(e) => {
+            log.event(Level::Error, "signals", json!({ "error": e.to_string() }));
+            return End::Failed;
+        }
+    };
+    // Names are looked up and a predecessor is waited for: a signal is heard meanwhile.
+    let mut starting = {
+        let (path, log) = (path.to_owned(), log.clone());
+        tokio::task::spawn_blocking(move || start(&path, take_over, &log))
+    };
+    let running = loop {
+        tokio::select! {
+            started = &mut starting => match started {
+                Ok(Ok(running)) => break running,
+                Ok(Err(())) | Err(_) => return End::Failed,
+            },
+            heard = signals.next() => match heard {
+                Heard::Interrupt | Heard::Terminate => return interrupted(log, heard),
+                Heard::Quit | Heard::Hangup => ignored(log, heard, "the gateway is not ready yet"),
+                Heard::User1 | Heard::User2 => ignored(log, heard, MEANS_NOTHING),
+            },
+        }
+    };
+    running.until_signal(&mut signals).await
+}
+
+const MEANS_NOTHING: &str = "it means nothing here, standard error is the log";
+
+fn interrupted(log: &LogSink, heard: Heard) -> End {
+    log.event(Level::Info, "stopping now", json!({ "signal": heard.name() }));
+    End::Interrupted
+}
+
+fn ignored(log: &LogSink, heard: Heard, why: &str) {
+    log.event(
+        Level::Warn,
+        &format!("{} ignored: {why}", heard.name()),
+        json!({}),
+    );
 }
 
 /// Everything that serves.
 struct Running {
     process: Arc<Process>,
     fds: ListenFds,
-    runtimes: Vec<Runtime>,
+    /// The process ends under their threads. A runtime that is shut down first would have to wait for
+    /// the engine's accept loops, which then fail without a pause and never end.
+    _runtimes: ManuallyDrop<[Runtime; 2]>,
     stop_accepting: watch::Sender<bool>,
 }
 
@@ -110,7 +195,7 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
 }
 
 impl Running {
-    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> pingora::Result<Running> {
+    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> Result<Running, rustls::Error> {
         let (stop_accepting, stopped) = watch::channel(false);
         let threads = process.server.threads.map_or_else(cores, usize::from);
         let requests = Runtime::new_no_steal(threads, "requests");
@@ -132,11 +217,9 @@ impl Running {
             let mut tick = tokio::time::interval(SWEEP);
             loop {
                 tick.tick().await;
-                if let Some(policy) = &sweeper.live.load().env().member_limit {
-                    policy.limiters().for_each(|limiter| {
-                        limiter.sweep(sweeper.epoch.elapsed());
-                    });
-                }
+                sweeper.sweep_idle();
+                let live = sweeper.live.load();
+                live.env().limits.sweep(sweeper.epoch.elapsed());
             }
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));
@@ -144,35 +227,12 @@ impl Running {
         Ok(Running {
             process,
             fds,
-            runtimes: vec![requests, admin],
+            _runtimes: ManuallyDrop::new([requests, admin]),
             stop_accepting,
         })
     }
 
-    fn until_signal(self) -> ExitCode {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-            return ExitCode::FAILURE;
-        };
-        let ended = runtime.block_on(self.signals());
-        // The process ends under its threads. A runtime that is shut down first would have to wait for the
-        // engine's accept loops, which then fail without a pause and never end.
-        std::mem::forget(self.runtimes);
-        match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(e) => {
-                self.process
-                    .log
-                    .event(Level::Error, "signals", json!({ "error": e.to_string() }));
-                ExitCode::FAILURE
-            }
-        }
-    }
-
-    async fn signals(&self) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut quit = signal(SignalKind::quit())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    async fn until_signal(&self, signals: &mut Signals) -> End {
         let log = &self.process.log;
         notify::tell("READY=1");
         log.event(
@@ -181,35 +241,32 @@ impl Running {
             json!({ "version": env!("CARGO_PKG_VERSION") }),
         );
         loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => {
-                    log.event(Level::Info, "stopping now", json!({ "signal": "SIGINT" }));
-                    return Ok(());
-                }
-                _ = quit.recv() => if self.hand_over().await { break },
-                _ = hangup.recv() => {
+            match signals.next().await {
+                Heard::Terminate => break,
+                heard @ Heard::Interrupt => return interrupted(log, heard),
+                Heard::Quit => match unless_interrupted(signals, self.hand_over()).await {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(heard) => return interrupted(log, heard),
+                },
+                Heard::Hangup => {
                     let process = self.process.clone();
                     tokio::task::spawn_blocking(move || process.reload(Trigger::Sighup));
                 }
+                heard @ (Heard::User1 | Heard::User2) => ignored(log, heard, MEANS_NOTHING),
             }
         }
-        tokio::select! {
-            () = self.drain() => {}
-            _ = interrupt.recv() => log.event(Level::Info, "stopping now", json!({ "signal": "SIGINT" })),
+        match unless_interrupted(signals, self.drain()).await {
+            Ok(()) => End::Drained,
+            Err(heard) => interrupted(log, heard),
         }
-        Ok(())
     }
 
     /// Hands the listeners to a successor. Without one nothing changes.
     async fn hand_over(&self) -> bool {
         let Process { log, server, .. } = &*self.process;
         let Some(socket) = server.upgrade_socket.clone() else {
-            log.event(
-                Level::Warn,
-                "SIGQUIT ignored: server.upgrade_socket is not configured",
-                json!({}),
-            );
+            ignored(log, Heard::Quit, "server.upgrade_socket is not configured");
             return false;
         };
         let fds = self.fds.clone();
@@ -261,6 +318,14 @@ impl Running {
             "stopped",
             json!({ "requests_cut": metrics.in_flight.get() }),
         );
+    }
+}
+
+/// What comes of the work, unless SIGINT comes before. Other signals wait until it is done.
+async fn unless_interrupted<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Result<T, Heard> {
+    tokio::select! {
+        done = work => Ok(done),
+        heard = signals.interrupt() => Err(heard),
     }
 }
 

@@ -1,20 +1,10 @@
 //! A line for each request that deserves one, and none of them lost at the end.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use common::forms::{self, BODY, TARGET, post, request};
-use common::{Conn, DeadServer, Gateway, Reply, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post, request};
+use crate::common::{Conn, DeadServer, Gateway, Reply, Setup, Upstream};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -66,6 +56,54 @@ fn only_sound_answers_of_the_handler_are_sampled_out() {
     ];
     assert_eq!(
         lines,
+        expected.map(|(outcome, status)| (outcome.to_owned(), status))
+    );
+}
+
+#[test]
+fn refusals_with_4xx_are_sampled_out_and_nothing_else_with_them() {
+    let upstream = Upstream::start();
+    let gone = DeadServer::new();
+    let rest = format!(
+        "[[routes]]\nname = \"new\"\npath = \"/new\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n\
+         [[routes]]\nname = \"gone\"\npath = \"/gone\"\nkind = \"widget\"\nupstream = \"gone\"\n\
+         [upstreams.gone]\nservers = [\"{}\"]\n{}[limits.member]\nrate = \"1/h\"\nburst = 3\n[log]\nsample_refused = 0.0\n",
+        gone.address(),
+        forms::routes(&[upstream.address])
+    );
+    let gateway = Gateway::start(rest);
+    assert_eq!(gateway.ask(post("/app", &[], BODY)).status, 422);
+    assert_eq!(gateway.ask(request("GET", "/a/../b", &[], "")).status, 400);
+    assert_eq!(gateway.ask(request("PUT", TARGET, &[], "")).status, 405);
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    assert_eq!(
+        gateway
+            .ask(post(&TARGET.replace("/app", "/gone"), &[], BODY))
+            .status,
+        502
+    );
+    assert_eq!(gateway.ask(post("/new", &[], "")).status, 200);
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 429);
+    gateway.metric_reaches("widget_gateway_requests_total", &[], 8.0);
+    let told: Vec<_> = gateway
+        .request_lines(4)
+        .iter()
+        .map(|line| {
+            (
+                line["outcome"].as_str().unwrap().to_owned(),
+                line["status"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("forwarded", 200),
+        ("upstream_error", 502),
+        ("observed", 200),
+        ("forwarded", 200),
+    ];
+    assert_eq!(
+        told,
         expected.map(|(outcome, status)| (outcome.to_owned(), status))
     );
 }

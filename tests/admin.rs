@@ -1,20 +1,11 @@
 //! The admin listener from outside: who may do what, and what every endpoint answers.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Conn, Gateway, Response, Setup, Upstream, forms};
+use crate::common::{Conn, Gateway, Response, Setup, Upstream, forms};
 use serde_json::{Value, json};
 
 const LIMITS: &str = "[limits.member]\nrate = \"1/h\"\nburst = 3\n[[limits.overrides]]\n\
@@ -671,7 +662,7 @@ fn a_client_that_never_reads_is_closed_and_leaves_nothing_behind() {
         "a slow reader has its time, and no more: {held:?}"
     );
     // The allocator gives pages back when it is used again.
-    let deadline = Instant::now() + common::PATIENCE;
+    let deadline = Instant::now() + crate::common::PATIENCE;
     let mut grown;
     loop {
         assert_eq!(gateway.ask_admin("GET", "/metrics").status, 200);

@@ -1,13 +1,6 @@
 //! The import table of the design, read from the sources: arrows point one way, and the engine is
 //! named only at the edges.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

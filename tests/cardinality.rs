@@ -1,22 +1,12 @@
 //! Whoever calls, with whatever values: the metrics have the series that the configuration gives them,
 //! and the list of the busiest stays as long as it was.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use common::forms::{post, request};
-use common::{Conn, Gateway, Metrics, Setup};
+use crate::common::forms::{post, request};
+use crate::common::{Conn, Gateway, Metrics, Setup};
 
 /// Clients at once, and requests that each of them sends before it reads the answers.
 const CLIENTS: usize = 4;

@@ -1,16 +1,8 @@
 //! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, KNOWN};
-use common::{Conn, Gateway, Received, Upstream, shown};
+use crate::common::carrier::table;
+use crate::common::forms::{self, KNOWN};
+use crate::common::{Body, Carrier, Gateway, Received, Request, Upstream, shown};
 use serde_json::{Value, json};
 
 struct Case {
@@ -50,13 +42,14 @@ impl Case {
         self.expect["outcome"] == outcome
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut headers: Vec<&str> = self.headers.iter().map(String::as_str).collect();
-        let length = format!("Content-Length: {}", self.body.len());
-        if self.method == "POST" {
-            headers.push(&length);
-        }
-        forms::request(&self.method, &self.target, &headers, &self.body)
+    fn request(&self) -> Request {
+        let body = match self.method.as_str() {
+            "POST" => Body::Length(self.body.clone().into()),
+            _ => Body::None,
+        };
+        Request::new(&self.method, &self.target)
+            .lines(self.headers.iter().map(String::as_str))
+            .body(body)
     }
 
     /// How often the name stands, undecoded, in the query and in the body.
@@ -107,49 +100,46 @@ impl Case {
 
 fn setting() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
     (upstream, gateway)
+}
+
+fn on_every_carrier(
+    what: &str,
+    cases: &[Case],
+    check: impl Fn(Carrier, &(Upstream, Gateway), &Case) + Sync,
+) -> [usize; 5] {
+    table(what, cases, |case| &case.name, |_, _| true, |_| setting(), check)
 }
 
 #[test]
 fn accepted_cases_arrive_byte_for_byte_with_canonical_headers() {
-    let (upstream, gateway) = setting();
-    let mut conn = gateway.connect();
     let accepted: Vec<_> = cases().into_iter().filter(|case| case.is("accept")).collect();
-    assert_eq!(accepted.len(), 23);
-    for case in accepted {
-        let response = conn.roundtrip(case.bytes());
-        assert_eq!(response.status, 200, "{}: {}", case.name, shown(&response.body));
-        assert_eq!(response.text(), "handled\n", "{}", case.name);
-        let received = upstream.take_one();
-        assert_eq!(received.method(), "POST", "{}", case.name);
-        assert_eq!(
-            shown(&received.target()),
-            shown(case.target.as_bytes()),
-            "{}",
-            case.name
-        );
-        assert_eq!(
-            shown(&received.body),
-            shown(case.body.as_bytes()),
-            "{}",
-            case.name
-        );
-        assert_eq!(
-            received.header("Host").as_deref(),
-            Some("widgets.example"),
-            "{}",
-            case.name
-        );
-        assert_canonical(&case, &received);
-    }
+    let ran = on_every_carrier(
+        "accepted cases",
+        &accepted,
+        |carrier, (upstream, gateway), case| {
+            let name = &case.name;
+            let response = carrier.ask(gateway, &case.request());
+            assert_eq!(response.status, 200, "{name}: {}", shown(&response.body));
+            assert_eq!(response.text(), "handled\n", "{name}");
+            let received = upstream.take_one();
+            assert_eq!(received.method(), "POST", "{name}");
+            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{name}");
+            assert_eq!(shown(&received.body), shown(case.body.as_bytes()), "{name}");
+            let host = received.header("Host");
+            assert_eq!(host.as_deref(), Some("widgets.example"), "{name}");
+            assert_canonical(case, &received);
+        },
+    );
+    assert_eq!(ran, [23; 5]);
 }
 
 fn assert_canonical(case: &Case, received: &Received) {
+    let name = &case.name;
     let canonical = &case.expect["canonical"];
     let text = |key: &str| canonical[key].as_str().map(str::to_owned);
     let header = |name: &str| received.header(&format!("X-Bitrix24-{name}"));
-    let name = &case.name;
     assert_eq!(header("Domain"), text("domain"), "{name}");
     assert_eq!(header("Protocol"), text("scheme"), "{name}");
     let portal = format!(
@@ -191,82 +181,73 @@ fn assert_canonical(case: &Case, received: &Received) {
 
 #[test]
 fn rejected_cases_name_exactly_their_faults_and_reach_nobody() {
-    let (upstream, gateway) = setting();
-    let mut conn = gateway.connect();
     let rejected: Vec<_> = cases().into_iter().filter(|case| case.is("reject")).collect();
-    assert_eq!(rejected.len(), 16);
-    for case in rejected {
-        let response = conn.roundtrip(case.bytes());
-        let errors = case.errors("missing");
-        let (status, code) = match errors[0]["code"].as_str().unwrap() {
-            "duplicate" | "conflict" => (400, "ambiguous_field"),
-            "missing" | "blank" => (422, "missing_field"),
-            _ => (422, "invalid_field"),
-        };
-        assert_eq!(
-            response.status,
-            status,
-            "{}: {}",
-            case.name,
-            shown(&response.body)
-        );
-        let problem = response.json();
-        assert_eq!(problem["code"], code, "{}", case.name);
-        assert_eq!(problem["errors"], Value::from(errors), "{}", case.name);
-    }
-    assert_eq!(
-        upstream.connections(),
-        0,
-        "a refused call costs no upstream connection"
+    let ran = on_every_carrier(
+        "rejected cases",
+        &rejected,
+        |carrier, (upstream, gateway), case| {
+            let name = &case.name;
+            let response = carrier.ask(gateway, &case.request());
+            let errors = case.errors("missing");
+            let (status, code) = match errors[0]["code"].as_str().unwrap() {
+                "duplicate" | "conflict" => (400, "ambiguous_field"),
+                "missing" | "blank" => (422, "missing_field"),
+                _ => (422, "invalid_field"),
+            };
+            assert_eq!(response.status, status, "{name}: {}", shown(&response.body));
+            let problem = response.json();
+            assert_eq!(problem["code"], code, "{name}");
+            assert_eq!(problem["errors"], Value::from(errors), "{name}");
+            assert_eq!(
+                upstream.connections(),
+                0,
+                "a refused call costs no upstream connection"
+            );
+            upstream.expect_untouched();
+        },
     );
-    upstream.expect_untouched();
+    assert_eq!(ran, [16; 5]);
 }
 
 #[test]
 fn calls_that_are_no_placement_are_refused_by_post_and_passed_by_get() {
-    let (upstream, gateway) = setting();
     let others: Vec<_> = cases()
         .into_iter()
         .filter(|case| case.is("not_a_placement_call"))
         .collect();
-    assert_eq!(others.len(), 9);
-    for case in others {
-        // Some of them say `Connection: close`.
-        let response = gateway.ask(case.bytes());
+    let what = "calls that are no placement";
+    let ran = on_every_carrier(what, &others, |carrier, (upstream, gateway), case| {
+        let name = &case.name;
+        let response = carrier.ask(gateway, &case.request());
         if case.method == "GET" {
-            assert_eq!(response.status, 200, "{}", case.name);
+            assert_eq!(response.status, 200, "{name}");
             let received = upstream.take_one();
-            assert_eq!(
-                shown(&received.target()),
-                shown(case.target.as_bytes()),
-                "{}",
-                case.name
-            );
+            assert_eq!(shown(&received.target()), shown(case.target.as_bytes()), "{name}");
             let ours = received
                 .headers()
                 .into_iter()
                 .filter(|(name, _)| name.to_lowercase().starts_with("x-bitrix24"));
-            assert_eq!(ours.count(), 0, "{}: a pass route establishes nothing", case.name);
-            continue;
+            assert_eq!(ours.count(), 0, "{name}: a pass route establishes nothing");
+            return;
         }
-        assert_eq!(response.status, 422, "{}: {}", case.name, shown(&response.body));
+        assert_eq!(response.status, 422, "{name}: {}", shown(&response.body));
         let problem = response.json();
         upstream.expect_untouched();
         // What says whose it is under `auth` is told for what it is.
         if case.body.contains("auth%5B") {
-            assert_eq!(problem["code"], "unexpected_message", "{}", case.name);
-            continue;
+            assert_eq!(problem["code"], "unexpected_message", "{name}");
+            return;
         }
-        assert_eq!(problem["code"], "missing_field", "{}", case.name);
+        assert_eq!(problem["code"], "missing_field", "{name}");
         for error in case.errors("missing_if_judged_as_placement") {
             assert!(
                 problem["errors"].as_array().unwrap().contains(&error),
-                "{}: {error} in {problem}",
-                case.name
+                "{name}: {error} in {problem}"
             );
         }
         upstream.expect_untouched();
-    }
+    });
+    assert_eq!(ran, [9; 5]);
 }
 
 #[test]
@@ -276,11 +257,14 @@ fn a_multipart_form_is_415() {
         .into_iter()
         .find(|case| case.is("accept_if_supported_else_415"))
         .unwrap();
-    let response = gateway.ask(case.bytes());
-    assert_eq!(
-        (response.status, &response.json()["code"]),
-        (415, &json!("unsupported_media_type"))
-    );
+    for carrier in Carrier::ALL {
+        let response = carrier.ask(&gateway, &case.request());
+        assert_eq!(
+            (response.status, &response.json()["code"]),
+            (415, &json!("unsupported_media_type")),
+            "{carrier:?}"
+        );
+    }
     upstream.expect_untouched();
 }
 
@@ -291,14 +275,12 @@ fn no_token_shows_in_log_metric_or_answer() {
     let mut secrets = std::collections::BTreeSet::new();
     let mut count = 0.0;
     for case in cases() {
-        for html in [false, true] {
-            let mut bytes = case.bytes();
-            if html {
-                let at = bytes.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
-                bytes.splice(at..at, *b"Accept: text/html\r\n");
-            }
-            let mut conn = Conn::open(gateway.http());
-            let response = conn.roundtrip(bytes);
+        let html = case.request().line("Accept: text/html");
+        for (carrier, request) in Carrier::ALL
+            .into_iter()
+            .flat_map(|carrier| [(carrier, case.request()), (carrier, html.clone())])
+        {
+            let response = carrier.ask(&gateway, &request);
             count += 1.0;
             if response.status != 200 {
                 answers.push(String::from_utf8_lossy(&response.body).into_owned());

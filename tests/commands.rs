@@ -1,20 +1,13 @@
 //! The commands beside `run`: what they print and how they exit.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
-use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
-use common::{Gateway, Upstream};
+use nix::sys::signal::Signal;
+
+use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
+use crate::common::{Gateway, Setup, Upstream};
 
 fn command(arguments: &[&str]) -> Output {
     command_reading(arguments, b"")
@@ -165,13 +158,241 @@ fn explain_tells_every_decision_and_no_token() {
         "Content-Type: application/x-www-form-urlencoded",
         "Transfer-Encoding: chunked",
     ];
-    let long = request("POST", TARGET, &headers, chunked(&[b'x'; 65_537], 1000));
+    let long = request(
+        "POST",
+        TARGET,
+        &headers,
+        chunked(&vec![b'x'; 1024 * 1024 + 1], 1000),
+    );
     let refused = command_reading(&["explain"], &long);
     assert!(
-        text(&refused.stdout).contains("verdict: refused, 411 length_required"),
+        text(&refused.stdout).contains("verdict: refused, 413 body_too_large"),
         "as the gateway does: {refused:?}"
     );
     assert_eq!(command(&["explain", "no/such/file"]).status.code(), Some(2));
+}
+
+#[test]
+fn explain_tells_what_the_limits_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let explained = |limits: &str, body: &str| {
+        let file = folder.path().join("gateway.toml");
+        let routes =
+            "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n";
+        let server =
+            "[server]\nlisten = [\"127.0.0.1:1\"]\n[upstreams.handlers]\nservers = [\"127.0.0.1:1\"]\n";
+        std::fs::write(&file, format!("{server}{routes}{limits}")).unwrap();
+        let told = command_reading(
+            &["explain", "-c", file.to_str().unwrap()],
+            &post(TARGET, &[], body),
+        );
+        let words = text(&told.stdout);
+        let limits = words.lines().filter(|line| line.starts_with("limit: "));
+        limits.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let hourly = "[limits.member]\nrate = \"3/h\"\n";
+    assert_eq!(
+        explained(hourly, BODY),
+        ["limit: member, 3 per 3600 s, burst 3: a fresh key, allows"]
+    );
+    assert_eq!(explained("", BODY), ["limit: member, none is configured"]);
+    assert_eq!(explained(hourly, "member_id=x"), ["limit: not asked"]);
+}
+
+#[test]
+fn the_configuration_is_named_before_or_behind_the_command() {
+    let bad = "tests/fixtures/config/together.toml";
+    let behind = command(&["check", "-c", bad]);
+    assert_eq!(behind.status.code(), Some(1));
+    for arguments in [
+        ["-c", bad, "check"],
+        ["--config", bad, "check"],
+        ["check", "--config", bad],
+    ] {
+        let output = command(&arguments);
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(1), text(&behind.stdout)),
+            "{arguments:?}"
+        );
+    }
+    for senseless in [
+        &["--take-over", "check"][..],
+        &["check", "--take-over"],
+        &["nonsense"],
+    ] {
+        let output = command(senseless);
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(2), String::new())
+        );
+    }
+}
+
+#[test]
+fn the_version_has_the_revision() {
+    let output = command(&["--version"]);
+    let expected = format!(
+        "widget-gateway {} ({})\n",
+        env!("CARGO_PKG_VERSION"),
+        env!("GATEWAY_REVISION")
+    );
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected));
+}
+
+#[test]
+fn completions_and_manual_know_every_command() {
+    const COMMANDS: [&str; 8] = [
+        "run",
+        "check",
+        "explain",
+        "schema",
+        "reload",
+        "health",
+        "completions",
+        "man",
+    ];
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = command(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = text(&output.stdout);
+        for name in COMMANDS {
+            assert!(script.contains(name), "{shell} does not know {name}");
+        }
+    }
+    assert_eq!(command(&["completions", "cmd"]).status.code(), Some(2));
+    let output = command(&["man"]);
+    assert_eq!(output.status.code(), Some(0));
+    let page = text(&output.stdout).replace("\\-", "-");
+    for name in COMMANDS {
+        assert!(
+            page.contains(&format!(".TP\n\\fB{name}\\fR\n")),
+            "{name}:\n{page}"
+        );
+    }
+    for part in [
+        "\\fB--token-file <FILE>\\fR",
+        "\\fB--admin <HOST:PORT>\\fR",
+        ".SH \"EXIT STATUS\"",
+    ] {
+        assert!(page.contains(part), "{part}:\n{page}");
+    }
+}
+
+/// A file on which no gateway runs, but which says where one does.
+fn file_for(admin: SocketAddr, server: &str, rest: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        format!("[server]\nadmin = \"{admin}\"\n{server}\n{rest}"),
+    )
+    .unwrap();
+    file
+}
+
+#[test]
+fn reload_and_health_take_the_address_from_the_configuration() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::with(
+        Setup::of(forms::routes(&[upstream.address])).server("drain_delay = \"20s\"\ngrace_period = \"1ms\""),
+    );
+    // Whatever else is wrong in it is for the gateway to say.
+    let file = file_for(gateway.admin(), "threads = 0", "[[routes]\n");
+    let path = file.path().to_str().unwrap();
+    let port = gateway.admin().port();
+    let named = format!("localhost:{port}");
+    for arguments in [
+        &["reload", "-c", path][..],
+        &["-c", path, "reload"],
+        &["reload", "--admin", &named],
+    ] {
+        let output = command(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        assert!(text(&output.stdout).contains("\"unchanged\""), "{output:?}");
+    }
+    let ready = command(&["health", "-c", path]);
+    assert_eq!(ready.status.code(), Some(0), "{ready:?}");
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_log("the drain", |line| line["msg"] == "draining");
+    let draining = command(&["health", "--admin", &named]);
+    assert_eq!(draining.status.code(), Some(1), "{draining:?}");
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert_eq!(command(&["health", "-c", path]).status.code(), Some(3));
+
+    // Not known whom to ask.
+    for server in ["admin = \"nowhere\"", "admin = "] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("[server]\n{server}\n")).unwrap();
+        let output = command(&["reload", "-c", file.path().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{server}: {output:?}");
+        assert!(text(&output.stderr).contains(":2:"), "{server}: {output:?}");
+    }
+    assert_eq!(command(&["health", "-c", "no/such/file"]).status.code(), Some(2));
+    assert_eq!(command(&["health", "--admin", "nowhere"]).status.code(), Some(2));
+    assert_eq!(
+        command(&["reload", "--admin", "nowhere.invalid:1"]).status.code(),
+        Some(3)
+    );
+}
+
+/// Answers one request with 200, and returns it.
+fn listening_admin() -> (SocketAddr, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            .unwrap();
+        text(&request)
+    });
+    (address, answering)
+}
+
+#[test]
+fn reload_shows_the_token_of_the_configuration_or_the_given_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("configured"), "the-configured-token\n").unwrap();
+    std::fs::write(path("given"), "the-given-token\n").unwrap();
+    for (configured, given, token) in [
+        (Some("configured"), None, Some("the-configured-token")),
+        (Some("configured"), Some("given"), Some("the-given-token")),
+        (None, Some("given"), Some("the-given-token")),
+        (None, None, None),
+        // From loopback none is needed.
+        (Some("gone"), None, None),
+    ] {
+        let (admin, answering) = listening_admin();
+        let server = configured.map_or_else(String::new, |name| {
+            format!("admin_token_file = \"{}\"", path(name))
+        });
+        let file = file_for(admin, &server, "");
+        let mut arguments = vec![
+            "reload".to_owned(),
+            "-c".to_owned(),
+            file.path().display().to_string(),
+        ];
+        if let Some(name) = given {
+            arguments.extend(["--token-file".to_owned(), path(name)]);
+        }
+        let output = command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let request = answering.join().unwrap();
+        let shown = request
+            .lines()
+            .find_map(|line| line.strip_prefix("Authorization: Bearer "));
+        assert_eq!(shown, token, "{request}");
+    }
+    let unreadable = command(&["reload", "--token-file", &path("gone")]);
+    assert_eq!(unreadable.status.code(), Some(2));
 }
 
 #[test]

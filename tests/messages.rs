@@ -1,19 +1,9 @@
 //! Every case of `fixtures/messages.json`: what else Bitrix24 and a handler's own page send to one address,
-//! through a route that takes placements alone and through one that takes everything, over HTTP/1.1 and
-//! HTTP/2.
+//! through a route that takes placements alone and through one that takes everything, over every carrier.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms;
-use common::{Gateway, Received, Response, Upstream, h2, shown};
-use http::{Request, Uri};
+use crate::common::carrier::table;
+use crate::common::forms;
+use crate::common::{Body, Carrier, Gateway, Received, Request, Response, Upstream, shown};
 use serde_json::Value;
 
 const KINDS: [&str; 4] = ["placement", "event", "robot", "own"];
@@ -50,73 +40,62 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Carrier {
-    Http11,
-    Http2,
+impl Case {
+    fn request(&self) -> Request {
+        let lines = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "Host" | "Connection"))
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect::<Vec<_>>();
+        let body = match self.method.as_str() {
+            "POST" => Body::Length(self.body.clone().into()),
+            _ => Body::None,
+        };
+        Request::new(&self.method, &self.target)
+            .lines(lines.iter().map(String::as_str))
+            .body(body)
+    }
+
+    fn send(&self, gateway: &Gateway) -> Response {
+        Carrier::Http11.ask(gateway, &self.request())
+    }
 }
 
-impl Case {
-    fn send(&self, gateway: &Gateway, carrier: Carrier) -> Response {
-        match carrier {
-            Carrier::Http11 => {
-                let mut lines: Vec<_> = self
-                    .headers
-                    .iter()
-                    .filter(|(name, _)| name != "Host")
-                    .map(|(name, value)| format!("{name}: {value}"))
-                    .collect();
-                if self.method == "POST" {
-                    lines.push(format!("Content-Length: {}", self.body.len()));
-                }
-                let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-                let mut conn = gateway.connect();
-                conn.send(forms::request(&self.method, &self.target, &lines, &self.body));
-                conn.response_to(&self.method)
-            }
-            Carrier::Http2 => {
-                let uri: Uri = format!("http://widgets.example{}", self.target).parse().unwrap();
-                let mut request = Request::builder().method(self.method.as_str()).uri(uri);
-                for (name, value) in &self.headers {
-                    if !matches!(name.as_str(), "Host" | "Connection") {
-                        request = request.header(name, value);
-                    }
-                }
-                h2::ask(gateway.h2c(), request.body(()).unwrap(), self.body.as_bytes()).unwrap()
-            }
-        }
-    }
+fn named(name: &str) -> Case {
+    let found = cases().into_iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("{name} was lost"))
 }
 
 fn setting(accepts: &str) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let routes = forms::routes(&[upstream.address]);
     let routes = routes.replacen("kind = \"widget\"", &format!("kind = \"widget\"\n{accepts}"), 1);
-    let gateway = Gateway::start(routes);
+    let gateway = Gateway::on_every_carrier(routes);
     (upstream, gateway)
 }
 
-/// Runs every case; returns how many were forwarded and refused.
-fn run(accepts: &str, key: &str) -> (usize, usize) {
-    let (upstream, gateway) = setting(accepts);
-    let (mut forwarded, mut refused) = (0, 0);
-    for case in cases() {
-        for carrier in [Carrier::Http11, Carrier::Http2] {
-            let name = format!("{} ({carrier:?})", case.name);
-            let response = case.send(&gateway, carrier);
-            let expected = case.expect[key].as_str().unwrap();
-            if expected == "passed" || KINDS.contains(&expected) {
+/// Runs every case over every carrier.
+fn run(what: &str, accepts: &str, key: &str) -> [usize; 5] {
+    let outcome = |case: &Case| case.expect[key].as_str().unwrap().to_owned();
+    table(
+        what,
+        &cases(),
+        |case| &case.name,
+        |_, _| true,
+        |_| setting(accepts),
+        |carrier, (upstream, gateway), case| {
+            let response = carrier.ask(gateway, &case.request());
+            let (name, expected) = (&case.name, outcome(case));
+            if expected == "passed" || KINDS.contains(&expected.as_str()) {
                 assert_eq!(response.status, 200, "{name}: {}", shown(&response.body));
-                is_told(&case, expected, &upstream.take_one(), &name);
-                forwarded += 1;
+                is_told(case, &expected, &upstream.take_one(), name);
             } else {
-                is_refused(expected, &response, &name);
+                is_refused(&expected, &response, name);
                 upstream.expect_untouched();
-                refused += 1;
             }
-        }
-    }
-    (forwarded, refused)
+        },
+    )
 }
 
 fn is_told(case: &Case, kind: &str, received: &Received, name: &str) {
@@ -184,27 +163,22 @@ fn is_refused(code: &str, response: &Response, name: &str) {
 
 #[test]
 fn a_route_that_takes_placements_says_of_everything_else_what_it_is() {
-    assert_eq!(run("", "accepts_default"), (24, 184));
+    assert_eq!(run("default", "", "accepts_default"), [104; 5]);
 }
 
 #[test]
 fn a_route_that_takes_everything_tells_one_from_the_other() {
-    assert_eq!(
-        run(
-            "accepts = [\"placement\", \"event\", \"robot\", \"own\"]",
-            "accepts_all"
-        ),
-        (86, 122)
-    );
+    let accepts = "accepts = [\"placement\", \"event\", \"robot\", \"own\"]";
+    assert_eq!(run("everything", accepts, "accepts_all"), [104; 5]);
 }
 
 #[test]
 fn what_is_not_taken_is_named_with_the_key_that_takes_it() {
     let (upstream, gateway) = setting("");
     for (case, kind) in [("event-crm", "event"), ("robot", "robot")] {
-        let case = cases().into_iter().find(|found| found.name == case).unwrap();
+        let case = named(case);
         for _ in 0..3 {
-            let problem = case.send(&gateway, Carrier::Http11).json();
+            let problem = case.send(&gateway).json();
             let detail = problem["detail"].as_str().unwrap();
             assert!(
                 detail.contains(&format!("of the kind {kind}")) && detail.contains("accepts"),
@@ -255,8 +229,8 @@ fn what_is_not_taken_is_named_with_the_key_that_takes_it() {
 #[test]
 fn observing_lets_an_event_through_and_says_what_it_is() {
     let (upstream, gateway) = setting("mode = \"observe\"");
-    let event = cases().into_iter().find(|case| case.name == "event-crm").unwrap();
-    assert_eq!(event.send(&gateway, Carrier::Http11).status, 200);
+    let event = named("event-crm");
+    assert_eq!(event.send(&gateway).status, 200);
     let received = upstream.take_one();
     assert_eq!(received.header("X-Bitrix24-Message").as_deref(), Some("event"));
     assert_eq!(
@@ -277,10 +251,7 @@ fn events_and_robots_are_outside_of_the_members_limit_and_the_pages_are_not() {
         1,
     );
     let gateway = Gateway::start(format!("{routes}[limits.member]\nrate = \"2/h\"\n"));
-    let status = |name: &str| {
-        let case = cases().into_iter().find(|case| case.name == name).unwrap();
-        case.send(&gateway, Carrier::Http11).status
-    };
+    let status = |name: &str| named(name).send(&gateway).status;
     assert_eq!(
         ["placement-beside", "own-member", "own-member", "placement-beside"].map(status),
         [200, 200, 429, 429]
@@ -311,7 +282,7 @@ fn no_token_of_an_event_shows_in_log_metric_or_answer() {
     let mut told = Vec::new();
     let mut count = 0;
     for case in cases() {
-        let response = case.send(&gateway, Carrier::Http11);
+        let response = case.send(&gateway);
         count += 1;
         if response.status != 200 {
             told.push(String::from_utf8_lossy(&response.body).into_owned());

@@ -1,22 +1,12 @@
 //! What is shipped for operators fits what the gateway tells: metrics, rules, dashboard, the PHP probe.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::forms::{self, BODY, TARGET, post, request};
-use common::php::PhpServer;
-use common::{Gateway, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post, request};
+use crate::common::php::PhpServer;
+use crate::common::{Gateway, Setup, Upstream};
 
 const INSTALL: &str = "apt-get install prometheus";
 
@@ -69,7 +59,7 @@ fn promtool_finds_the_metrics_sound() {
     let output = promtool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert_eq!(
-        (output.status.code(), common::shown(&said)),
+        (output.status.code(), crate::common::shown(&said)),
         (Some(0), String::new())
     );
 }
@@ -125,7 +115,7 @@ fn promtool_finds_the_rules_sound_and_their_tests_pass() {
             output.status.code(),
             Some(0),
             "{}",
-            common::shown(&[output.stdout, output.stderr].concat())
+            crate::common::shown(&[output.stdout, output.stderr].concat())
         );
     }
 }

@@ -1,18 +1,9 @@
 //! Real PHP behind the gateway: what a handler sees in `$_GET`, `$_POST`, `$_REQUEST`, `$_COOKIE`,
 //! `$_SERVER` and `php://input` is what the gateway promised.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, BODY, MEMBER, QUERY, TARGET, chunked, post, request};
-use common::php::{PhpServer, Seen};
-use common::{Gateway, Setup, shown};
+use crate::common::forms::{self, BODY, MEMBER, QUERY, TARGET, chunked, post, request};
+use crate::common::php::{PhpServer, Seen};
+use crate::common::{Gateway, Setup, shown};
 use serde_json::Value;
 
 /// As php.ini-production says, and as a container image without any php.ini is.

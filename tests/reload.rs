@@ -1,17 +1,8 @@
 //! A reload is a transaction: applied whole or not at all, and nothing that stays loses its state.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
-use common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
-use common::load::Load;
-use common::{Conn, Gateway, Reply, Upstream};
+use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
+use crate::common::load::Load;
+use crate::common::{Conn, Gateway, Reply, Upstream};
 use nix::sys::signal::Signal;
 
 const RELOADS: &str = "widget_gateway_config_reloads_total";
@@ -225,7 +216,7 @@ fn restart_only_keys_wait_and_the_rest_applies() {
     let reload = &gateway.reload_lines(1)[0];
     assert_eq!(
         reload["restart_pending"],
-        serde_json::json!(["server.threads", "server.max_connections"])
+        serde_json::json!(["server.max_connections", "server.threads"])
     );
     assert_eq!(
         gateway

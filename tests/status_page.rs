@@ -1,22 +1,12 @@
 //! The status page in a real browser: it shows what happens, says when it lost the gateway, asks nobody
 //! else and leaves the console quiet.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod browser;
-mod common;
-
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use browser::{Browser, Look};
-use common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
+use crate::browser::{Browser, Look};
+use crate::common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
 use nix::sys::signal::Signal;
 
 const DESKTOP: Look = Look {

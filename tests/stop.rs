@@ -1,20 +1,12 @@
 //! Stopping, draining, and handing the listeners to a successor.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::forms::{self, BODY, TARGET, post};
-use common::load::Load;
-use common::{Gateway, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post};
+use crate::common::load::Load;
+use crate::common::{Gateway, Setup, Upstream};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -82,6 +74,107 @@ fn sigint_stops_now() {
         gateway.signal(Signal::SIGINT);
         assert_eq!(gateway.wait().code(), Some(0));
     }
+}
+
+/// Where names are looked up, a look-up of a name without a dot reads the file of this variable first.
+const ALIASES: &str = "HOSTALIASES";
+
+/// Holds every look-up back for as long as it lives.
+struct Resolver {
+    fifo: PathBuf,
+}
+
+impl Resolver {
+    fn new(folder: &Path) -> Resolver {
+        let fifo = folder.join("aliases");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        Resolver { fifo }
+    }
+
+    /// Waits for a look-up. It reads from what is returned, where nothing comes.
+    fn is_asked(&self) -> std::fs::File {
+        let (opens, opened) = std::sync::mpsc::channel();
+        let fifo = self.fifo.clone();
+        std::thread::spawn(move || opens.send(std::fs::File::options().write(true).open(fifo)));
+        let asked = opened.recv_timeout(crate::common::PATIENCE);
+        asked.expect("a name is looked up").unwrap()
+    }
+}
+
+/// A gateway on a file with this server, whose look-ups the resolver holds back.
+fn looking_up(file: &Path, resolver: &Resolver, server: &str) -> Gateway {
+    write_with_server(file, server);
+    Gateway::with_env(file, &[], &[(ALIASES, resolver.fifo.as_os_str())])
+}
+
+fn write_with_server(file: &Path, server: &str) {
+    let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
+    let routes = forms::routes(&["127.0.0.1:9".parse().unwrap()]).replace("127.0.0.1:9", server);
+    std::fs::write(file, format!("{listen}{routes}")).unwrap();
+}
+
+#[test]
+fn a_name_look_up_holds_up_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = Resolver::new(folder.path());
+    let file = folder.path().join("gateway.toml");
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // A reload.
+        let gateway = looking_up(&file, &resolver, "127.0.0.1:9");
+        gateway.wait_log("readiness", |line| line["msg"] == "ready");
+        write_with_server(&file, "nowhere:9");
+        gateway.signal(Signal::SIGHUP);
+        let asked = resolver.is_asked();
+        ends_soon(gateway, signal);
+        drop(asked);
+        // The start.
+        let gateway = looking_up(&file, &resolver, "nowhere:9");
+        let asked = resolver.is_asked();
+        ends_soon(gateway, signal);
+        drop(asked);
+    }
+}
+
+fn ends_soon(gateway: Gateway, signal: Signal) {
+    let begun = Instant::now();
+    gateway.signal(signal);
+    assert_eq!(gateway.wait().code(), Some(0), "{signal}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{signal}");
+}
+
+#[test]
+fn sigint_waits_for_no_successor() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let server = format!("upgrade_socket = \"{}/upgrade\"", folder.path().display());
+    let rest = format!("{}[log]\nlevel = \"debug\"\n", forms::routes(&[upstream.address]));
+    let gateway = Gateway::with(Setup::of(rest).server(&server));
+    gateway.wait_log("readiness", |line| line["msg"] == "ready");
+    gateway.signal(Signal::SIGQUIT);
+    // The engine tries five times, a second apart.
+    gateway.wait_log("the first try", |line| line["engine"] == "hand_over");
+    let begun = Instant::now();
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn what_log_rotation_sends_is_told_and_changes_nothing() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(forms::routes(&[upstream.address]));
+    gateway.wait_log("readiness", |line| line["msg"] == "ready");
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        gateway.signal(signal);
+        let line = gateway.wait_log(signal.as_str(), |line| {
+            line["msg"]
+                .as_str()
+                .is_some_and(|msg| msg.contains(signal.as_str()))
+        });
+        assert_eq!(line["level"], "warn");
+        assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    }
+    assert_eq!(gateway.stop().code(), Some(0));
 }
 
 #[test]
@@ -186,7 +279,7 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
     let file = folder.path().join("gateway.toml");
     let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
     let text = format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]));

@@ -1,21 +1,12 @@
 //! TLS on a listener: certificates by server name, exchanged while running, never half.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::forms::{self, BODY, TARGET, post};
-use common::{Gateway, Setup, Upstream};
+use crate::common::forms::{self, BODY, TARGET, post};
+use crate::common::{Gateway, Setup, Upstream};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
 
@@ -94,7 +85,7 @@ fn shake(
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut socket = TcpStream::connect(served.gateway.tls()).unwrap();
-    socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
     client.complete_io(&mut socket)?;
     let certificate = client.peer_certificates().unwrap()[0].clone();
     let protocol = client.alpn_protocol().map(<[u8]>::to_vec);
@@ -154,7 +145,7 @@ fn http2_is_agreed_on_by_alpn() {
 fn exchanged_files_are_served_and_a_broken_pair_keeps_the_old() {
     let served = served();
     let folder = served.certificates.path();
-    let ends = |metrics: &common::Metrics| {
+    let ends = |metrics: &crate::common::Metrics| {
         metrics.find(
             "widget_gateway_certificate_not_after_timestamp_seconds",
             &[("name", "widgets.example")],

@@ -1,22 +1,12 @@
 //! Spans, as a collector gets them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails loudly"
-)]
-
-mod common;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post, request};
-use common::{DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
+use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post, request};
+use crate::common::{DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -61,7 +51,7 @@ impl Collector {
                 assert!(
                     !text.contains(secret),
                     "{secret} in {}",
-                    common::shown(&received.body)
+                    crate::common::shown(&received.body)
                 );
             }
             let message = ExportTraceServiceRequest::decode(&received.body[..]).unwrap();

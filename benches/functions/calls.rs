@@ -4,16 +4,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use widget_gateway::pipeline::{Env, Head};
+use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{Limiter, MemberPolicy, Period, Quota};
+use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::validate::{Call, PlaceRule, Rules, Unsound, validate};
 use widget_gateway::request::cookie::PlainAuth;
 use widget_gateway::request::field::{FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use widget_gateway::request::form::Form;
+use widget_gateway::request::head::RequestHead;
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{Kinds, Message};
 use widget_gateway::upstream::headers::{CookieRule, Told};
@@ -73,13 +75,9 @@ pub const PEER: Peer = Peer {
     tls: false,
 };
 
-pub fn head<'a>(target: &'a str, headers: &'a HeaderMap) -> Head<'a> {
-    Head {
-        method: &Method::POST,
-        raw_target: target.as_bytes(),
-        headers,
-        peer: PEER,
-    }
+pub fn head(target: &str, headers: &HeaderMap) -> RequestHead {
+    let target = Bytes::copy_from_slice(target.as_bytes());
+    RequestHead::of_http2(Method::POST, target, None, headers.clone(), false).unwrap()
 }
 
 pub fn quota(rate: u32) -> Quota {
@@ -97,7 +95,7 @@ pub fn member(number: u64) -> MemberId {
     MemberId::parse(format!("{spread:032x}").as_bytes(), MemberIdShape::Hex32).unwrap()
 }
 
-pub fn limiter(quota: Quota) -> (Limiter, Arc<KeyTable>) {
+pub fn limiter(quota: Quota) -> (Limiter<MemberId>, Arc<KeyTable>) {
     let table = Arc::new(KeyTable::new(2_000_000));
     (Limiter::new(quota, table.clone(), Duration::ZERO), table)
 }
@@ -143,14 +141,17 @@ pub fn env(quota: Quota) -> Env {
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),
-        member_limit: Some(MemberPolicy::build(
-            Mode::Enforce,
-            quota,
-            [],
-            None,
-            &table,
-            Duration::ZERO,
-        )),
+        limits: Limits {
+            member: Policy::build(
+                PolicyName::Member,
+                Mode::Enforce,
+                quota,
+                [],
+                None,
+                &table,
+                Duration::ZERO,
+            ),
+        },
         upstreams: [("handlers".into(), upstream)].into(),
         ..Env::default()
     }

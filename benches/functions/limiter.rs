@@ -7,26 +7,16 @@ use std::time::{Duration, Instant};
 use super::calls::{draws, limiter, member, quota};
 use criterion::{BatchSize, Criterion};
 use widget_gateway::policy::limit::Limiter;
+use widget_gateway::request::field::MemberId;
 
 /// Members that are asked for in one stretch of time.
 const DRAWN: usize = 256;
-
-/// So many look-ups lie between what a request says of its member and what it asks. In the gateway it is the
-/// reading of all other fields, which takes longer (`validate/genuine`).
-const AHEAD: usize = 8;
-
-/// Whether a look-up is told of before, as the gateway does.
-#[derive(Clone, Copy, PartialEq)]
-enum Told {
-    Before,
-    Not,
-}
 
 /// Asks for members in an order that no cache foresees, from so many threads at once; time per thread.
 ///
 /// They are made outside the measured time, and are in no list: a request has its `member_id` at hand when
 /// it asks, and a list of a million would contend with the limiter's table for the cache.
-fn ask(limiter: &Limiter, count: u64, threads: u64, told: Told, iterations: u64) -> Duration {
+fn ask(limiter: &Limiter<MemberId>, count: u64, threads: u64, iterations: u64) -> Duration {
     let asked = |thread: u64| {
         let mut draw = draws(thread + 1, count);
         let mut left = usize::try_from(iterations).unwrap();
@@ -35,13 +25,7 @@ fn ask(limiter: &Limiter, count: u64, threads: u64, told: Told, iterations: u64)
             let drawn: Vec<_> = (0..DRAWN.min(left)).map(|_| member(draw())).collect();
             left -= drawn.len();
             let started = Instant::now();
-            let mut expected = drawn.iter().skip(AHEAD);
             for member in &drawn {
-                if told == Told::Before
-                    && let Some(next) = expected.next()
-                {
-                    limiter.expect(black_box(next));
-                }
                 let _ = black_box(limiter.check(black_box(member), Duration::from_millis(1)));
             }
             taken += started.elapsed();
@@ -82,13 +66,9 @@ pub fn limits(c: &mut Criterion) {
                 (resident() - before) / count
             );
         }
-        for (threads, told, how) in [
-            (1, Told::Before, ""),
-            (2, Told::Before, ""),
-            (1, Told::Not, ", not told before"),
-        ] {
-            group.bench_function(format!("{count} members, {threads} threads{how}"), |b| {
-                b.iter_custom(|iterations| ask(&limiter, count, threads, told, iterations));
+        for threads in [1, 2] {
+            group.bench_function(format!("{count} members, {threads} threads"), |b| {
+                b.iter_custom(|iterations| ask(&limiter, count, threads, iterations));
             });
         }
         group.bench_function(format!("sweep of {count} live members"), |b| {

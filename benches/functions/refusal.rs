@@ -1,4 +1,4 @@
-//! The whole decision, `open` and `decide`, for each way a call can go and for many members; the words of a
+//! The whole decision, `route` and `decide`, for each way a call can go and for many members; the words of a
 //! refusal.
 
 use std::hint::black_box;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
-use widget_gateway::pipeline::{Env, decide, open};
+use widget_gateway::pipeline::{Env, decide, route};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
 use widget_gateway::upstream::origin::{Origin, TrustedProxies};
@@ -15,10 +15,18 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());
     let head = head(target, &headers);
     let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
-    let opened = open(&head, env).map_err(|(_, rejection)| rejection).unwrap();
-    decide(&opened, &head, &origin, body.as_bytes(), Duration::ZERO, env)
-        .verdict
-        .err()
+    let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    decide(
+        &routed,
+        &head,
+        PEER,
+        &origin,
+        body.as_bytes(),
+        Duration::ZERO,
+        env,
+    )
+    .verdict
+    .err()
 }
 
 pub fn decisions(c: &mut Criterion) {
@@ -51,8 +59,16 @@ pub fn decisions(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += Duration::from_micros(step);
-                let opened = open(black_box(&head), env).ok().unwrap();
-                decide(&opened, &head, &origin, black_box(body.as_bytes()), now, env)
+                let routed = route(black_box(&head), env).ok().unwrap();
+                decide(
+                    &routed,
+                    &head,
+                    PEER,
+                    &origin,
+                    black_box(body.as_bytes()),
+                    now,
+                    env,
+                )
             });
         });
         if let Some(rejection) = refused {
@@ -75,7 +91,7 @@ pub fn members(c: &mut Criterion) {
     let body = |number: u64| format!("{before}member_id={}{}", member(number), &rest[32..]);
     for count in [1, 10_000, 1_000_000_u64] {
         let env = env(quota(1_000_000));
-        let limits = env.member_limit.as_ref().unwrap();
+        let limits = env.limits.member.quotas().unwrap();
         for member in (0..count).map(member) {
             let _ = limits.limiter_of(&member).check(&member, Duration::from_secs(1));
         }
@@ -91,8 +107,16 @@ pub fn members(c: &mut Criterion) {
                     let started = Instant::now();
                     for body in &bodies {
                         now += Duration::from_micros(1);
-                        let opened = open(black_box(&head), &env).ok().unwrap();
-                        let decision = decide(&opened, &head, &origin, black_box(body.as_bytes()), now, &env);
+                        let routed = route(black_box(&head), &env).ok().unwrap();
+                        let decision = decide(
+                            &routed,
+                            &head,
+                            PEER,
+                            &origin,
+                            black_box(body.as_bytes()),
+                            now,
+                            &env,
+                        );
                         assert!(black_box(decision).verdict.is_ok());
                     }
                     taken += started.elapsed();

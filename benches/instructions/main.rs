@@ -16,12 +16,13 @@ mod calls;
 use std::hint::black_box;
 use std::time::Duration;
 
+use bytes::Bytes;
 use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota, read, told};
-use widget_gateway::pipeline::{self, decide, open};
+use widget_gateway::pipeline::{self, decide, route};
 use widget_gateway::request::cookie::{self, PlainAuth};
 use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
-use widget_gateway::request::front_door::{self, HeadScan, Target};
+use widget_gateway::request::head::{HeadScan, RequestHead, Target};
 use widget_gateway::response::page;
 use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
 use widget_gateway::upstream::origin::{Origin, TrustedProxies};
@@ -63,19 +64,19 @@ fn origin() -> Origin {
     Origin::of(PEER, &headers(BODY.len()), &TrustedProxies::default(), || [7; 16])
 }
 
-fn front_door_scan() {
+fn head_scan() {
     let head = raw_head();
     repeat(|| HeadScan::default().advance(black_box(head.as_bytes())).unwrap());
 }
 
-fn front_door_check() {
-    let head = raw_head();
-    repeat(|| front_door::check(black_box(head.as_bytes())).unwrap());
+fn head_parse() {
+    let head = Bytes::from(raw_head());
+    repeat(|| RequestHead::parse(black_box(&head)).unwrap());
 }
 
 fn target() {
-    let raw = format!("/?{QUERY}");
-    repeat(|| drop(Target::parse(black_box(raw.as_bytes())).unwrap()));
+    let raw = Bytes::from(format!("/?{QUERY}"));
+    repeat(|| drop(Target::parse(black_box(raw.clone())).unwrap()));
 }
 
 fn form() {
@@ -133,18 +134,26 @@ fn headers_on_widget_route() {
 fn pipeline_open() {
     let (env, given, target) = (env(quota(1_000_000)), headers(BODY.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
-    repeat(|| open(black_box(&head), &env).ok().unwrap());
+    repeat(|| route(black_box(&head), &env).ok().unwrap());
 }
 
 fn decided(body: &str, is_forwarded: bool) {
     let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
     let origin = origin();
-    let opened = open(&head, &env).ok().unwrap();
+    let routed = route(&head, &env).ok().unwrap();
     let mut now = Duration::from_secs(1);
     repeat(|| {
         now += Duration::from_millis(1);
-        let decision = decide(&opened, &head, &origin, black_box(body.as_bytes()), now, &env);
+        let decision = decide(
+            &routed,
+            &head,
+            PEER,
+            &origin,
+            black_box(body.as_bytes()),
+            now,
+            &env,
+        );
         assert_eq!(decision.verdict.is_ok(), is_forwarded);
         decision
     });
@@ -162,9 +171,16 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let (env, body, target) = (env(quota(1)), missing(), format!("/?{QUERY}"));
     let given = headers(body.len());
     let head = head(&target, &given);
-    let opened = open(&head, &env).ok().unwrap();
-    let pipeline::Decision { verdict, .. } =
-        decide(&opened, &head, &origin(), body.as_bytes(), Duration::ZERO, &env);
+    let routed = route(&head, &env).ok().unwrap();
+    let pipeline::Decision { verdict, .. } = decide(
+        &routed,
+        &head,
+        PEER,
+        &origin(),
+        body.as_bytes(),
+        Duration::ZERO,
+        &env,
+    );
     verdict.err().unwrap()
 }
 
@@ -181,10 +197,10 @@ fn page_html() {
 }
 
 const FUNCTIONS: [(&str, fn()); 18] = [
-    ("front_door::HeadScan", front_door_scan),
-    ("front_door::check", front_door_check),
-    ("front_door::Target::parse", target),
-    ("pipeline::open", pipeline_open),
+    ("head::HeadScan", head_scan),
+    ("head::RequestHead::parse", head_parse),
+    ("head::Target::parse", target),
+    ("pipeline::route", pipeline_open),
     ("form::Form::parse", form),
     ("form::Form::parse, options of 64 KiB", form_with_large_options),
     ("form::Form::parse, 1000 parameters", form_of_1000_foreign_names),

@@ -1,61 +1,250 @@
-//! The command `reload`: asks a running gateway over its admin listener.
+//! The commands `reload` and `health`: they ask a running gateway over its admin listener.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
+use crate::config;
+
+/// For one connect.
+const CONNECT: Duration = Duration::from_secs(5);
 /// A reload reads files and looks names up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RELOAD: Duration = Duration::from_secs(60);
+/// Readiness is known at once.
+const HEALTH: Duration = Duration::from_secs(5);
 /// Larger answers than this are none of ours.
-const MAX_ANSWER: u64 = 16 << 20;
+const MAX_ANSWER: usize = 16 << 20;
 
-/// Prints the gateway's answer. Exit code 0 where it applied the configuration or found it unchanged, 1
-/// where it refused, 2 where the token can not be read, 3 where it can not be reached.
-pub fn reload(admin: SocketAddr, token_file: Option<&Path>) -> ExitCode {
-    let token = match token_file.map(std::fs::read_to_string).transpose() {
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_REACHABLE: u8 = 3;
+
+/// `HOST:PORT`; the host is a name or an address, one of IPv6 in brackets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<HostPort, Self::Err> {
+        const ALLOWED: &str =
+            "allowed is HOST:PORT, such as 127.0.0.1:9901, [::1]:9901 or gateway.internal:9901";
+        let (host, port) = text.rsplit_once(':').ok_or(ALLOWED)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or(ALLOWED)?;
+        let bare = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            Some(inner) => inner.filter(|inner| inner.parse::<Ipv6Addr>().is_ok()),
+            None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', '/', ' '])),
+        };
+        Ok(HostPort {
+            host: bare.ok_or(ALLOWED)?.to_owned(),
+            port,
+        })
+    }
+}
+
+/// Where a gateway is asked, and as whom.
+struct Access {
+    addresses: Vec<SocketAddr>,
+    token: Option<String>,
+}
+
+/// Asks the gateway to read its configuration again, and prints its answer. Where it listens and the file
+/// of its token are those of the configuration at `config`, unless they are given.
+///
+/// The exit code is 0 where the gateway applied the configuration or found it unchanged, 1 where it
+/// refused, 2 where it is not known whom to ask, 3 where it can not be reached.
+pub fn reload(config: &Path, admin: Option<&HostPort>, token_file: Option<&Path>) -> ExitCode {
+    let token = match token_file.map(read_token).transpose() {
         Ok(token) => token,
         Err(e) => {
-            eprintln!("token file: {e}");
-            return ExitCode::from(2);
+            eprintln!("{e}");
+            return ExitCode::from(USAGE);
         }
     };
-    match ask(admin, token.as_deref()) {
+    print_answer(Access::find(config, admin, token), "POST /-/reload", RELOAD)
+}
+
+/// Asks the gateway whether it is ready, and prints its answer. Where it listens is what the
+/// configuration at `config` says, unless it is given.
+///
+/// The exit code is 0 where it is ready, 1 where it is not, 2 where it is not known whom to ask, 3 where
+/// it can not be reached.
+pub fn health(config: &Path, admin: Option<&HostPort>) -> ExitCode {
+    print_answer(Access::find(config, admin, None), "GET /-/ready", HEALTH)
+}
+
+fn print_answer(access: Result<Access, u8>, request: &str, patience: Duration) -> ExitCode {
+    let answer = access.and_then(|access| access.ask(request, patience));
+    match answer {
         Ok((status, body)) => {
-            println!("{}", body.trim_end());
-            if status == 200 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
+            // Who closed standard output wants the exit code alone.
+            let _ = writeln!(io::stdout(), "{}", body.trim_end());
+            match status {
+                200 => ExitCode::SUCCESS,
+                _ => ExitCode::from(REFUSED),
             }
         }
-        Err(e) => {
-            eprintln!("{admin}: {e}");
-            ExitCode::from(3)
+        Err(code) => ExitCode::from(code),
+    }
+}
+
+fn read_token(file: &Path) -> Result<String, String> {
+    let token = std::fs::read_to_string(file);
+    token.map_err(|e| format!("token file {}: {e}", file.display()))
+}
+
+impl Access {
+    /// What is not given comes from the configuration. Its faults are told if they leave open where the
+    /// gateway listens, and else are for the gateway to tell.
+    fn find(config: &Path, admin: Option<&HostPort>, token: Option<String>) -> Result<Access, u8> {
+        let configured = config::admin(config);
+        let token_file = configured
+            .as_ref()
+            .ok()
+            .and_then(|access| access.token_file.clone());
+        let addresses = match (admin, configured) {
+            (Some(HostPort { host, port }), _) => {
+                let found = (host.as_str(), *port).to_socket_addrs().map_err(|e| {
+                    eprintln!("{host}: {e}");
+                    NOT_REACHABLE
+                })?;
+                found.collect()
+            }
+            (None, Ok(access)) => vec![reachable(access.address)],
+            (None, Err(faults)) => {
+                faults.iter().for_each(|fault| eprintln!("{fault}"));
+                return Err(USAGE);
+            }
+        };
+        let token = token.or_else(|| match read_token(&token_file?) {
+            Ok(token) => Some(token),
+            // From loopback none is needed, so the answer decides.
+            Err(e) => {
+                eprintln!("{e}, asking without a token");
+                None
+            }
+        });
+        Ok(Access { addresses, token })
+    }
+
+    /// Status and body of the answer.
+    fn ask(&self, request: &str, patience: Duration) -> Result<(u16, String), u8> {
+        for address in &self.addresses {
+            match ask(*address, request, self.token.as_deref(), patience) {
+                Ok(answer) => return Ok(answer),
+                Err(e) => eprintln!("{address}: {e}"),
+            }
+        }
+        Err(NOT_REACHABLE)
+    }
+}
+
+/// A gateway that listens on every address is asked on this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn ask(
+    address: SocketAddr,
+    request: &str,
+    token: Option<&str>,
+    patience: Duration,
+) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
+    let deadline = Instant::now() + patience;
+    let authorization = token.map_or_else(String::new, |token| {
+        format!("Authorization: Bearer {}\r\n", token.trim())
+    });
+    // The address as Host: every gateway answers to one, and to a name only where it is told to.
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n{authorization}\r\n"
+    )?;
+    let answer = read_to_end(&mut stream, deadline)?;
+    let text = String::from_utf8_lossy(&answer);
+    let broken = || io::Error::new(ErrorKind::InvalidData, "no HTTP answer");
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
+    let status = head
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.split(' ').nth(1)?.parse().ok())
+        .ok_or_else(broken)?;
+    Ok((status, body.to_owned()))
+}
+
+fn read_to_end(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    let late = || io::Error::new(ErrorKind::TimedOut, "no answer in time");
+    let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(answer),
+            Ok(count) => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Err(late()),
+            Err(e) => return Err(e),
+        }
+        if answer.len() > MAX_ANSWER {
+            return Err(io::Error::new(ErrorKind::InvalidData, "too large an answer"));
         }
     }
 }
 
-fn ask(admin: SocketAddr, token: Option<&str>) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&admin, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let authorization = token.map_or_else(String::new, |token| {
-        format!("Authorization: Bearer {}\r\n", token.trim())
-    });
-    write!(
-        stream,
-        "POST /-/reload HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nConnection: close\r\n{authorization}\r\n"
-    )?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    let text = String::from_utf8_lossy(&answer);
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer");
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .ok_or_else(broken)?;
-    Ok((status, body.to_owned()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_a_port() {
+        let parsed = |text: &str| text.parse().map(|HostPort { host, port }| (host, port));
+        for (text, host) in [
+            ("127.0.0.1:9901", "127.0.0.1"),
+            ("[::1]:9901", "::1"),
+            ("gateway.internal:9901", "gateway.internal"),
+        ] {
+            assert_eq!(parsed(text), Ok((host.to_owned(), 9901)));
+        }
+        for bad in [
+            "",
+            ":",
+            "nowhere",
+            ":9901",
+            "a:0",
+            "a:65536",
+            "a:",
+            "::1:9901",
+            "[::1]",
+            "[a]:1",
+            "[::1:1",
+            "a b:1",
+            "http://a:1",
+        ] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_address_means_this_machine() {
+        for (listens, asked) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
+            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::policy::limit::{MemberPolicy, Quota};
+use crate::policy::limit::{PolicyName, Quota};
 use crate::process::Process;
 use crate::request::field::MemberId;
 
@@ -20,8 +20,8 @@ pub(super) fn reset(process: &Process, member: &str) -> Answer {
         Ok(member) => member,
         Err(problem) => return problem.into(),
     };
-    let had_state = match &process.live.load().env().member_limit {
-        Some(policy) => policy.limiter_of(&member).reset(&member),
+    let had_state = match process.live.load().env().limits.member.quotas() {
+        Some(quotas) => quotas.limiter_of(&member).reset(&member),
         None => false,
     };
     let mut answer = state(process, &member);
@@ -43,10 +43,10 @@ fn find(process: &Process, member: &str) -> Result<MemberId, Problem> {
 /// A member that the limiter holds no state of has its full burst.
 fn state(process: &Process, member: &MemberId) -> Value {
     let live = process.live.load();
-    let Some(policy) = &live.env().member_limit else {
+    let Some(quotas) = live.env().limits.member.quotas() else {
         return json!({ "member_id": member.to_string(), "policy": null });
     };
-    let limiter = policy.limiter_of(member);
+    let limiter = quotas.limiter_of(member);
     let used = limiter.peek(member, process.epoch.elapsed());
     let overrides = live
         .snapshot
@@ -57,8 +57,8 @@ fn state(process: &Process, member: &MemberId) -> Value {
         .flat_map(|limit| &limit.overrides);
     json!({
         "member_id": member.to_string(),
-        "policy": MemberPolicy::NAME,
-        "mode": policy.mode.label(),
+        "policy": PolicyName::Member.label(),
+        "mode": quotas.mode.label(),
         "quota": quota(limiter.quota()),
         "override": overrides.clone().any(|(other, _)| other == member),
         "remaining": used.map_or(limiter.quota().burst.get(), |state| state.remaining),

@@ -9,14 +9,14 @@ use super::answer::Answer;
 use super::{config, limits, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
-use crate::policy::limit::MemberPolicy;
+use crate::policy::limit::PolicyName;
 use crate::policy::route::Kind;
 use crate::process::Process;
+use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
-use crate::process::reload::ReloadRecord;
 use crate::response::rejection::Reason;
-use crate::telemetry::Outcome;
 use crate::telemetry::metrics::RouteSeries;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
 
 /// Members of each list.
@@ -193,7 +193,7 @@ fn policies(live: &Live) -> Vec<Value> {
     limit
         .map(|limit| {
             json!({
-                "name": MemberPolicy::NAME,
+                "name": PolicyName::Member.label(),
                 "mode": limit.mode.label(),
                 "quota": limits::quota(limit.quota),
                 "overrides": limit.overrides.len(),
@@ -210,7 +210,7 @@ fn configuration(process: &Process, live: &Live) -> Value {
         .as_ref()
         .map(|history| history.iter().rev().map(record).collect());
     json!({
-        "file": process.path,
+        "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
         "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),

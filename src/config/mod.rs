@@ -18,7 +18,8 @@ mod values;
 mod tests;
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,7 @@ pub use settings::{
     Settings, TracesSettings, UpstreamSpec, restart_only_changes,
 };
 pub use store::Snapshot;
+pub use units::{Size, Span};
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -41,39 +43,10 @@ const LARGEST: u64 = 4 << 20;
 /// Every fault, and every warning, in the order of the file. At least one is no warning.
 pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let name = path.display().to_string();
-    let of_file = |message: String| vec![Fault::of_file(&name, message)];
     let watched = Watched::now(path);
-    let content = read_file(path, LARGEST).map_err(|wrong| {
-        of_file(format!(
-            "{wrong}, allowed is a readable TOML file of at most 4MiB"
-        ))
-    })?;
-    let text = match std::str::from_utf8(&content) {
-        Ok(text) => text,
-        Err(e) => {
-            let before = content
-                .get(..e.valid_up_to())
-                .and_then(|valid| std::str::from_utf8(valid).ok());
-            let (line, column) = fault::Lines::new(before.unwrap_or_default()).position(e.valid_up_to());
-            let message = "a byte here is not UTF-8, allowed is UTF-8 text".to_owned();
-            return Err(vec![Fault {
-                line,
-                column,
-                ..Fault::of_file(&name, message)
-            }]);
-        }
-    };
-    if let Some(offset) = tree::too_deep(text) {
-        let (line, column) = fault::Lines::new(text).position(offset);
-        let message = "a key here has too many dots, allowed are at most 16".to_owned();
-        return Err(vec![Fault {
-            line,
-            column,
-            ..Fault::of_file(&name, message)
-        }]);
-    }
-    let (settings, warnings, others) = settings(text, path, &name)?;
-    let mut sha256 = Sha256::new_with_prefix(&content);
+    let text = read_text(path, &name).map_err(|fault| vec![fault])?;
+    let (settings, warnings, others) = settings(&text, path, &name)?;
+    let mut sha256 = Sha256::new_with_prefix(&text);
     let mut files = vec![watched];
     for (other, content) in others.contents {
         sha256.update(b"\0");
@@ -93,6 +66,73 @@ pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
     })
 }
 
+/// Where the admin listener of a gateway that runs with a file is.
+#[derive(Debug)]
+pub struct AdminAccess {
+    /// The address.
+    pub address: SocketAddr,
+    /// The file of the token for writes from elsewhere than loopback, if there is one.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Reads of a file only how its gateway is asked, whatever else is wrong in it.
+///
+/// # Errors
+/// Every fault that was found, where they leave that open.
+pub fn admin(path: &Path) -> Result<AdminAccess, Vec<Fault>> {
+    let name = path.display().to_string();
+    let text = read_text(path, &name).map_err(|fault| vec![fault])?;
+    let (root, errors) = parse::tree(&text);
+    let mut faults = fault::Faults::new(&name, &text, tree::Index::of(&root));
+    let broken = parse::tell_syntax(&text, &errors, &mut faults);
+    let server = parse::read(&root, &text, &broken, &mut faults).map(|file| file.server);
+    match server {
+        Some(server) if server.admin.is_some() || is_default(&faults, &broken) => Ok(AdminAccess {
+            address: server.admin.map_or(build::ADMIN, |admin| admin.value.0),
+            token_file: server
+                .admin_token_file
+                .map(|file| folder_of(path).join(file.value)),
+        }),
+        Some(_) | None => Err(faults.into_sorted()),
+    }
+}
+
+/// Whether `server.admin` is not there, and not just unreadable.
+fn is_default(faults: &fault::Faults<'_>, broken: &[usize]) -> bool {
+    broken.is_empty() && !faults.is_unread_below("server.admin") && !faults.is_unread_below("server")
+}
+
+/// The text of a configuration file that is worth to be parsed.
+fn read_text(path: &Path, name: &str) -> Result<String, Fault> {
+    let content = read_file(path, LARGEST).map_err(|wrong| {
+        let message = format!("{wrong}, allowed is a readable TOML file of at most 4MiB");
+        Fault::of_file(name, message)
+    })?;
+    let at = |(line, column), message: &str| Fault {
+        line,
+        column,
+        ..Fault::of_file(name, message)
+    };
+    let text = String::from_utf8(content).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let before = e.as_bytes().get(..valid).map(String::from_utf8_lossy);
+        let position = fault::Lines::new(&before.unwrap_or_default()).position(valid);
+        at(position, "a byte here is not UTF-8, allowed is UTF-8 text")
+    })?;
+    match tree::too_deep(&text) {
+        Some(offset) => Err(at(
+            fault::Lines::new(&text).position(offset),
+            "a key here has too many dots, allowed are at most 16",
+        )),
+        None => Ok(text),
+    }
+}
+
+/// Relative paths of a file start in its folder.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
 fn settings(
     text: &str,
     path: &Path,
@@ -104,10 +144,7 @@ fn settings(
     let file = parse::read(&root, text, &broken, &mut faults);
     // What the values say together is only known when the whole text could be parsed.
     let built = match file {
-        Some(file) if broken.is_empty() => {
-            let base = path.parent().unwrap_or(Path::new(""));
-            Some(build::build(&file, base, &mut faults))
-        }
+        Some(file) if broken.is_empty() => Some(build::build(&file, folder_of(path), &mut faults)),
         _ => None,
     };
     match built {

@@ -7,7 +7,7 @@ use super::certificate::Certificates;
 use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
 use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
-use crate::policy::limit::{MemberPolicy, Now};
+use crate::policy::limit::{Limits, Now, Policy, PolicyName};
 use crate::policy::route::Routes;
 use crate::upstream::origin::TrustedProxies;
 use crate::upstream::pool::{Server, Upstream};
@@ -65,17 +65,18 @@ impl Snapshot {
 fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
     let before = before.map(|snapshot| &snapshot.env);
     table.set_max_keys(spec.max_keys);
-    let member_limit = spec.member_limit.as_ref().map(|limit| {
-        let before = before.and_then(|env| env.member_limit.as_ref());
-        MemberPolicy::build(
+    let member = match &spec.member_limit {
+        None => Policy::unlimited(PolicyName::Member),
+        Some(limit) => Policy::build(
+            PolicyName::Member,
             limit.mode,
             limit.quota,
             limit.overrides.iter().cloned(),
-            before,
+            before.map(|env| &env.limits.member),
             table,
             now,
-        )
-    });
+        ),
+    };
     let upstreams: HashMap<_, _> = spec
         .upstreams
         .iter()
@@ -87,7 +88,7 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, no
     Env {
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
-        member_limit,
+        limits: Limits { member },
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),
     }

@@ -12,7 +12,8 @@ use crate::request::message::{Kind, Message};
 pub struct Refused {
     /// Why.
     pub refusal: Refusal,
-    read: Unsound,
+    /// What was read: sound, where it is refused for its kind or for what was found beside it.
+    pub read: Result<Call, Box<Unsound>>,
 }
 
 /// Why a message is refused. Faults are all that it has, never none.
@@ -56,7 +57,7 @@ pub fn judge(
     route: WidgetRoute,
     grammar: Grammar<'_>,
     more: &[FieldFault],
-) -> Result<Call, Box<Refused>> {
+) -> Result<Call, Refused> {
     let message = Message::of(form, route.accepts);
     let rules = Rules {
         member_id: grammar.member_id,
@@ -64,18 +65,19 @@ pub fn judge(
         required: route.require,
         places: route.places,
     };
-    let refused = |refusal, read| Box::new(Refused { refusal, read });
-    match validate(message, rules) {
-        Ok(call) => match refusal(message, route, more.to_vec()) {
-            Some(refusal) => Err(refused(refusal, call.into())),
-            None => Ok(call),
-        },
-        Err(unsound) => {
-            let faults = [&unsound.faults, more].concat();
-            // Faults there are, so this is one of them.
-            let refusal = refusal(message, route, faults).unwrap_or(Refusal::Invalid(Vec::new()));
-            Err(refused(refusal, *unsound))
-        }
+    let read = validate(message, rules);
+    let faults = match &read {
+        Ok(_) => more.to_vec(),
+        Err(unsound) => [&unsound.faults, more].concat(),
+    };
+    match (refusal(message, route, faults), read) {
+        (None, Ok(call)) => Ok(call),
+        (Some(refusal), read) => Err(Refused { refusal, read }),
+        // Where it is not sound there are faults, and so there is a refusal.
+        (None, Err(unsound)) => Err(Refused {
+            refusal: Refusal::Invalid(unsound.faults.clone()),
+            read: Err(unsound),
+        }),
     }
 }
 
@@ -116,15 +118,20 @@ fn in_address(form: &Form<'_>, faults: &[FieldFault]) -> Vec<Field> {
 impl Refused {
     /// What is established all the same.
     pub fn known(&self) -> Known<'_> {
-        self.read.known()
+        match &self.read {
+            Ok(call) => call.known(),
+            Err(unsound) => unsound.known(),
+        }
     }
 
     /// What is wrong with its fields. A message that nobody here takes is not held against the fields of
     /// one that somebody would.
     pub fn faults(&self) -> &[FieldFault] {
-        match self.refusal {
-            Refusal::Unexpected(_) => &[],
-            Refusal::Ambiguous(_) | Refusal::Missing(_) | Refusal::Invalid(_) => &self.read.faults,
+        match (&self.refusal, &self.read) {
+            (Refusal::Ambiguous(_) | Refusal::Missing(_) | Refusal::Invalid(_), Err(unsound)) => {
+                &unsound.faults
+            }
+            (Refusal::Unexpected(_), _) | (_, Ok(_)) => &[],
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What runs, without a socket: the configuration in force, what requests share, the reload.
 
+pub mod history;
 pub mod live;
 pub mod reload;
+pub mod request;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +15,18 @@ use parking_lot::Mutex;
 
 use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::keys::KeyTable;
+use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::notice::Notices;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
+use crate::upstream::idle::IdleBound;
+use history::History;
 use live::Live;
-use reload::History;
+
+/// An address has not many more ports to call another from.
+const MOST_IDLE: usize = 65_536;
 
 /// What the parts of the process share.
 pub struct Process {
@@ -32,8 +40,14 @@ pub struct Process {
     pub recent: Mutex<Recent>,
     /// Where lines go.
     pub log: LogSink,
+    /// What is told in words, seldom.
+    pub notices: Notices,
     /// The bound of all limiters.
     pub table: Arc<KeyTable>,
+    /// All held bodies.
+    pub held: Arc<HeldBodies>,
+    /// Idle connections of held calls, over all servers.
+    pub idle: Arc<IdleBound>,
     /// The moment that the limiter's time counts from.
     pub epoch: Instant,
     /// Set once the process drains.
@@ -67,7 +81,10 @@ impl Process {
             top: Arc::default(),
             recent: Mutex::default(),
             log,
+            notices: Notices::default(),
             table,
+            held: Arc::default(),
+            idle: Arc::new(IdleBound::new(most_idle(&server))),
             epoch,
             draining: Arc::new(AtomicBool::new(false)),
             path: path.to_owned(),
@@ -83,6 +100,7 @@ impl Process {
         self.metrics
             .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
         self.metrics.log_lines_dropped(self.log.dropped());
+        self.metrics.engine_lines(self.log.engine_lines());
         for (name, upstream) in &self.live.load().env().upstreams {
             for server in &upstream.servers {
                 self.metrics.server_up(name, &server.name, server.is_up());
@@ -90,10 +108,29 @@ impl Process {
         }
     }
 
+    /// Whether connections end with the request they have.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Closes idle connections that are too old; now and then.
+    pub fn sweep_idle(&self) {
+        let now = Instant::now();
+        for upstream in self.live.load().env().upstreams.values() {
+            upstream.servers.iter().for_each(|server| server.idle.sweep(now));
+        }
+    }
+
     /// Whether a load balancer should send requests here.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.is_draining()
     }
+}
+
+/// Idle connections that each of the two pools, of held calls and of streamed ones, may keep: beside them
+/// `max_connections` bounds what is busy, and a call needs one.
+pub fn most_idle(server: &ServerSettings) -> usize {
+    server.max_connections.min(MOST_IDLE) / 2 + 1
 }
 
 /// Seconds since the epoch.

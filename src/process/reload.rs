@@ -1,13 +1,14 @@
 //! A reload is a transaction: read, check and build everything, then one swap; or nothing changes and
 //! every fault is told. Its triggers are a signal, a watch on the files and a call; they are serialized.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use log::Level;
 use serde_json::json;
 
+use super::history::{History, ReloadRecord};
 use super::live::Live;
 use super::{Process, unix_now};
 use crate::config::{self, Fault, Loaded, Snapshot, Watched, restart_only_changes};
@@ -27,14 +28,14 @@ pub enum ReloadOutcome {
         /// Its number.
         generation: u64,
         /// Changed keys that wait for a restart.
-        restart_pending: Vec<&'static str>,
+        restart_pending: Vec<String>,
     },
     /// The content is the one in force.
     Unchanged {
         /// Its number.
         generation: u64,
         /// Changed keys that wait for a restart.
-        restart_pending: Vec<&'static str>,
+        restart_pending: Vec<String>,
     },
     /// Nothing changed.
     Refused {
@@ -53,22 +54,6 @@ impl ReloadOutcome {
         }
     }
 }
-
-/// One reload that was.
-#[derive(Clone, Debug)]
-pub struct ReloadRecord {
-    /// When it ended.
-    pub at: SystemTime,
-    /// What asked for it.
-    pub trigger: Trigger,
-    /// How it ended.
-    pub result: Reloaded,
-    /// As they were told.
-    pub faults: Vec<String>,
-}
-
-/// The last reloads, the latest last.
-pub type History = VecDeque<ReloadRecord>;
 
 impl Process {
     /// Reads the configuration again. Blocks: files are read and names are looked up.

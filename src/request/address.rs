@@ -7,17 +7,12 @@ use std::net::IpAddr;
 pub fn append(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
+            let mut digits = itoa::Buffer::new();
             for (at, octet) in address.octets().into_iter().enumerate() {
                 if at > 0 {
                     out.push(b'.');
                 }
-                let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
-                let significant = match octet {
-                    0..10 => 2,
-                    10..100 => 1,
-                    100.. => 0,
-                };
-                out.extend(digits.into_iter().skip(significant));
+                out.extend_from_slice(digits.format(octet).as_bytes());
             }
         }
         // Writing to memory does not fail.

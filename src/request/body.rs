@@ -1,21 +1,11 @@
-//! A body is held whole before anything is decided: capped, timed, within what all bodies together
-//! may take, and replayable.
-//!
-//! Pingora forwards a body that was read in `request_filter` only through its retry buffer, which
-//! keeps the last read pieces up to 64 KiB and nothing beyond. So the buffer is armed when at most
-//! that much is left; it then holds the tail, the engine hands the tail to `request_body_filter` once
-//! per attempt, and there the whole body takes its place.
+//! A body is held whole before anything is decided: capped, timed, and within what all bodies together
+//! may take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use pingora::proxy::Session;
-
-/// Pingora's fixed size of the retry buffer, and so what a body without announced length may have: on every
-/// way the same.
-const REPLAY: usize = 64 * 1024;
 
 /// Why there is no body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,8 +14,6 @@ pub enum BodyFault {
     TimedOut,
     /// Over the limit.
     TooLarge,
-    /// Without announced length, and more than can be replayed.
-    LengthRequired,
     /// The chunks are broken.
     BrokenChunks,
     /// All bodies held together are at their bound.
@@ -45,15 +33,6 @@ impl std::fmt::Display for BrokenChunks {
 }
 
 impl std::error::Error for BrokenChunks {}
-
-/// Whether an engine's error comes from broken chunk framing.
-pub fn is_broken_chunks(error: &pingora::Error) -> bool {
-    error
-        .root_cause()
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<BrokenChunks>())
-}
 
 /// Bytes of all bodies that are held now.
 #[derive(Default, Debug)]
@@ -96,7 +75,7 @@ impl Drop for Held {
     }
 }
 
-/// The bounds of one read.
+/// The bounds of one body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
     /// Bytes of this body.
@@ -105,87 +84,52 @@ pub struct Bounds {
     pub within: Duration,
     /// Bytes of all bodies together.
     pub held: usize,
-    /// What Content-Length says.
-    pub announced: Option<u64>,
 }
 
-impl Bounds {
-    /// Whether a body may have so many bytes.
+/// A body that arrives piece by piece. What counts against the bounds is what is there, not what is announced,
+/// so that announcing costs the others nothing.
+pub struct Gathering<'h> {
+    bounds: Bounds,
+    share: &'h mut Held,
+    /// A body that came in one piece is not copied.
+    only: Option<Bytes>,
+    all: BytesMut,
+}
+
+impl<'h> Gathering<'h> {
+    /// Nothing yet; `share` grows with what is there.
+    pub fn new(bounds: Bounds, share: &'h mut Held) -> Gathering<'h> {
+        Gathering {
+            bounds,
+            share,
+            only: None,
+            all: BytesMut::new(),
+        }
+    }
+
+    /// The next piece.
     ///
     /// # Errors
-    /// Where it is too long, or too long for one whose length was not announced.
-    pub fn allow(&self, bytes: usize) -> Result<(), BodyFault> {
-        match bytes {
-            bytes if bytes > self.limit => Err(BodyFault::TooLarge),
-            bytes if bytes > REPLAY && self.announced.is_none() => Err(BodyFault::LengthRequired),
-            _ => Ok(()),
+    /// Where the body is over its limit, or all bodies together are over theirs.
+    pub fn add(&mut self, piece: Bytes) -> Result<(), BodyFault> {
+        let before = self.only.as_ref().map_or(self.all.len(), Bytes::len);
+        if piece.len() > self.bounds.limit.saturating_sub(before) {
+            return Err(BodyFault::TooLarge);
         }
-    }
-}
-
-/// Reads the whole body. The share of [`HeldBodies`] grows with what arrives, not with what is
-/// announced, so that announcing costs the others nothing.
-pub async fn read(session: &mut Session, bounds: Bounds, held: &mut Held) -> Result<Bytes, BodyFault> {
-    if session.is_body_empty() {
-        return Ok(Bytes::new());
-    }
-    continue_if_expected(session).await?;
-    let body = tokio::time::timeout(bounds.within, collect(session, bounds, held)).await;
-    let body = body.map_err(|_| BodyFault::TimedOut)??;
-    // Without a tail in the buffer the engine would send nothing and the upstream would wait.
-    if !body.is_empty() && session.get_retry_buffer().is_none() {
-        return Err(BodyFault::LengthRequired);
-    }
-    Ok(body)
-}
-
-/// On HTTP/1 the interim response is ours to send; by itself it would end keep-alive.
-async fn continue_if_expected(session: &mut Session) -> Result<(), BodyFault> {
-    let expected = session
-        .get_header(http::header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if expected && !session.is_http2() {
-        session.set_close_on_response_before_downstream_finish(false);
-        session
-            .write_continue_response()
-            .await
-            .map_err(|_| BodyFault::ClientGone)?;
-        session.set_close_on_response_before_downstream_finish(true);
-    }
-    Ok(())
-}
-
-async fn collect(session: &mut Session, bounds: Bounds, held: &mut Held) -> Result<Bytes, BodyFault> {
-    let announced = bounds.announced.and_then(|length| usize::try_from(length).ok());
-    let mut body = BytesMut::new();
-    loop {
-        if announced.is_none_or(|length| length.saturating_sub(body.len()) <= REPLAY) {
-            session.enable_retry_buffering();
+        self.share.grow(piece.len(), self.bounds.held)?;
+        if before == 0 {
+            self.only = Some(piece);
+            return Ok(());
         }
-        let piece = session.read_request_body().await.map_err(|e| fault(&e))?;
-        let Some(piece) = piece else {
-            return Ok(body.freeze());
-        };
-        bounds.allow(body.len() + piece.len())?;
-        held.grow(piece.len(), bounds.held)?;
-        if body.is_empty() && session.is_body_done() {
-            return Ok(piece);
+        if let Some(first) = self.only.take() {
+            self.all.extend_from_slice(&first);
         }
-        body.extend_from_slice(&piece);
+        self.all.extend_from_slice(&piece);
+        Ok(())
     }
-}
 
-fn fault(error: &pingora::Error) -> BodyFault {
-    if is_broken_chunks(error) {
-        return BodyFault::BrokenChunks;
+    /// The whole body.
+    pub fn end(self) -> Bytes {
+        self.only.unwrap_or_else(|| self.all.freeze())
     }
-    match error.etype() {
-        pingora::ErrorType::ReadTimedout => BodyFault::TimedOut,
-        _ => BodyFault::ClientGone,
-    }
-}
-
-/// Called once per attempt with the tail: the whole body takes its place.
-pub fn replay(held: &Bytes, piece: &mut Option<Bytes>, end: bool) {
-    *piece = (end && !held.is_empty()).then(|| held.clone());
 }

@@ -1,4 +1,4 @@
-//! Bytes become values: the strict front door, the body, the one reader of the form, a type per field.
+//! Bytes become values: the strict head, the body, the one reader of the form, a type per field.
 
 pub mod address;
 pub mod authority;
@@ -6,9 +6,9 @@ pub mod body;
 pub mod byte_set;
 pub mod chunks;
 pub mod cookie;
+pub mod fingerprint;
 pub mod field;
 pub mod form;
-pub mod front_door;
 pub mod head;
 pub mod media_type;
 pub mod message;

@@ -41,7 +41,8 @@ impl<'o> Object<'o> {
     /// A whole number.
     pub fn number(&mut self, name: &'static str, value: u64) {
         self.name(name);
-        number(self.out, value);
+        let mut digits = itoa::Buffer::new();
+        self.out.extend_from_slice(digits.format(value).as_bytes());
     }
 
     /// A number with three decimals, given in thousandths.
@@ -93,21 +94,6 @@ pub fn text(out: &mut Vec<u8>, value: &str) {
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
     }
-}
-
-fn number(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 20];
-    let mut left = value;
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-        used += 1;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -20,13 +20,9 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     problem.text("detail", &rejection.detail());
     problem.text("request_id", request_id);
     problem.list("errors", rejection.faults(), fault);
-    problem.list(
-        "violated-policies",
-        rejection.violated_policies(),
-        |out, policy| {
-            json::text(out, policy);
-        },
-    );
+    problem.list("violated-policies", rejection.violated_policy(), |out, policy| {
+        json::text(out, policy.label());
+    });
     problem.end();
     out
 }

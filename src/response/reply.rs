@@ -1,99 +1,208 @@
-//! A rejection becomes an answer on the session, and the connection's fate is decided: it stays open
-//! where the body was read or little of it is left, else the answer is made to arrive before it closes.
-
-use std::time::Duration;
+//! What goes back to the client, ours or the server's: the one place that decides framing, version, what is
+//! for one hop and the state of the connection (RFC 9110 7.6.1, RFC 9112 6 and 9).
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::date;
-use pingora::proxy::Session;
 
 use super::page;
 use super::rejection::Rejection;
-use crate::request::front_door::announced_length;
+use crate::request::head::Version;
+use crate::upstream::answer::{AnswerHead, BodyLength, Field};
 
-/// For draining what is left of a body.
-pub const DRAIN: Duration = Duration::from_secs(2);
-/// What may be left of a body for the connection to stay open.
-pub const DRAIN_BYTES: u64 = 64 * 1024;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// A refusal, ready to be sent.
-pub struct Answer {
-    status: u16,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: Vec<u8>,
+/// How long the body of a reply is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Length {
+    /// There is none. A HEAD, and a 304, may be told the length of what is not sent.
+    None(Option<u64>),
+    /// So many bytes.
+    Bytes(u64),
+    /// Not known beforehand.
+    Open,
 }
 
-impl Answer {
-    /// Renders it for who sent these headers: a page for browsers, else a problem document.
-    pub fn of(rejection: &Rejection, headers: &HeaderMap, request_id: &str) -> Answer {
-        let (media_type, body) = if prefers_html(headers) {
+/// How the end of a reply's body is shown to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delimiter {
+    /// By what the head says: no body, or its length.
+    Head,
+    /// By the last chunk (RFC 9112 7.1).
+    Chunks,
+    /// By the end of the connection (RFC 9112 6.3): an HTTP/1.0 client knows no chunks.
+    Close,
+    /// By END_STREAM (RFC 9113 8.1).
+    Frames,
+}
+
+/// The head of a reply, with nothing in it that is for one hop.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The reason phrase.
+    reason: Bytes,
+    /// Every field but those that delimit the body.
+    pub fields: Vec<Field>,
+    /// Of the body.
+    pub length: Length,
+}
+
+impl Reply {
+    /// What a server's answer becomes.
+    pub fn of_answer(head: &AnswerHead) -> Reply {
+        let judged = &head.judged;
+        let fields = head.fields.iter().filter(|field| judged.goes_on(&field.name));
+        Reply {
+            status: head.status,
+            reason: head.reason.clone(),
+            fields: fields.cloned().collect(),
+            length: Length::of(judged.body, head.status, judged.told_length),
+        }
+    }
+
+    /// A refusal and its body, for who sent these headers: a page for browsers, else a problem document.
+    pub fn of_rejection(
+        rejection: &Rejection,
+        asked: &HeaderMap,
+        request_id: &str,
+        to_head: bool,
+    ) -> (Reply, Bytes) {
+        let (media_type, body) = if prefers_html(asked) {
             ("text/html; charset=utf-8", page::html(rejection, request_id))
         } else {
             ("application/problem+json", page::problem(rejection, request_id))
         };
-        let mut headers = vec![
-            (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-            (header::CONTENT_LENGTH, body.len().into()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (
+        let mut fields = vec![
+            field(header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+            field(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            field(
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
             ),
         ];
         // Both are letters, digits and punctuation; what is no header value would be left out.
         if let Ok(request_id) = HeaderValue::from_str(request_id) {
-            headers.push((REQUEST_ID, request_id));
+            fields.push(field(REQUEST_ID, request_id));
         }
-        headers.extend(rejection.headers());
-        Answer {
-            status: rejection.reason().status(),
-            headers,
-            body,
-        }
+        fields.extend(rejection.headers().map(|(name, value)| field(name, value)));
+        // Every reason has a status of the registry.
+        let status = StatusCode::from_u16(rejection.reason().status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let length = body.len() as u64;
+        let reply = Reply {
+            status,
+            reason: Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes()),
+            fields,
+            length: match to_head {
+                true => Length::None(Some(length)),
+                false => Length::Bytes(length),
+            },
+        };
+        (reply, if to_head { Bytes::new() } else { body.into() })
     }
 
-    /// Bytes of its body.
-    pub fn body_len(&self) -> usize {
-        self.body.len()
+    /// How the body is delimited for a client of this version.
+    pub fn delimiter(&self, version: Version) -> Delimiter {
+        self.length.delimiter(version)
     }
 
-    /// The whole answer as HTTP/1.1 sends it.
-    pub fn to_wire(&self, keep_alive: bool, to_head: bool) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512 + self.body.len());
-        let reason = StatusCode::from_u16(self.status).ok();
-        let reason = reason.and_then(|status| status.canonical_reason());
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(self.status.to_string().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(reason.unwrap_or_default().as_bytes());
-        for (name, value) in &self.headers {
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(spelling(name).as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
+    /// The head as the engine takes it, for HTTP/2 and for what it writes itself.
+    ///
+    /// # Errors
+    /// What the engine says; it takes every head that was parsed.
+    pub fn to_engine(&self) -> pingora::Result<ResponseHeader> {
+        let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 3))?;
+        for field in &self.fields {
+            head.append_header(field.name.clone(), field.value.clone())?;
         }
-        out.extend_from_slice(b"\r\nDate: ");
-        out.extend_from_slice(date::get_cached_date().as_bytes());
-        out.extend_from_slice(match keep_alive {
+        if let Some(length) = self.length.told() {
+            head.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        Ok(head)
+    }
+
+    /// The head for an HTTP/1 client, with its empty line. `keeps_alive`: the connection goes on.
+    pub fn append_http1(&self, out: &mut Vec<u8>, version: Version, keeps_alive: bool) {
+        let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        append(&[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", &self.reason]);
+        for field in &self.fields {
+            append(&[b"\r\n", &field.spelled, b": ", field.value.as_bytes()]);
+        }
+        if let Some(length) = self.length.told() {
+            append(&[b"\r\nContent-Length: ", length.to_string().as_bytes()]);
+        }
+        if self.delimiter(version) == Delimiter::Chunks {
+            append(&[b"\r\nTransfer-Encoding: chunked"]);
+        }
+        if self.fields.iter().all(|field| field.name != header::DATE) {
+            append(&[b"\r\nDate: ", date::get_cached_date().as_bytes()]);
+        }
+        append(&[match keeps_alive {
             true => b"\r\nConnection: keep-alive\r\n\r\n",
             false => b"\r\nConnection: close\r\n\r\n",
-        });
-        if !to_head {
-            out.extend_from_slice(&self.body);
-        }
-        out
+        }]);
     }
 }
 
+impl Length {
+    /// Of a server's answer.
+    pub fn of(body: BodyLength, status: StatusCode, told: Option<u64>) -> Length {
+        match body {
+            // It has no length, told or not (RFC 9110 8.6).
+            BodyLength::None if status == StatusCode::NO_CONTENT => Length::None(None),
+            BodyLength::None => Length::None(told),
+            BodyLength::Bytes(length) => Length::Bytes(length),
+            BodyLength::Chunks | BodyLength::ToTheEnd => Length::Open,
+        }
+    }
+
+    /// What Content-Length says, if it is there.
+    pub const fn told(self) -> Option<u64> {
+        match self {
+            Length::None(told) => told,
+            Length::Bytes(length) => Some(length),
+            Length::Open => None,
+        }
+    }
+
+    /// How the body is delimited for a client of this version.
+    pub const fn delimiter(self, version: Version) -> Delimiter {
+        match (version, self) {
+            (Version::Http2, _) => Delimiter::Frames,
+            (_, Length::None(_) | Length::Bytes(_)) => Delimiter::Head,
+            (Version::Http11, Length::Open) => Delimiter::Chunks,
+            (Version::Http10, Length::Open) => Delimiter::Close,
+        }
+    }
+}
+
+/// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
+pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
+    let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    append(&[
+        b"HTTP/1.1 ",
+        head.status.as_str().as_bytes(),
+        b" ",
+        &head.reason,
+        b"\r\n",
+    ]);
+    for field in head
+        .fields
+        .iter()
+        .filter(|field| head.judged.goes_on(&field.name))
+    {
+        append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
+    }
+    append(&[b"\r\n"]);
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
-fn spelling(name: &HeaderName) -> &str {
-    const USUAL: [&str; 10] = [
+fn field(name: HeaderName, value: HeaderValue) -> Field {
+    const USUAL: [&str; 8] = [
         "Content-Type",
-        "Content-Length",
         "Cache-Control",
         "X-Content-Type-Options",
         "X-Request-Id",
@@ -101,72 +210,17 @@ fn spelling(name: &HeaderName) -> &str {
         "RateLimit-Policy",
         "RateLimit",
         "Allow",
-        "Date",
     ];
-    let name = name.as_str();
-    USUAL
+    let usual = USUAL
         .into_iter()
-        .find(|usual| usual.eq_ignore_ascii_case(name))
-        .unwrap_or(name)
-}
-
-/// Writes the answer through the engine.
-///
-/// # Errors
-/// Where the client is gone.
-pub async fn refuse(session: &mut Session, rejection: &Rejection, request_id: &str) -> Result<()> {
-    let answer = Answer::of(rejection, &session.req_header().headers, request_id);
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-    for (name, value) in answer.headers {
-        head.insert_header(name, value)?;
-    }
-    if rejection.ends_connection() {
-        session.set_keepalive(None);
-    }
-    match rest_of_body(session) {
-        Rest::None => {}
-        // The engine drains it before it takes the next request.
-        Rest::Little => {
-            session.set_close_on_response_before_downstream_finish(false);
-            session.set_total_drain_timeout(Some(DRAIN));
-        }
-        Rest::Much => session.set_keepalive(None),
-    }
-    let is_head = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), is_head).await?;
-    if !is_head {
-        session
-            .write_response_body(Some(Bytes::from(answer.body)), true)
-            .await?;
-    }
-    Ok(())
-}
-
-/// On HTTP/2 the stream is reset when it is dropped with a body under way, and some clients then lose
-/// the answer: what still comes is read, within bounds. HTTP/1 connections see to it when they close.
-pub async fn drain_stream(session: &mut Session) {
-    if session.is_http2() && !session.is_body_done() {
-        let _ = tokio::time::timeout(DRAIN, session.drain_request_body()).await;
-    }
-}
-
-enum Rest {
-    None,
-    Little,
-    Much,
-}
-
-fn rest_of_body(session: &mut Session) -> Rest {
-    if session.is_body_done() {
-        return Rest::None;
-    }
-    // Who waits for 100-continue may never send the body: nothing tells where the next request begins.
-    let waits = session.get_header(header::EXPECT).is_some() && session.body_bytes_read() == 0;
-    match announced_length(&session.req_header().headers) {
-        Some(length) if !waits && length.saturating_sub(session.body_bytes_read() as u64) <= DRAIN_BYTES => {
-            Rest::Little
-        }
-        Some(_) | None => Rest::Much,
+        .find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
+    Field {
+        spelled: match usual {
+            Some(usual) => Bytes::from_static(usual.as_bytes()),
+            None => Bytes::copy_from_slice(name.as_str().as_bytes()),
+        },
+        name,
+        value,
     }
 }
 

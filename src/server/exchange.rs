@@ -1,266 +1,199 @@
-//! The short way of a plain widget call: the door holds its body whole, so that nothing has to flow both
-//! ways at once, and writes once to the upstream and once to the client. Connections, their pool and the
-//! reading of an answer are the engine's; its proxy carries everything that is not plain.
+//! The way of a request, whatever carries it: identify, route, hold, decide, forward or refuse, record.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
+use tokio::time::timeout;
 
-use super::connection::Door;
-use super::incoming::Incoming;
-use super::relay::{self, Progress};
-use super::wire::Wire;
-use crate::context::{Context, Stage};
-use crate::gateway::{Answered, rejection_of};
-use crate::pipeline::{BodyPlan, Head, Opened};
-use crate::policy::route::Kind;
-use crate::process::live::Live;
-use crate::request::body::Bounds;
-use crate::request::front_door::Framing;
-use crate::request::head::PlainHead;
+use super::client::{Client, Ended, Gone};
+use super::shared::Server;
+use super::stream::HandedOver;
+use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::process::request::Request;
+use crate::request::body::{BodyFault, Bounds};
+use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
-use crate::response::reply::Answer;
-use crate::telemetry::access_log;
-use crate::telemetry::metrics::Closed;
-use crate::upstream::ask::{self, Answering, NoAnswer};
+use crate::response::reply::Reply;
 use crate::upstream::origin::Peer;
+use crate::upstream::send::{self, SendFault};
 
-/// A widget call whose head is judged.
-pub struct Call<'c> {
-    /// Its head, taken out of the wire.
-    pub head: &'c PlainHead,
-    /// What the head decided.
-    pub opened: Result<Opened<'c>, (Option<usize>, Rejection)>,
-    /// Of its body, which the wire stands at.
-    pub framing: Framing,
-    /// The other end.
-    pub peer: Peer,
-}
-
-/// What the door knows about the configuration and the time of a call.
-pub struct Moment {
-    /// In force when its head was complete.
-    pub live: Arc<Live>,
-    /// When its head was complete.
-    pub at: Instant,
-}
-
-impl Door {
-    /// Carries one call to its end. Says why the connection ends, if it does.
-    pub(super) async fn exchange(&self, wire: &mut Wire, call: Call<'_>, moment: &Moment) -> Option<Closed> {
-        let head = call.head;
-        let mut ctx = self.gateway.arrive(moment.live.clone(), moment.at);
-        self.gateway.meet(&mut ctx, call.peer, &head.headers);
-        let mut incoming = Incoming::of(call.framing);
-        let decided = match call.opened {
-            Ok(opened) => {
-                ctx.route = Some(opened.route_index);
-                let held = match bounds(&opened, &incoming, &moment.live) {
-                    Some(bounds) => incoming
-                        .hold(wire, bounds, &mut ctx.held, &mut ctx.body_wait)
-                        .await
-                        .map(Some),
-                    None => Ok(None),
-                };
-                held.map_err(Rejection::from).and_then(|body| {
-                    ctx.body = body;
-                    let view = view(head, call.peer);
-                    self.gateway.decide(&mut ctx, &opened, &view, moment.live.env())
-                })
+/// Carries one request from its head, which was complete `at` that moment, to the record of it.
+pub async fn exchange<C: Client>(
+    server: &Server,
+    mut client: C,
+    head: Box<RequestHead>,
+    peer: Peer,
+    at: Instant,
+) -> C::Next {
+    let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
+    let live = request.live.clone();
+    let decided = match request.route(&head, &live) {
+        Ok(routed) => match (
+            decide(&mut client, &mut request, &routed, &head, peer).await,
+            routed.body,
+        ) {
+            (Ok(forward), BodyPlan::Stream) => {
+                request.own_time_ends();
+                let handed = HandedOver::new(request, forward, head.version);
+                return Box::pin(client.stream(server, handed)).await;
             }
-            Err((route, rejection)) => {
-                ctx.route = route;
-                Err(rejection)
-            }
-        };
-        ctx.own_time_ends();
-        let may_go_on = !head.is_last && !self.gateway.is_draining();
-        let mut progress = Progress::default();
-        let carried = match decided {
-            // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
-            Ok(()) => Box::pin(self.carry(wire, head, may_go_on, &mut ctx, &mut progress)).await,
-            Err(rejection) => Err(rejection),
-        };
-        let mut answered = Answered {
-            method: access_log::known_method(&head.method),
-            status: progress.status.unwrap_or_default(),
-            bytes_in: ctx.body.as_ref().map_or(0, Bytes::len),
-            bytes_out: progress.bytes,
-        };
-        let Err(rejection) = carried else {
-            self.gateway.tell(&ctx, &answered);
-            return match (may_go_on, self.gateway.is_draining()) {
-                (true, _) => None,
-                (false, true) => Some(Closed::Drain),
-                (false, false) => Some(Closed::Client),
-            };
-        };
-        // Part of the upstream's answer is out: it can only be cut.
-        if progress.status.is_some() {
-            ctx.stage = Stage::Refused(rejection);
-            self.gateway.tell(&ctx, &answered);
-            return Some(Closed::Client);
-        }
-        let keep_alive = may_go_on && !rejection.ends_connection() && incoming.is_little();
-        self.refuse(
-            wire,
-            &mut ctx,
-            rejection,
-            &head.headers,
-            keep_alive,
-            &mut answered,
-        )
-        .await;
-        let is_told = !matches!(ctx.stage, Stage::Refused(Rejection::ClientClosed));
-        if keep_alive && is_told && incoming.drain(wire).await {
-            return None;
-        }
-        wire.refuse();
-        Some(if is_told { Closed::Refused } else { Closed::Client })
-    }
-
-    /// Answers for a head that the front door refuses. The connection ends with it.
-    pub(super) async fn refuse_head(
-        &self,
-        wire: &mut Wire,
-        refused: RefusedHead,
-        moment: Moment,
-        peer: Peer,
-    ) {
-        let mut ctx = self.gateway.arrive(moment.live, moment.at);
-        self.gateway.meet(&mut ctx, peer, &HeaderMap::new());
-        ctx.own_time_ends();
-        let mut answered = Answered {
-            method: refused.method,
-            status: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-        };
-        self.refuse(
-            wire,
-            &mut ctx,
-            refused.rejection,
-            &refused.headers,
-            false,
-            &mut answered,
-        )
-        .await;
-        wire.refuse();
-    }
-
-    async fn refuse(
-        &self,
-        wire: &mut Wire,
-        ctx: &mut Context,
-        rejection: Rejection,
-        headers: &HeaderMap,
-        keep_alive: bool,
-        answered: &mut Answered,
-    ) {
-        let mut is_gone = matches!(rejection, Rejection::ClientClosed);
-        if !is_gone {
-            let to_head = answered.method == Method::HEAD.as_str();
-            let answer = Answer::of(&rejection, headers, ctx.request_id());
-            is_gone = relay::write(wire, &mut answer.to_wire(keep_alive, to_head))
-                .await
-                .is_err();
-            answered.bytes_out = if to_head { 0 } else { answer.body_len() };
-        }
-        ctx.stage = Stage::Refused(if is_gone {
-            Rejection::ClientClosed
-        } else {
-            rejection
-        });
-        self.gateway.tell(ctx, answered);
-    }
-
-    /// Asks the upstream and relays its answer.
-    async fn carry(
-        &self,
-        wire: &mut Wire,
-        head: &PlainHead,
-        keep_alive: bool,
-        ctx: &mut Context,
-        progress: &mut Progress,
-    ) -> Result<(), Rejection> {
-        ctx.upstream_begins();
-        let mut answering = tokio::select! {
-            biased;
-            answering = self.ask(head, ctx) => answering?,
-            () = wire.gone() => return Err(Rejection::ClientClosed),
-        };
-        let relayed = relay::relay(wire, &mut answering.session, keep_alive, progress).await;
-        if let Some(status) = answering.session.get_status() {
-            ctx.upstream_answered(status.as_u16());
-        }
-        relayed?;
-        answering.release(&self.connector).await;
-        Ok(())
-    }
-
-    /// The servers of the upstream take turns until one can be connected to.
-    async fn ask(&self, head: &PlainHead, ctx: &mut Context) -> Result<Answering, Rejection> {
-        let Stage::Forwarded(forward) = &ctx.stage else {
-            return Err(Rejection::InternalError);
-        };
-        let body = ctx.body.as_ref().map_or_else(Bytes::new, Bytes::clone);
-        let request = ask::Request::new(forward.rewrite.to_wire(head), &body);
-        loop {
-            let Stage::Forwarded(forward) = &ctx.stage else {
-                return Err(Rejection::InternalError);
-            };
-            let server = forward.target.server().ok_or(Rejection::InternalError)?;
-            let peer = forward.target.peer().map_err(|e| rejection_of(&e.into_up()))?;
-            let error = match ask::ask(&self.connector, &peer, &request).await {
-                Err(NoAnswer::Connect(error)) => error,
-                asked => {
-                    server.set_up(true);
-                    return asked.map_err(|no_answer| rejection_of(no_answer.error()));
-                }
-            };
-            if !ctx.next_server() {
-                return Err(rejection_of(&error));
-            }
-        }
-    }
-}
-
-/// Of the body, where the route holds it.
-fn bounds(opened: &Opened<'_>, incoming: &Incoming, live: &Live) -> Option<Bounds> {
-    let BodyPlan::Hold { limit, within } = opened.body else {
-        return None;
+            (decided, _) => decided,
+        },
+        Err(rejection) => Err(rejection),
     };
-    Some(Bounds {
-        limit,
-        within,
-        held: live.env().widget.held_bodies,
-        announced: incoming.announced(),
-    })
+    request.own_time_ends();
+    let carried = match decided {
+        // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
+        Ok(forward) => Box::pin(carry(server, &mut client, &mut request, &head, forward)).await,
+        Err(rejection) => Err(rejection),
+    };
+    let ended = match carried {
+        Ok(()) => {
+            request.answered(client.sent());
+            Ended::Answered
+        }
+        Err(rejection) => Box::pin(refuse(server, &mut client, request, &head, rejection)).await,
+    };
+    client.end(ended).await
 }
 
-/// What is kept of a head that the front door refuses.
-pub struct RefusedHead {
-    /// Why.
-    pub rejection: Rejection,
-    /// A registered method, or `_OTHER`.
-    pub method: &'static str,
-    /// What the client would like to get, at most.
-    pub headers: HeaderMap,
+/// Holds the body, where the route says so, and decides.
+async fn decide<C: Client>(
+    client: &mut C,
+    request: &mut Request,
+    routed: &Routed<'_>,
+    head: &RequestHead,
+    peer: Peer,
+) -> Result<Box<Forward>, Rejection> {
+    if let BodyPlan::Hold(bounds) = routed.body {
+        hold(client, request, bounds).await?;
+    }
+    request.decide(routed, head, peer)
 }
 
-/// The head as the pipeline sees it.
-pub fn view(head: &PlainHead, peer: Peer) -> Head<'_> {
-    Head {
-        method: &head.method,
-        raw_target: &head.target,
-        headers: &head.headers,
-        peer,
+/// Waits until the body is there whole.
+async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) -> Result<(), BodyFault> {
+    let since = Instant::now();
+    let mut body = request.gathering(bounds);
+    let gathered = timeout(bounds.within, async {
+        while let Some(piece) = client.read().await? {
+            body.add(piece)?;
+        }
+        Ok(body.end())
+    });
+    let body: Bytes = gathered.await.unwrap_or(Err(BodyFault::TimedOut))?;
+    request.holds(body, since.elapsed());
+    Ok(())
+}
+
+/// Asks the server and relays its answer.
+async fn carry<C: Client>(
+    server: &Server,
+    client: &mut C,
+    request: &mut Request,
+    head: &RequestHead,
+    mut forward: Box<Forward>,
+) -> Result<(), Rejection> {
+    request.upstream_begins();
+    let wire = send::Request::new(
+        forward.rewrite.to_wire(head),
+        &request.body(),
+        head.method == Method::HEAD,
+    );
+    let mut retries = 0;
+    let asked = unless_gone(client, send::send(&mut forward.target, &wire, || retries += 1)).await;
+    request.upstream_retried(retries);
+    let mut answer = asked?;
+    while answer.head.status.is_informational() {
+        client.interim(&answer.head).await?;
+        unless_gone(client, answer.next_head()).await?;
+    }
+    request.upstream_answered(answer.head.status.as_u16());
+    client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
+    loop {
+        let piece = match now_or_not(answer.read()).await {
+            Some(piece) => piece?,
+            None => {
+                client.flush().await?;
+                unless_gone(client, answer.read()).await?
+            }
+        };
+        match piece {
+            Some(piece) => client.piece(piece).await?,
+            None => break,
+        }
+    }
+    client.finish().await?;
+    answer.release(&server.process.idle);
+    Ok(())
+}
+
+/// Tells the client, if nothing of another answer was sent and it has not left, and records the request.
+async fn refuse<C: Client>(
+    server: &Server,
+    client: &mut C,
+    request: Box<Request>,
+    head: &RequestHead,
+    rejection: Rejection,
+) -> Ended {
+    if client.sent().status.is_some() || rejection == Rejection::ClientClosed {
+        request.refused(rejection, client.sent());
+        return Ended::Cut;
+    }
+    let to_head = head.method == Method::HEAD;
+    let (reply, body) = Reply::of_rejection(&rejection, &head.headers, request.id(), to_head);
+    client.begin(
+        &reply,
+        rejection.ends_connection() || server.process.is_draining(),
+    );
+    let told = async {
+        if !body.is_empty() {
+            client.piece(body).await?;
+        }
+        client.finish().await
+    };
+    match told.await {
+        Ok(()) => {
+            request.refused(rejection, client.sent());
+            Ended::Refused
+        }
+        Err(Gone) => {
+            request.refused(Rejection::ClientClosed, client.sent());
+            Ended::Cut
+        }
     }
 }
 
-/// Whether a call is one for the short way: on a widget route, or refused by its head alone.
-pub fn is_short(opened: &Result<Opened<'_>, (Option<usize>, Rejection)>) -> bool {
-    !matches!(opened, Ok(opened) if opened.route.kind == Kind::Pass)
+impl From<Gone> for Rejection {
+    fn from(Gone: Gone) -> Rejection {
+        Rejection::ClientClosed
+    }
+}
+
+/// The server's next part, unless the client goes away first.
+async fn unless_gone<C: Client, T>(
+    client: &mut C,
+    part: impl Future<Output = Result<T, SendFault>>,
+) -> Result<T, Rejection> {
+    tokio::select! {
+        biased;
+        part = part => part.map_err(Rejection::from),
+        () = client.gone() => Err(Rejection::ClientClosed),
+    }
+}
+
+/// What is there at once; the future is dropped, as in a `select`.
+async fn now_or_not<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(ready) => Some(ready),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }

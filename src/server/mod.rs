@@ -1,47 +1,40 @@
-//! Clients' sockets: listeners, what is spoken on them, and the exchange of a request with its upstream.
+//! Clients' sockets: listeners, what is spoken on them, and the exchange of a request with its server.
 
-pub mod connection;
-pub mod engine;
+pub mod accept;
+pub mod client;
+mod drain;
 pub mod exchange;
-pub mod incoming;
+pub mod http1;
+pub mod http2;
 pub mod listeners;
-pub mod relay;
+pub mod pace;
+pub mod shared;
+pub mod stream;
 pub mod tls;
-pub mod traced;
-pub mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use log::Level;
 use pingora::apps::ServerApp;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::listeners::L4BufferSettings;
+use pingora::listeners::ListenerConfig;
 use pingora::proxy::HttpProxy;
-use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
 use serde_json::json;
-use tokio::sync::watch;
 
-use crate::gateway::Gateway;
-use crate::process::Process;
-use crate::request::body::HeldBodies;
-use crate::telemetry::notice::Notices;
-use connection::{ConnectionRules, Door, Http2};
-use engine::Engine;
+use crate::process::{Process, most_idle};
+use crate::upstream::socket;
+use accept::{Listener, Protocol};
 use listeners::Bound;
+use shared::{ConnectionRules, Server};
+use stream::Streamed;
 
-/// Of a client connection. Everyone here reads into a buffer of its own that is larger, which then goes past
-/// this one: the engine's 64 KiB would only be zeroed and held, for each slow connection too.
-const READ_BUFFER: usize = 512;
-/// Idle connections to upstreams, beside which `max_connections` bounds them: a call needs one. An address
-/// has not many more ports to call another from.
-const MOST_IDLE: usize = 65_536;
-
-/// Serves every clients' listener on the runtime until `stopped` says so.
+/// Serves every clients' listener on the runtime until `stopping` says so.
 ///
 /// # Errors
 /// Where TLS can not be set up.
@@ -51,57 +44,47 @@ pub fn start(
     threads: usize,
     fds: &ListenFds,
     bound: &Bound,
-    stopped: &watch::Receiver<bool>,
-) -> pingora::Result<()> {
+    stopping: &ShutdownWatch,
+) -> Result<(), rustls::Error> {
     let conf = ServerConf {
         threads,
         // Attempts, not retries: each server of an upstream once. `fail_to_connect` stops earlier.
         max_retries: 64,
         // The engine keeps so many for each thread.
-        upstream_keepalive_pool_size: process.server.max_connections.min(MOST_IDLE).div_ceil(threads),
+        upstream_keepalive_pool_size: most_idle(&process.server).div_ceil(threads),
         ..ServerConf::default()
     };
-    let gateway = Arc::new(Gateway {
-        live: process.live.clone(),
-        metrics: process.metrics.clone(),
-        top: process.top.clone(),
-        log: process.log.clone(),
-        notices: Notices::default(),
-        held: Arc::new(HeldBodies::default()),
-        epoch: process.epoch,
-        draining: process.draining.clone(),
-    });
-    let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::from_server_conf(
-        &conf,
-    ))));
-    let mut proxy = HttpProxy::new(Engine(gateway.clone()), Arc::new(conf));
+    let rules = ConnectionRules::of(&process.server);
+    let streamed = Streamed {
+        write_timeout: rules.write_timeout,
+    };
+    let mut proxy = HttpProxy::new(streamed, Arc::new(conf));
     proxy.handle_init_modules();
-    let proxy = Arc::new(proxy);
-    let http2 = Arc::new(Http2::new(proxy.clone(), process.server.keepalive_timeout));
-    let open = Arc::new(AtomicUsize::new(0));
+    let server = Arc::new(Server {
+        process: process.clone(),
+        rules,
+        proxy: Arc::new(proxy),
+        open: AtomicUsize::new(0),
+        stopping: stopping.clone(),
+    });
+    if !socket::can_prove() {
+        let msg = "this kernel does not tell what was acknowledged: no call is sent again";
+        process.log.event(Level::Warn, msg, json!({}));
+    }
     for (listener, address) in &bound.http {
-        let door = Door {
-            gateway: gateway.clone(),
-            proxy: proxy.clone(),
-            connector: connector.clone(),
-            http2: http2.clone(),
-            rules: ConnectionRules {
-                max_connections: process.server.max_connections,
-                keepalive_timeout: process.server.keepalive_timeout,
-                header_timeout: process.server.header_timeout,
+        let protocol = match listener.tls.is_empty() {
+            true => Protocol::Plain { h2c: listener.h2c },
+            false => Protocol::Tls {
+                acceptor: Box::new(tls::acceptor(&process.live, &listener.address)?),
+                failed: process.metrics.handshake_failures(&listener.address),
             },
-            h2c: listener.h2c,
-            open: open.clone(),
-            metrics: process.metrics.clone(),
         };
-        let mut service = Service::new(address.to_string(), door);
-        let mut endpoint =
-            ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
-        if !listener.tls.is_empty() {
-            endpoint = endpoint.tls(tls::settings(&process.live, &listener.address)?);
-        }
+        let server = server.clone();
+        let mut service = Service::new(address.to_string(), Listener { server, protocol });
+        // Everyone here reads into a buffer of its own, and gathers what it writes.
+        let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
         service.add_listener(endpoint);
-        serve(runtime, service, fds, stopped);
+        serve(runtime, service, fds, stopping);
         process.log.event(
             Level::Info,
             "listening",
@@ -111,15 +94,15 @@ pub fn start(
     Ok(())
 }
 
-/// Runs one listener until `stopped` says so.
+/// Runs one listener until `stopping` says so.
 pub fn serve<A: ServerApp + Send + Sync + 'static>(
     runtime: &Runtime,
     mut service: Service<A>,
     fds: &ListenFds,
-    stopped: &watch::Receiver<bool>,
+    stopping: &ShutdownWatch,
 ) {
-    let (fds, stopped) = (fds.clone(), stopped.clone());
+    let (fds, stopping) = (fds.clone(), stopping.clone());
     runtime
         .get_handle()
-        .spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+        .spawn(async move { service.start_service(Some(fds), stopping, 1).await });
 }

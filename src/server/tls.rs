@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::tls::Acceptor;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -39,17 +41,19 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// TLS 1.2 and 1.3 (the engine's choice), HTTP/2 by ALPN. `listener` is the address as configured.
+/// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. `listener` is the address as configured.
 ///
 /// # Errors
-/// What the engine says.
-pub fn settings(live: &Arc<ArcSwap<Live>>, listener: &str) -> pingora::Result<TlsSettings> {
-    // No files: the resolver takes their place.
-    let mut settings = TlsSettings::intermediate("", "")?;
-    settings.set_cert_resolver(Arc::new(Resolver {
+/// What rustls says of the versions.
+pub fn acceptor(live: &Arc<ArcSwap<Live>>, listener: &str) -> Result<Acceptor, rustls::Error> {
+    let resolver = Arc::new(Resolver {
         live: live.clone(),
         listener: listener.to_owned(),
-    }));
-    settings.enable_h2();
-    Ok(settings)
+    });
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Acceptor::from_server_config(Arc::new(config)))
 }

@@ -1,90 +1,52 @@
 //! The log: JSON lines on standard error, written by a thread of their own. Lines are gathered and
 //! written together a few times a second, so that a request neither waits for a reader nor wakes a
-//! thread. A line that finds the buffer full is dropped and counted.
+//! thread. A line that finds the buffer full, or that can not be written, is dropped and counted.
+
+mod engine;
+mod writer;
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::panic::PanicHookInfo;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::json;
 
-/// Bytes that may wait to be written: some 20 000 lines.
-const BUFFER: usize = 8 * 1024 * 1024;
-/// The longest that a line waits.
-const GATHER: Duration = Duration::from_millis(20);
+use engine::{EngineLine, Heard};
+use writer::Gathered;
+
+pub use writer::FlushGuard;
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone)]
-pub struct LogSink(Arc<Gathered>);
+pub struct LogSink(Arc<Shared>);
 
 #[derive(Default)]
-struct Gathered {
-    lines: Mutex<Vec<u8>>,
-    dropped: AtomicU64,
-    ends: AtomicBool,
-}
-
-impl Gathered {
-    /// Writes what has been gathered.
-    fn write(&self, spare: &mut Vec<u8>) {
-        spare.clear();
-        std::mem::swap(&mut *self.lines.lock(), spare);
-        if !spare.is_empty() {
-            // Nobody can be told that standard error is gone.
-            let _ = std::io::stderr().lock().write_all(spare);
-        }
-    }
-}
-
-/// Writes out what is gathered when it is dropped.
-pub struct FlushGuard {
+struct Shared {
     gathered: Arc<Gathered>,
-    writer: Option<JoinHandle<()>>,
+    engine: Heard,
 }
 
-impl Drop for FlushGuard {
-    fn drop(&mut self) {
-        self.gathered.ends.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.take() {
-            writer.thread().unpark();
-            let _ = writer.join();
-        }
-    }
-}
-
-/// Starts the writing thread and takes over the `log` facade (the engine's lines at warn and above).
+/// Starts the writing thread, takes over the `log` facade (the engine's lines at warn and above), and has
+/// panics told as lines.
 ///
 /// # Errors
-/// Where the thread can not be started.
+/// Where standard error can not be had or the thread can not be started.
 pub fn start() -> std::io::Result<(LogSink, FlushGuard)> {
-    let gathered = Arc::new(Gathered::default());
-    let shared = gathered.clone();
-    let writer = std::thread::Builder::new()
-        .name("log".to_owned())
-        .spawn(move || {
-            let mut spare = Vec::new();
-            while !shared.ends.load(Ordering::Acquire) {
-                std::thread::park_timeout(GATHER);
-                shared.write(&mut spare);
-            }
-            shared.write(&mut spare);
-        })?;
-    let sink = LogSink(gathered.clone());
+    let sink = LogSink(Arc::default());
+    // A descriptor of its own: a write that blocks holds no lock that anyone else takes.
+    let out = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let flush = writer::start(sink.0.gathered.clone(), out)?;
     // A second start in one process keeps the first facade.
     let _ = log::set_boxed_logger(Box::new(Facade(sink.clone())));
     log::set_max_level(LevelFilter::Info);
-    Ok((
-        sink,
-        FlushGuard {
-            gathered,
-            writer: Some(writer),
-        },
-    ))
+    let teller = sink.clone();
+    std::panic::set_hook(Box::new(move |info| teller.panicked(info)));
+    Ok((sink, flush))
 }
 
 /// RFC 3339, UTC, milliseconds.
@@ -137,23 +99,22 @@ impl LogSink {
             text.clear();
             append(text);
             text.push(b'\n');
-            let mut lines = self.0.lines.lock();
-            if lines.len() + text.len() > BUFFER {
-                self.0.dropped.fetch_add(1, Ordering::Relaxed);
-            } else {
-                lines.extend_from_slice(text);
-            }
+            self.0.gathered.push(text);
         });
     }
 
     /// Writes an event of the process itself with its details.
     pub fn event(&self, level: Level, msg: &str, details: serde_json::Value) {
+        self.told(level, msg, None, details);
+    }
+
+    fn told(&self, level: Level, msg: &str, target: Option<&str>, details: serde_json::Value) {
         if self.wants(level) {
             self.line(&Event {
                 ts: timestamp(),
                 level: word(level),
                 msg,
-                target: None,
+                target,
                 details,
             });
         }
@@ -161,7 +122,34 @@ impl LogSink {
 
     /// Lines dropped so far.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
+        self.0.gathered.dropped()
+    }
+
+    /// What the engine wanted to say at warn and error so far, by kind.
+    pub fn engine_lines(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.engine.counts()
+    }
+
+    /// Tells where a panic was. Its text may hold what a client sent, so it is told only where it is the
+    /// same each time.
+    fn panicked(&self, info: &PanicHookInfo<'_>) {
+        let thread = std::thread::current();
+        let event = Event {
+            ts: timestamp(),
+            level: word(Level::Error),
+            msg: "panic",
+            target: None,
+            details: json!({
+                "location": info.location().map(ToString::to_string),
+                "thread": thread.name(),
+                "reason": info.payload().downcast_ref::<&'static str>(),
+            }),
+        };
+        // Not by `line`: whatever panicked may be using the memory of that.
+        if let Ok(mut text) = serde_json::to_vec(&event) {
+            text.push(b'\n');
+            self.0.gathered.push(&text);
+        }
     }
 }
 
@@ -191,20 +179,23 @@ struct Facade(LogSink);
 
 impl Log for Facade {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The engine's own lines may hold parts of a request below warn.
-        self.0.wants(metadata.level()) && (metadata.level() <= Level::Warn || !is_engine(metadata.target()))
+        // Below warn the engine says what it reads.
+        !is_engine(metadata.target()) || metadata.level() <= Level::Warn
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if is_engine(record.target()) {
+            let EngineLine { kind, level, text } = self.0.0.engine.judge(record);
+            let details = json!({ "engine": kind, "line": record.line() });
+            let msg = text.as_deref().unwrap_or("engine");
+            self.0.told(level, msg, Some(record.target()), details);
+        } else {
             let msg = record.args().to_string();
-            self.0.line(&Event {
-                ts: timestamp(),
-                level: word(record.level()),
-                msg: &msg,
-                target: Some(record.target()),
-                details: serde_json::json!({}),
-            });
+            self.0
+                .told(record.level(), &msg, Some(record.target()), json!({}));
         }
     }
 

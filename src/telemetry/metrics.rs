@@ -10,8 +10,10 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use super::{Outcome, placement};
+use super::outcome::Outcome;
+use super::placement;
 use crate::policy::Mode;
+use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::request::message::Kind;
 use crate::response::rejection::Reason;
@@ -50,8 +52,12 @@ pub enum Closed {
     Client,
     /// It was idle for `keepalive_timeout`.
     Idle,
+    /// A TLS handshake failed, or was not complete within `header_timeout`.
+    Handshake,
     /// A head was not complete within `header_timeout`.
     HeaderTimeout,
+    /// The client took less than 1 KiB/s for `write_timeout`.
+    WriteTimeout,
     /// `max_connections` was reached.
     Limit,
     /// After a refusal that does not keep the connection, or an error.
@@ -61,10 +67,12 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 6] = [
+    const ALL: [Closed; 8] = [
         Closed::Client,
         Closed::Idle,
+        Closed::Handshake,
         Closed::HeaderTimeout,
+        Closed::WriteTimeout,
         Closed::Limit,
         Closed::Refused,
         Closed::Drain,
@@ -74,7 +82,9 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::Handshake => "handshake",
             Closed::HeaderTimeout => "header_timeout",
+            Closed::WriteTimeout => "write_timeout",
             Closed::Limit => "limit",
             Closed::Refused => "refused",
             Closed::Drain => "drain",
@@ -207,7 +217,7 @@ pub struct Metrics {
     upstream_retries: IntCounterVec,
     upstream_up: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
-    limiter: [IntCounter; 3],
+    limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
     limiter_keys_limit: IntGauge,
     limiter_evictions: IntCounter,
@@ -219,6 +229,7 @@ pub struct Metrics {
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
+    handshake_failures: IntCounterVec,
     reloads: IntCounterVec,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
@@ -226,6 +237,7 @@ pub struct Metrics {
     config_hash: Gauge,
     restart_pending: IntGauge,
     log_lines_dropped: IntCounter,
+    engine_lines: IntCounterVec,
     certificates_end: IntGaugeVec,
     /// Spans that no collector got.
     pub trace_spans_dropped: IntCounter,
@@ -292,12 +304,12 @@ impl Metrics {
             "Validated widget calls by placement.",
             &["placement"],
         )?;
-        let limiter = make.counters(
+        let limit_decisions = make.counters(
             "ratelimit_decisions_total",
-            "What the limiter said.",
+            "What the limits said.",
             &["policy", "decision"],
         )?;
-        let policy = &[crate::policy::limit::MemberPolicy::NAME];
+        let policy = &[PolicyName::Member.label()];
         let keys = make.register(IntGaugeVec::new(
             Maker::opts("ratelimit_keys", "Keys with state."),
             &["policy"],
@@ -373,7 +385,9 @@ impl Metrics {
                 &["upstream", "server"],
             )?)?,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
-            limiter: ["allowed", "limited", "would_limit"].map(|said| limiter.with_label_values(&[policy[0], said])),
+            limit_decisions: PolicyName::ALL.map(|policy| {
+                ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
+            }),
             limiter_keys: keys.with_label_values(policy),
             limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
             limiter_evictions: evictions.with_label_values(policy),
@@ -385,6 +399,11 @@ impl Metrics {
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
+            handshake_failures: make.counters(
+                "tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+                &["listener"],
+            )?,
             reloads,
             reload_successful: make.gauge("config_last_reload_successful", "1 if the last attempt was not refused.")?,
             reload_timestamp: make.real_gauge(
@@ -394,7 +413,8 @@ impl Metrics {
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
             config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
-            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough.")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
+            engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
             trace_spans_dropped: make.counter("trace_spans_dropped_total", "Spans dropped because no collector took them fast enough.")?,
             certificates_end: make.register(IntGaugeVec::new(
                 Maker::opts("certificate_not_after_timestamp_seconds", "When a certificate ends."),
@@ -480,13 +500,14 @@ impl Metrics {
         self.field_faults.get(at).unwrap_or(&self.log_lines_dropped)
     }
 
-    /// `ratelimit_decisions_total`
-    pub fn limiter_decision(&self, said: Result<(), Mode>) -> &IntCounter {
-        let [allowed, limited, would_limit] = &self.limiter;
-        match said {
-            Ok(()) => allowed,
-            Err(Mode::Enforce) => limited,
-            Err(Mode::Observe) => would_limit,
+    /// `ratelimit_decisions_total`; a limit that the configuration does not have decides nothing.
+    pub fn limit_decision(&self, decision: Decision) -> Option<&IntCounter> {
+        let [allowed, limited, would_limit] = self.limit_decisions.get(decision.policy as usize)?;
+        match decision.outcome {
+            limit::Outcome::Unlimited => None,
+            limit::Outcome::Granted(_) => Some(allowed),
+            limit::Outcome::Refused(_) => Some(limited),
+            limit::Outcome::Observed(_) => Some(would_limit),
         }
     }
 
@@ -498,6 +519,11 @@ impl Metrics {
     /// `connections_closed_total`
     pub fn connection_closed(&self, reason: Closed) -> &IntCounter {
         slot(&self.connections_closed, reason as usize)
+    }
+
+    /// `tls_handshake_failures_total` of a listener, by its address as configured.
+    pub fn handshake_failures(&self, listener: &str) -> IntCounter {
+        self.handshake_failures.with_label_values(&[listener])
     }
 
     /// Tells how an attempt to load a configuration ended, at `now` (seconds since the epoch).
@@ -547,6 +573,13 @@ impl Metrics {
     /// Log lines dropped, ever.
     pub fn log_lines_dropped(&self, dropped: u64) {
         catch_up(&self.log_lines_dropped, dropped);
+    }
+
+    /// Lines that the engine wanted to write at warn or error, ever, by kind.
+    pub fn engine_lines(&self, kinds: impl Iterator<Item = (&'static str, u64)>) {
+        for (kind, count) in kinds {
+            catch_up(&self.engine_lines.with_label_values(&[kind]), count);
+        }
     }
 
     /// The exposition text (version 0.0.4).

@@ -7,8 +7,9 @@ use log::Level;
 use serde_json::json;
 
 use super::log::LogSink;
+use super::record::RequestRecord;
 use crate::request::message::Kind;
-use crate::response::rejection::{Reason, Rejection};
+use crate::response::rejection::Rejection;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -20,35 +21,43 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// A message came that its route does not take: whoever sent it does not send it again. `now` counts from
-    /// the start of the process.
-    pub fn unexpected(&self, log: &LogSink, rejection: &Rejection, route: &str, now: Duration) {
-        let Rejection::UnexpectedMessage(kind) = rejection else {
-            return;
-        };
-        if self
-            .unexpected
-            .get(*kind as usize)
-            .is_some_and(|seldom| seldom.is_due(now))
-        {
-            log.event(
-                Level::Warn,
-                Reason::UnexpectedMessage.code(),
-                json!({ "route": route, "message": kind.label(), "detail": rejection.detail() }),
-            );
+    /// Tells what is to be told of an ended request. `now` counts from the start of the process.
+    pub fn tell(&self, log: &LogSink, record: &RequestRecord<'_>, now: Duration) {
+        for rejection in record.rejection.into_iter().chain(record.would_reject) {
+            if let Rejection::UnexpectedMessage(kind) = rejection {
+                self.unexpected(log, *kind, rejection, record.route, now);
+            }
         }
-    }
-
-    /// A peer outside `trusted_proxies` said that its client came by another scheme.
-    pub fn scheme_replaced(&self, log: &LogSink, peer: std::net::IpAddr, now: Duration) {
-        if self.scheme_replaced.is_due(now) {
+        if record.scheme_replaced && self.scheme_replaced.is_due(now) {
             log.event(
                 Level::Warn,
                 "X-Forwarded-Proto was replaced",
                 json!({
-                    "client": peer.to_string(),
+                    "client": record.client.to_string(),
                     "detail": "it came from an address outside trusted_proxies; if that is a proxy of yours, handlers see the wrong scheme until it is listed there",
                 }),
+            );
+        }
+    }
+
+    /// Whoever sent it does not send it again.
+    fn unexpected(
+        &self,
+        log: &LogSink,
+        kind: Kind,
+        rejection: &Rejection,
+        route: Option<&str>,
+        now: Duration,
+    ) {
+        if self
+            .unexpected
+            .get(kind as usize)
+            .is_some_and(|seldom| seldom.is_due(now))
+        {
+            log.event(
+                Level::Warn,
+                rejection.reason().code(),
+                json!({ "route": route, "message": kind.label(), "detail": rejection.detail() }),
             );
         }
     }

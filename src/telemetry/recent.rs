@@ -7,8 +7,8 @@ use std::time::Duration;
 use prometheus::Histogram;
 use prometheus::core::Metric as _;
 
-use super::Outcome;
 use super::metrics::RouteSeries;
+use super::outcome::Outcome;
 use crate::policy::Mode;
 use crate::response::rejection::Reason;
 

@@ -118,8 +118,8 @@ impl Default for Window {
 impl Top {
     /// Counts one request of a member at `now`.
     pub fn count(&self, member: &MemberId, domain: Option<&Domain>, was_limited: bool, now: Duration) {
-        // Keyed: nobody can choose ids that meet in one shard or fool the estimate.
-        let hash = member.fingerprint();
+        // Nobody can choose ids that meet in one shard or fool the estimate.
+        let hash = member.fingerprint().bits();
         match self.try_shard(hash) {
             Some(mut shard) => {
                 shard.rotate(now);

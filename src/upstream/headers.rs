@@ -10,7 +10,7 @@ use super::origin::{Origin, Peer};
 use crate::policy::validate::Known;
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
-use crate::request::head::PlainHead;
+use crate::request::head::RequestHead;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 use reserved::{Reserve, is_removed};
@@ -54,24 +54,20 @@ impl Rewrite {
         })
     }
 
-    /// The upstream's head of a plain request, ready to be sent. Lines that stay are sent as they came.
-    pub fn to_wire(&self, head: &PlainHead) -> Vec<u8> {
+    /// The head for the server, with its empty line. Lines that stay are sent as they came.
+    pub fn to_wire(&self, head: &RequestHead) -> Vec<u8> {
         // Room for a small body as well.
         let mut out = Vec::with_capacity(4096);
-        for part in [
-            head.method.as_str().as_bytes(),
-            b" ",
-            &head.target,
-            b" HTTP/1.1\r\n",
-        ] {
+        let [path, query] = head.target.origin_form();
+        // Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
+        let version: &[u8] = match head.has_host() {
+            true => b" HTTP/1.1\r\n",
+            false => b" HTTP/1.0\r\n",
+        };
+        for part in [head.method.as_str().as_bytes(), b" ", path, query, version] {
             out.extend_from_slice(part);
         }
-        for (name, line) in head.lines() {
-            if !self.replaces(name) {
-                out.extend_from_slice(line);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
+        head.append_lines(&mut out, |name| !head.hop.ends_here(name) && !self.replaces(name));
         for (name, value) in self.to_set() {
             for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);
@@ -81,11 +77,12 @@ impl Rewrite {
         out
     }
 
-    fn replaces(&self, name: &[u8]) -> bool {
-        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        is(b"connection")
-            || self.remove.iter().any(|removed| is(removed.as_str().as_bytes()))
-            || self.set.iter().any(|(set, _)| is(set.as_bytes()))
+    fn replaces(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name)
+            || self
+                .set
+                .iter()
+                .any(|(set, _)| name.as_str().eq_ignore_ascii_case(set))
     }
 }
 
@@ -128,14 +125,7 @@ pub fn on_pass_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewrit
 pub fn on_widget_route(peer: Peer, origin: &Origin, headers: &HeaderMap, told: Told<'_>) -> Rewrite {
     let mut rewrite = on_every_route(peer, origin, headers, Reserve::EveryBitrix24Name);
     rewrite.tell(told.known);
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::EXPECT,
-        header::TRAILER,
-        header::TE,
-    ] {
-        rewrite.remove.push(name);
-    }
+    rewrite.remove.push(header::EXPECT);
     rewrite.set("Content-Length", &told.length.to_string());
     rewrite.set("Content-Type", told.media_type.as_str());
     cookies::strip(&mut rewrite, headers, told.cookies, told.plain_auth);
@@ -349,8 +339,8 @@ mod tests {
     #[test]
     fn lines_that_stay_are_sent_as_they_came() {
         let head = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nX_Bitrix24_Domain: evil\r\nConnection: close\r\n\
-            content-length: 9\r\nx-odd:  \xff \r\nContent-Length: 9\r\n\r\n";
-        let head = PlainHead::parse(&bytes::Bytes::from_static(head)).unwrap();
+            content-length: 9\r\nx-odd:  \xff \r\n\r\n";
+        let head = RequestHead::parse(&bytes::Bytes::from_static(head)).unwrap();
         let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
         let mut rewrite = on_pass_route(PEER, &origin, &head.headers);
         rewrite.set("Content-Length", "3");

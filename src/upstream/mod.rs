@@ -1,8 +1,11 @@
 //! The decision becomes an upstream request: which headers, which server.
 
-pub mod ask;
+pub mod answer;
 pub mod headers;
+pub mod idle;
 pub mod origin;
 pub mod peer;
 pub mod pool;
 pub mod sample;
+pub mod send;
+pub mod socket;

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pingora::{Error, ErrorType};
+use super::idle::Idle;
 
-use super::peer::{self, PooledPeer};
+/// An idle connection is kept this long. Below Apache's default KeepAliveTimeout of 5 s, so that a
+/// request is not sent into a connection that the handler's server is just closing.
+const KEEPALIVE: Duration = Duration::from_secs(4);
 
 /// Where a server listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +30,10 @@ pub struct Server {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: Address,
+    /// An idle connection is kept this long.
+    pub keepalive: Duration,
+    /// Connections of held calls that wait for the next one.
+    pub idle: Idle,
     up: AtomicBool,
 }
 
@@ -37,6 +43,8 @@ impl Server {
         Server {
             name: name.into(),
             address,
+            keepalive: KEEPALIVE,
+            idle: Idle::default(),
             up: AtomicBool::new(true),
         }
     }
@@ -67,8 +75,6 @@ pub struct Upstream {
     /// The longest silence while the answer is awaited or read.
     pub timeout: Duration,
     turn: AtomicUsize,
-    /// One for each server, made when it is first needed.
-    peers: Vec<OnceLock<PooledPeer>>,
 }
 
 impl Upstream {
@@ -81,7 +87,6 @@ impl Upstream {
     ) -> Upstream {
         Upstream {
             name: name.into(),
-            peers: servers.iter().map(|_| OnceLock::new()).collect(),
             servers,
             connect_timeout,
             timeout,
@@ -119,20 +124,14 @@ impl Target {
         self.upstream.servers.get(self.index()?)
     }
 
-    /// The same as a peer of the connection pool.
-    ///
-    /// # Errors
-    /// Where its address can not be had.
-    pub fn peer(&self) -> pingora::Result<PooledPeer> {
-        let no_server = || Error::explain(ErrorType::InternalError, "no server");
-        let server = self.server().ok_or_else(no_server)?;
-        let cell = self.index().and_then(|at| self.upstream.peers.get(at));
-        let cell = cell.ok_or_else(no_server)?;
-        if let Some(peer) = cell.get() {
-            return Ok(peer.clone());
-        }
-        let peer = PooledPeer::new(peer::of(server, &self.upstream)?);
-        Ok(cell.get_or_init(|| peer).clone())
+    /// For one connect.
+    pub fn connect_timeout(&self) -> Duration {
+        self.upstream.connect_timeout
+    }
+
+    /// The longest silence while the answer is awaited or read.
+    pub fn timeout(&self) -> Duration {
+        self.upstream.timeout
     }
 
     fn index(&self) -> Option<usize> {

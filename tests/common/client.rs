@@ -4,17 +4,42 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use super::{PATIENCE, shown};
+use rustls::{ClientConnection, StreamOwned};
+
+use super::carrier::Got;
+use super::{PATIENCE, identity, shown};
 
 pub struct Conn {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// Read from the socket, not yet part of an answer.
     held: Vec<u8>,
+}
+
+/// What carries bytes both ways.
+pub trait Duplex: Read + Write + Send {
+    /// Says that nothing more will come.
+    fn finish(&mut self);
+}
+
+impl Duplex for TcpStream {
+    fn finish(&mut self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Duplex for StreamOwned<ClientConnection, TcpStream> {
+    fn finish(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+        let _ = self.sock.shutdown(Shutdown::Write);
+    }
 }
 
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Response {
+    /// What came before it: the codes of interim answers.
+    pub interim: Vec<u16>,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -47,12 +72,17 @@ impl Response {
 
 impl Conn {
     pub fn open(address: SocketAddr) -> Conn {
-        let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("connect to {address}: {e}"));
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Conn::over(connected(address))
+    }
+
+    /// The same over TLS, where the harness's certificate is served.
+    pub fn open_tls(address: SocketAddr) -> Conn {
+        Conn::over(connected_tls(address, b"http/1.1"))
+    }
+
+    fn over(stream: impl Duplex + 'static) -> Conn {
         Conn {
-            stream,
+            stream: Box::new(stream),
             held: Vec::new(),
         }
     }
@@ -74,7 +104,7 @@ impl Conn {
 
     /// Says that nothing more will come, and goes on reading.
     pub fn finish_sending(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.finish();
     }
 
     pub fn roundtrip(&mut self, bytes: impl AsRef<[u8]>) -> Response {
@@ -94,17 +124,47 @@ impl Conn {
 
     /// None where the connection ended before the first byte of an answer.
     pub fn try_response(&mut self, method: &str) -> Option<Response> {
+        match self.get(method) {
+            Got::Whole(response) => Some(response),
+            Got::Nothing => None,
+            Got::Cut(response) => panic!(
+                "cut body: {} bytes of {} {:?}",
+                response.body.len(),
+                response.status,
+                response.headers
+            ),
+        }
+    }
+
+    /// The next final answer, and how it ended. Where nothing but the close ends it, it is whole.
+    pub fn get(&mut self, method: &str) -> Got {
+        self.get_noticing(method, || {})
+    }
+
+    /// The same; `on_head` is called between its head and its body.
+    pub fn get_noticing(&mut self, method: &str, on_head: impl FnOnce()) -> Got {
+        let mut interim = Vec::new();
         loop {
-            let (status, headers) = self.head()?;
+            let Some((status, headers)) = self.head() else {
+                return Got::Nothing;
+            };
             if (100..200).contains(&status) {
+                interim.push(status);
                 continue;
             }
-            let body = self.body(method, status, &headers);
-            return Some(Response {
+            on_head();
+            let mut body = Vec::new();
+            let is_whole = self.body(method, status, &headers, &mut body).is_some();
+            let response = Response {
+                interim,
                 status,
                 headers,
                 body,
-            });
+            };
+            return match is_whole {
+                true => Got::Whole(response),
+                false => Got::Cut(response),
+            };
         }
     }
 
@@ -137,59 +197,79 @@ impl Conn {
         Some((status, headers))
     }
 
-    fn body(&mut self, method: &str, status: u16, headers: &[(String, String)]) -> Vec<u8> {
+    /// None where the connection ends too early; what came until then stands in `body`.
+    fn body(
+        &mut self,
+        method: &str,
+        status: u16,
+        headers: &[(String, String)],
+        body: &mut Vec<u8>,
+    ) -> Option<()> {
         let named = |wanted: &str| {
-            headers
+            let mut values = headers
                 .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-                .map(|(_, value)| value.as_str())
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.as_str());
+            let first = values.next();
+            assert!(values.next().is_none(), "{wanted} twice in {headers:?}");
+            first
         };
+        let (coding, length) = (named("transfer-encoding"), named("content-length"));
+        assert!(coding.is_none() || length.is_none(), "two framings: {headers:?}");
         if method == "HEAD" || status == 204 || status == 304 {
-            return Vec::new();
+            return Some(());
         }
-        if named("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
-            return self.chunks();
+        if let Some(coding) = coding {
+            assert!(coding.eq_ignore_ascii_case("chunked"), "{coding}");
+            return self.chunks(body);
         }
-        match named("content-length") {
-            Some(length) => self.take(length.parse().expect("a Content-Length")),
+        match length {
+            Some(length) => self.take(length.parse().expect("a Content-Length"), body),
             None => {
                 while self.fill() {}
-                std::mem::take(&mut self.held)
+                body.append(&mut self.held);
+                Some(())
             }
         }
     }
 
-    fn chunks(&mut self) -> Vec<u8> {
-        let mut body = Vec::new();
+    fn chunks(&mut self, body: &mut Vec<u8>) -> Option<()> {
         loop {
-            let line = self.line();
+            let line = self.line()?;
             let size =
                 usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16).expect("a chunk size");
-            let piece = self.take(size);
-            assert_eq!(self.take(2), b"\r\n");
+            self.take(size, body)?;
+            let mut end = Vec::new();
+            self.take(2, &mut end)?;
+            assert_eq!(end, b"\r\n");
             if size == 0 {
-                return body;
+                return Some(());
             }
-            body.extend(piece);
         }
     }
 
-    fn line(&mut self) -> String {
+    fn line(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.held.windows(2).position(|two| two == b"\r\n") {
                 let mut line: Vec<u8> = self.held.drain(..at + 2).collect();
                 line.truncate(at);
-                return String::from_utf8(line).expect("an ASCII line");
+                return Some(String::from_utf8(line).expect("an ASCII line"));
             }
-            assert!(self.fill(), "cut line: {}", shown(&self.held));
+            if !self.fill() {
+                return None;
+            }
         }
     }
 
-    fn take(&mut self, size: usize) -> Vec<u8> {
+    fn take(&mut self, size: usize, into: &mut Vec<u8>) -> Option<()> {
         while self.held.len() < size {
-            assert!(self.fill(), "cut body: {} of {size} bytes", self.held.len());
+            if !self.fill() {
+                into.append(&mut self.held);
+                return None;
+            }
         }
-        self.held.drain(..size).collect()
+        into.extend(self.held.drain(..size));
+        Some(())
     }
 
     /// Reads more; false at the end of the connection.
@@ -201,12 +281,18 @@ impl Conn {
                 self.held.extend_from_slice(&piece[..size]);
                 true
             }
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => false,
+            // The second is how TLS calls an end that nobody announced.
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => false,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("nothing came for {PATIENCE:?}; held: {}", shown(&self.held))
             }
             Err(e) => panic!("read: {e}"),
         }
+    }
+
+    /// Reads so many bytes at most and forgets them; false at the end of the connection.
+    pub fn sip(&mut self, bytes: usize) -> bool {
+        matches!(self.stream.read(&mut vec![0; bytes]), Ok(1..))
     }
 
     /// Waits for the other side to close; anything that comes instead is a failure.
@@ -221,4 +307,18 @@ impl Conn {
         self.expect_closed();
         start.elapsed()
     }
+}
+
+/// The same under TLS, for this protocol; it shakes hands with the first byte.
+pub fn connected_tls(address: SocketAddr, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+    let tls = ClientConnection::new(identity::client(&[protocol]), identity::server_name()).unwrap();
+    StreamOwned::new(tls, connected(address))
+}
+
+pub fn connected(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
 }

@@ -1,5 +1,7 @@
 //! Genuine widget calls, in the shape of `fixtures/widgets.json`, and how requests are spelled.
 
+/// The line that says what a body is.
+pub const TYPE: &str = "Content-Type: application/x-www-form-urlencoded";
 pub const MEMBER: &str = "3f7a90c1d2e45b68a0719cbe8d243f56";
 pub const OTHER_MEMBER: &str = "b81c0d9e7f6a45321908fedcba765432";
 pub const QUERY: &str =

@@ -1,6 +1,7 @@
 //! A real gateway process on ports of its own, its log lines and its metrics.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Conn, Metrics, PATIENCE, Response};
+use super::{Conn, Metrics, PATIENCE, Response, identity};
 
 /// The parts of a configuration file that the harness completes with its listeners.
 #[derive(Clone)]
@@ -22,17 +23,30 @@ pub struct Setup {
     pub top: String,
     /// More keys of `[server]`.
     pub server: String,
+    /// Where clients come in.
+    pub listeners: Listeners,
     /// Everything else.
     pub rest: String,
 }
 
+/// The listeners of the harness.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Listeners {
+    /// Plain HTTP/1, and one that takes HTTP/2 with prior knowledge.
+    #[default]
+    Plain,
+    /// These and one of TLS, so that every carrier finds its way.
+    EveryCarrier,
+}
+
 impl Default for Setup {
     fn default() -> Setup {
-        let (top, server, rest) = Default::default();
+        let (top, server, listeners, rest) = Default::default();
         Setup {
             admin: "127.0.0.1:0".to_owned(),
             top,
             server,
+            listeners,
             rest,
         }
     }
@@ -56,22 +70,32 @@ impl Setup {
         self
     }
 
+    pub fn every_carrier(mut self) -> Setup {
+        self.listeners = Listeners::EveryCarrier;
+        self
+    }
+
     pub fn admin(mut self, address: &str) -> Setup {
         self.admin = address.to_owned();
         self
     }
 
-    /// Two workers: enough to show races, few enough for a small machine.
-    fn text(&self) -> String {
+    /// Two workers: enough to show races, few enough for a small machine. What it names stands in the folder.
+    fn text(&self, folder: &std::path::Path) -> String {
         let Setup {
             admin,
             top,
             server,
+            listeners,
             rest,
         } = self;
+        let tls = match listeners {
+            Listeners::Plain => String::new(),
+            Listeners::EveryCarrier => identity::listener(folder),
+        };
         format!(
             "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"{admin}\"\nthreads = 2\n{server}\n\
-             [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{rest}\n"
+             [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{tls}{rest}\n"
         )
     }
 }
@@ -110,26 +134,43 @@ impl Gateway {
         Gateway::with(Setup::of(rest))
     }
 
+    /// With a listener for every carrier.
+    pub fn on_every_carrier(rest: impl Into<String>) -> Gateway {
+        Gateway::with(Setup::of(rest).every_carrier())
+    }
+
     pub fn with(setup: Setup) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, setup.text()).unwrap();
-        let mut gateway = Gateway::spawn(&file, &[], setup, folder);
+        std::fs::write(&file, setup.text(folder.path())).unwrap();
+        let mut gateway = Gateway::spawn(&file, &[], &[], setup, folder);
         gateway.learn_addresses();
         gateway
     }
 
     /// On a file of the test's own, whose addresses the test knows.
     pub fn on(file: &std::path::Path, options: &[&str]) -> Gateway {
-        Gateway::spawn(file, options, Setup::default(), tempfile::tempdir().unwrap())
+        Gateway::with_env(file, options, &[])
     }
 
-    fn spawn(file: &std::path::Path, options: &[&str], setup: Setup, folder: tempfile::TempDir) -> Gateway {
+    /// The same, in an environment of its own.
+    pub fn with_env(file: &std::path::Path, options: &[&str], env: &[(&str, &OsStr)]) -> Gateway {
+        Gateway::spawn(file, options, env, Setup::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn spawn(
+        file: &std::path::Path,
+        options: &[&str],
+        env: &[(&str, &OsStr)],
+        setup: Setup,
+        folder: tempfile::TempDir,
+    ) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
             .arg("run")
             .arg("-c")
             .arg(file)
             .args(options)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())
@@ -191,7 +232,7 @@ impl Gateway {
             rest: rest.to_owned(),
             ..self.setup.clone()
         }
-        .text()
+        .text(self.folder())
     }
 
     /// Puts another configuration in the file's place at once, as a careful editor does.
@@ -234,7 +275,7 @@ impl Gateway {
         self.addresses[&Listener::H2c]
     }
 
-    /// The listener that the test adds to the two of the harness.
+    /// The third listener: the harness's own, or one that the test adds.
     pub fn tls(&self) -> SocketAddr {
         self.addresses[&Listener::Tls]
     }
@@ -349,17 +390,15 @@ impl Gateway {
         })
     }
 
-    /// Files and sockets that the process has open.
-    pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .unwrap()
-            .count()
-    }
-
     /// Resident memory of the process.
     pub fn resident_kib(&self) -> u64 {
         let resident = self.kernel_says("VmRSS");
         resident.trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The most that it ever was.
+    pub fn most_resident_kib(&self) -> u64 {
+        self.kernel_says("VmHWM").trim_end_matches(" kB").parse().unwrap()
     }
 
     /// A line of the process's status (proc_pid_status(5)).

@@ -4,33 +4,26 @@
 //! Nothing here sleeps to wait for something, and no port is chosen here: everything binds port 0 and
 //! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test binary uses its own part of the harness"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a harness fails loudly"
-)]
-
+pub mod carrier;
 pub mod client;
 pub mod forms;
+pub mod frames;
 pub mod gateway;
 pub mod h2;
+pub mod identity;
 pub mod load;
 pub mod metrics;
 pub mod php;
+pub mod request;
 pub mod upstream;
 
 use std::time::Duration;
 
+pub use carrier::{Carrier, Got};
 pub use client::{Conn, Response};
 pub use gateway::{Gateway, Setup};
 pub use metrics::Metrics;
+pub use request::{Body, Request};
 pub use upstream::{Received, Reply, Upstream};
 
 /// After this long, something that did not happen is a failure.

@@ -1,10 +1,10 @@
 //! A gateway, an upstream that echoes, and PHP under two settings; a worker sends cases through all.
 
+use super::grammar::Case;
+use super::judge;
 use crate::common::forms;
 use crate::common::php::{Parse, PhpConn, PhpWorkers, Seen};
 use crate::common::{Conn, Gateway, Received, Reply, Upstream, shown};
-use crate::grammar::Case;
-use crate::judge;
 
 /// With `request_order=GP`, as every php.ini that PHP ships says, and without any php.ini, as stock
 /// container images run: there `$_REQUEST` takes cookies, and before the form.

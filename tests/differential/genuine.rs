@@ -1,8 +1,8 @@
 //! Genuine calls, changed only in ways that mean nothing.
 
+use super::grammar::Case;
+use super::spelling::encoded;
 use crate::common::forms::Rng;
-use crate::grammar::Case;
-use crate::spelling::encoded;
 
 pub fn case(seed: u64, index: u64) -> Case {
     let all: &[(String, String)] = accepted();

@@ -1,8 +1,8 @@
 //! A seeded grammar over every quirk of PHP's form reading: spellings of names, values, repeats, both
 //! parts, cookies, content types, framing.
 
+use super::spelling::{crumb, encoded, known, noise, one_spelling, spelling, value, values};
 use crate::common::forms::{KNOWN, Rng, chunked};
-use crate::spelling::{crumb, encoded, known, noise, one_spelling, spelling, value, values};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

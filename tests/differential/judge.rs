@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use super::handlers::HANDLERS;
 use crate::common::Received;
 use crate::common::forms::KNOWN;
 use crate::common::php::{Held, Seen};
-use crate::handlers::HANDLERS;
 
 /// Of these an own request of the handler's page is judged by; the others are the page's own.
 const OF_IDENTITY: [&str; 6] = [

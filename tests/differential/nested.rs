@@ -1,9 +1,9 @@
 //! The grammar over names that are paths: messages of every kind, with quirks of their brackets, of the places
 //! in which they stand, and with pieces of another kind of message in them.
 
+use super::grammar::{Case, insert, respell, revalue, some_pair};
+use super::spelling::{self, encoded, value, values};
 use crate::common::forms::{KNOWN, Rng};
-use crate::grammar::{Case, insert, respell, revalue, some_pair};
-use crate::spelling::{self, encoded, value, values};
 
 /// Everything under `auth` that a genuine message has, and what nobody here knows.
 const UNDER_AUTH: [&str; 12] = [

@@ -1,10 +1,10 @@
 //! Every weakness that was measured in HAProxy and in OpenResty doing this job (`peers.md` 0.3 and
 //! 0.4), against this gateway.
 
-use crate::bench::{Became, Bench};
+use super::bench::{Became, Bench};
+use super::grammar::Case;
 use crate::common::forms::{self, BODY, MEMBER, QUERY, post};
 use crate::common::{Gateway, Received, Reply, Upstream, shown};
-use crate::grammar::Case;
 
 const LIMIT: &str = "[limits.member]\nrate = \"5/m\"\n";
 

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::bench::{Became, Bench, Worker};
+use super::bench::{Became, Bench, Worker};
+use super::grammar::Case;
+use super::nested::{WAYS, way};
 use crate::common::forms::{BODY, MEMBER, OTHER_MEMBER, QUERY};
 use crate::common::shown;
-use crate::grammar::Case;
-use crate::nested::{WAYS, way};
 
 /// A sound message of each kind, of one portal.
 fn messages() -> [(&'static str, Case); 5] {

@@ -1,11 +1,11 @@
 //! The measured quirks of PHP's form reading, one row each: what PHP alone makes of it, and what the
 //! gateway does about it. A row whose PHP column is wrong fails too: then PHP has changed.
 
-use crate::bench::{Became, Bench, Worker};
+use super::bench::{Became, Bench, Worker};
+use super::grammar::Case;
 use crate::common::forms::{BODY, MEMBER, QUERY};
 use crate::common::php::Held;
 use crate::common::shown;
-use crate::grammar::Case;
 
 /// PHP alone: what `$_REQUEST['member_id']` holds where the call says [`MEMBER`] and the row more.
 #[derive(Clone, Copy)]

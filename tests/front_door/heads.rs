@@ -1,10 +1,10 @@
 //! Request lines, header lines and framing.
 
+use super::{REJECTIONS, refused, refused_on_every_route, setting};
 use crate::common::Gateway;
 use crate::common::Upstream;
 use crate::common::forms::{BODY, TARGET, request};
 use crate::common::shown;
-use crate::{REJECTIONS, refused, refused_on_every_route, setting};
 
 #[test]
 fn framing_that_two_readers_could_take_differently() {

@@ -1,10 +1,10 @@
 //! The same over HTTP/2, as far as it applies.
 
+use super::paths::BAD_PATHS;
+use super::{REJECTIONS, setting};
 use crate::common::forms::{BODY, TARGET};
 use crate::common::h2::{self, Raw};
 use crate::common::shown;
-use crate::paths::BAD_PATHS;
-use crate::{REJECTIONS, setting};
 
 fn h2_get(path_and_query: &str) -> http::Request<()> {
     let uri = http::Uri::builder()

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::{refused, setting};
 use crate::common::forms::{BODY, TARGET, post, request};
 use crate::common::{Upstream, shown};
-use crate::{refused, setting};
 
 #[test]
 fn limits_of_the_head() {

@@ -1,8 +1,8 @@
 //! Paths, and what routes make of them.
 
+use super::{refused, setting};
 use crate::common::forms::{BODY, post, request};
 use crate::common::shown;
-use crate::{refused, setting};
 
 pub const BAD_PATHS: [&str; 24] = [
     "/a/../b",

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward, Head};
+use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{MemberPolicy, Period, Quota};
+use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::{Field, FieldSet};
 use widget_gateway::request::form::{Form, FormFault};
-use widget_gateway::request::front_door::{self, Framing, HeadScan, Target};
-use widget_gateway::request::head::PlainHead;
+use widget_gateway::request::head::fault::{MAX_HEADER_SECTION, MAX_REQUEST_LINE};
+use widget_gateway::request::head::{Framing, HeadScan, RequestHead, Version};
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{self, Kinds};
 use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
@@ -89,16 +89,16 @@ pub fn head(data: &[u8]) {
     let head = &data[..end];
     assert!(head.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
     assert!(
-        end <= front_door::MAX_REQUEST_LINE + front_door::MAX_HEADER_SECTION + 8,
+        end <= MAX_REQUEST_LINE + MAX_HEADER_SECTION + 8,
         "a head of {end} bytes"
     );
-    if let Ok(framing) = front_door::check(head) {
-        one_meaning(head, framing);
+    if let Ok(parsed) = RequestHead::parse(&Bytes::copy_from_slice(head)) {
+        one_meaning(head, &parsed);
     }
 }
 
 /// A head that passed has the meaning that a naive reader finds, and the engine's parser the same.
-fn one_meaning(head: &[u8], framing: Framing) {
+fn one_meaning(head: &[u8], read: &RequestHead) {
     let text = &head[..head.len() - 4];
     assert!(
         head.iter()
@@ -143,7 +143,8 @@ fn one_meaning(head: &[u8], framing: Framing) {
         hosts.len() == 1 || (hosts.is_empty() && version == b"HTTP/1.0"),
         "hosts"
     );
-    match framing {
+    match read.framing {
+        Framing::Frames => panic!("frames on HTTP/1"),
         Framing::Chunked => {
             assert!(
                 lengths.is_empty() && codings.len() == 1 && version == b"HTTP/1.1",
@@ -176,15 +177,24 @@ fn one_meaning(head: &[u8], framing: Framing) {
         "the engine's target"
     );
     assert_eq!(parsed.headers.len(), lines.len() - 1, "the engine's headers");
-    if let Some(plain) = PlainHead::parse(&Bytes::copy_from_slice(head)) {
-        let (method, raw_target, headers) = self::parsed(head).expect("the engine has parsed it");
-        assert_eq!(
-            (&plain.method, &plain.target[..], &plain.headers),
-            (&method, &raw_target[..], &headers),
-            "the short way's reader"
+    let mut headers = HeaderMap::new();
+    for line in &*parsed.headers {
+        headers.append(
+            HeaderName::from_bytes(line.name.as_bytes()).expect("a name"),
+            HeaderValue::from_bytes(line.value.trim_ascii()).expect("a value"),
         );
-        assert!(target.starts_with(b"/") && version == b"HTTP/1.1", "not plain");
     }
+    assert_eq!(
+        (read.method.as_str(), &read.target.raw()[..], &read.headers),
+        (parsed.method.unwrap_or_default(), target, &headers),
+        "the strict reader"
+    );
+    let is_http11 = version == b"HTTP/1.1";
+    assert_eq!(read.version == Version::Http11, is_http11, "version");
+    // What was kept of the lines is what came.
+    let mut kept = Vec::new();
+    read.append_lines(&mut kept, |_| true);
+    assert_eq!(kept, &head[lines[0].len() + 2..head.len() - 2], "the lines");
 }
 
 /// However often a server decodes and resolves, the path names the script that the route saw.
@@ -299,8 +309,8 @@ fn naive_chunks(data: &[u8]) -> Option<(usize, Vec<u8>)> {
 /// a widget call, so that mutations reach the form. Tells whether an enforcing widget route forwards it.
 pub fn decision(data: &[u8]) -> bool {
     if let Ok(Some(end)) = HeadScan::default().advance(data) {
-        return parsed(&data[..end])
-            .is_some_and(|(method, target, headers)| decide(&method, &target, &headers, &data[end..]));
+        return RequestHead::parse(&Bytes::copy_from_slice(&data[..end]))
+            .is_ok_and(|head| decide(&head, &data[end..]));
     }
     let (target, rest) = halves(data);
     let (cookie, body) = halves(rest);
@@ -319,24 +329,8 @@ pub fn decision(data: &[u8]) -> bool {
     {
         headers.insert(header::COOKIE, cookie);
     }
-    decide(&Method::POST, &target, &headers, body)
-}
-
-/// The head as the engine parses it, if it passes the front door.
-fn parsed(head: &[u8]) -> Option<(Method, Vec<u8>, HeaderMap)> {
-    front_door::check(head).ok()?;
-    let mut slots = [httparse::EMPTY_HEADER; 256];
-    let mut request = httparse::Request::new(&mut slots);
-    request.parse(head).ok()?;
-    let mut headers = HeaderMap::new();
-    for line in &*request.headers {
-        headers.append(
-            HeaderName::from_bytes(line.name.as_bytes()).ok()?,
-            HeaderValue::from_bytes(line.value).ok()?,
-        );
-    }
-    let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
-    Some((method, request.path?.as_bytes().to_vec(), headers))
+    RequestHead::of_http2(Method::POST, target.into(), None, headers, false)
+        .is_ok_and(|head| decide(&head, body))
 }
 
 const PEER: Peer = Peer {
@@ -344,38 +338,26 @@ const PEER: Peer = Peer {
     tls: false,
 };
 
-fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
+fn decide(head: &RequestHead, body: &[u8]) -> bool {
     static WORLD: OnceLock<World> = OnceLock::new();
     let World { env, table, tick } = WORLD.get_or_init(World::new);
-    let head = Head {
-        method,
-        raw_target,
-        headers,
-        peer: PEER,
-    };
-    let opened = match pipeline::open(&head, env) {
-        Ok(opened) => opened,
+    let routed = match pipeline::route(head, env) {
+        Ok(routed) => routed,
         Err((_, rejection)) => {
             sound_answer(&rejection);
             return false;
         }
     };
-    let body = match opened.body {
-        BodyPlan::Hold { limit, .. } => &body[..body.len().min(limit)],
+    let body = match routed.body {
+        BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream => &[],
     };
-    let origin = Origin::of(PEER, headers, &TrustedProxies::default(), || [7; 16]);
+    let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
-    let Decision { verdict, findings } = pipeline::decide(&opened, &head, &origin, body, now, env);
+    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &origin, body, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
-        let policy = env.member_limit.as_ref();
-        policy
-            .into_iter()
-            .flat_map(MemberPolicy::limiters)
-            .for_each(|limiter| {
-                limiter.sweep(now);
-            });
+        env.limits.sweep(now);
     }
     let forward = match verdict {
         Ok(forward) => forward,
@@ -384,23 +366,21 @@ fn decide(method: &Method, raw_target: &[u8], headers: &HeaderMap, body: &[u8]) 
             return false;
         }
     };
-    nothing_forged(headers, &forward);
-    let query = Target::parse(raw_target)
-        .map(|target| target.query)
-        .unwrap_or_default();
+    nothing_forged(&head.headers, &forward);
+    let query = head.target.query();
     no_token(&forward, query, body);
     let Kind::Widget(WidgetRoute {
         mode: Mode::Enforce, ..
-    }) = opened.route.kind
+    }) = routed.route.kind
     else {
         return false;
     };
     assert!(findings.would_reject.is_empty(), "enforced");
     let message = findings.message.expect("what is forwarded was recognized");
-    let is_json = MediaType::of(headers) == Some(MediaType::Json);
+    let is_json = MediaType::of(&head.headers) == Some(MediaType::Json);
     assert!(!is_json || message == message::Kind::Own, "JSON of Bitrix24's");
     let form = if is_json { &[] } else { body };
-    readings::unique(message, &forward, headers, query, form, body.len());
+    readings::unique(message, &forward, &head.headers, query, form, body.len());
     true
 }
 
@@ -434,7 +414,15 @@ impl World {
             burst: most,
         };
         let table = std::sync::Arc::new(KeyTable::new(MAX_KEYS));
-        let policy = MemberPolicy::build(Mode::Enforce, quota, [], None, &table, Duration::ZERO);
+        let member = Policy::build(
+            PolicyName::Member,
+            Mode::Enforce,
+            quota,
+            [],
+            None,
+            &table,
+            Duration::ZERO,
+        );
         let env = Env {
             routes: Routes::new(vec![
                 route("widget", "/", &[Method::POST], widget(WidgetRoute::default())),
@@ -459,7 +447,7 @@ impl World {
                 ),
                 route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
             ]),
-            member_limit: Some(policy),
+            limits: Limits { member },
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
             ..Env::default()
         };

@@ -1,8 +1,8 @@
 //! What is told: the page for people, metrics before the first request, log lines.
 
+use super::row::{form, routes};
 use crate::common::forms::{self, BODY, SECRETS, TARGET, post};
-use crate::common::{Gateway, Setup, Upstream, shown};
-use crate::row::{form, routes};
+use crate::common::{Gateway, Setup, Upstream};
 
 #[test]
 fn a_browser_gets_a_page_and_everyone_else_the_problem() {
@@ -68,26 +68,6 @@ fn a_browser_gets_a_page_and_everyone_else_the_problem() {
         );
         assert_eq!(response.json()["code"], "missing_field", "{accept:?}");
     }
-}
-
-#[test]
-fn shadowing_cookies_are_removed_and_counted_by_default() {
-    let upstream = Upstream::start();
-    let gateway = Gateway::start(routes(&upstream));
-    let cookies = [
-        "Cookie: a=b; member.id=x; c=d",
-        "Cookie: DOMAIN=evil.example; e=f",
-    ];
-    assert_eq!(gateway.ask(post(TARGET, &cookies, BODY)).status, 200);
-    let forwarded = upstream.take_one().values("Cookie").join(&b"; "[..]);
-    assert_eq!(shown(&forwarded), "a=b; c=d; e=f");
-    let faults = "widget_gateway_field_faults_total";
-    let metrics = gateway.metric_reaches(faults, &[("field", "member_id"), ("code", "cookie")], 1.0);
-    assert_eq!(
-        metrics.value(faults, &[("field", "DOMAIN"), ("code", "cookie")]),
-        1.0
-    );
-    assert_eq!(metrics.value(faults, &[]), 2.0);
 }
 
 #[test]
@@ -233,7 +213,7 @@ fn every_log_line_is_one_json_object_and_a_stop_is_clean() {
     let upstream = Upstream::start();
     let gateway = Gateway::with(Setup::of(routes(&upstream)).server("drain_delay = \"1ms\""));
     assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
-    assert_eq!(gateway.ask(form("", "")).status, 422);
+    assert_eq!(gateway.ask(form("", "").to_http1("HTTP/1.1")).status, 422);
     for line in gateway.request_lines(2) {
         assert!(line.is_object());
     }

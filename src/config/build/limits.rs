@@ -19,13 +19,13 @@ use crate::request::field::{Domain, MemberId, MemberIdShape, ServerEndpoints};
 /// A body is held whole, and above this no genuine widget call is known.
 const LARGEST_BODY: usize = 8 << 20;
 
+/// The default for a body.
+const BODY_LIMIT: usize = 1 << 20;
+
 pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRules {
     let default = WidgetRules::default();
     let rules = WidgetRules {
-        body_limit: table
-            .body_limit
-            .as_ref()
-            .map_or(default.body_limit, |size| size.value.0),
+        body_limit: table.body_limit.as_ref().map_or(BODY_LIMIT, |size| size.value.0),
         body_timeout: seconds(&table.body_timeout, default.body_timeout.as_secs()),
         held_bodies: table
             .held_bodies

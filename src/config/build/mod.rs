@@ -7,6 +7,7 @@ mod server;
 mod upstreams;
 mod warnings;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
@@ -17,6 +18,9 @@ use super::file::{File, LogTable, TracesTable};
 use super::mark::Watched;
 use super::settings::{EnvSpec, LogSettings, Settings, TracesSettings};
 use super::values::{At, Share, Word};
+
+/// The default of `server.admin`.
+pub(super) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// Settings, and the other files whose content belongs to them.
 pub(super) struct Built {

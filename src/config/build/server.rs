@@ -109,10 +109,7 @@ fn addresses(
             "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]",
         );
     }
-    let admin = table
-        .admin
-        .as_ref()
-        .map_or(SocketAddr::from(([127, 0, 0, 1], 9901)), |admin| admin.value.0);
+    let admin = table.admin.as_ref().map_or(super::ADMIN, |admin| admin.value.0);
     match &table.admin {
         Some(given) => take(&mut taken, admin, &given.span, faults),
         None => {

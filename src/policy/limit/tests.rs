@@ -1,5 +1,17 @@
+mod model;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keys::KeyTable;
 use super::*;
-use crate::request::field::MemberIdShape;
+use crate::policy::validate::{PlaceRule, Rules, validate};
+use crate::request::field::{FieldSet, MemberIdShape, ServerEndpoints};
+use crate::request::fingerprint::Fingerprint;
+use crate::request::form::Form;
+use crate::request::message::{Kind, Kinds, Message};
 
 fn quota(rate: u32, period: Period, burst: u32) -> Quota {
     Quota {
@@ -13,7 +25,7 @@ fn member(n: u64) -> MemberId {
     MemberId::parse(format!("{n:032x}").as_bytes(), MemberIdShape::Hex32).unwrap()
 }
 
-fn limiter(max_keys: usize, quota: Quota) -> (Limiter, Arc<KeyTable>) {
+fn limiter<K: Key>(max_keys: usize, quota: Quota) -> (Limiter<K>, Arc<KeyTable>) {
     let table = Arc::new(KeyTable::new(max_keys));
     (
         Limiter::new(quota, table.clone(), Duration::from_secs(1000)),
@@ -97,34 +109,31 @@ fn a_sweep_makes_room_in_a_full_table() {
 fn a_reload_keeps_the_state_of_a_quota_that_stays() {
     let table = Arc::new(KeyTable::new(10));
     let slow = quota(1, Period::Hour, 1);
-    let before = MemberPolicy::build(
-        Mode::Enforce,
-        slow,
-        [(member(9), quota(5, Period::Second, 5))],
-        None,
-        &table,
-        T0,
-    );
-    before.limiter_of(&member(1)).check(&member(1), T0).unwrap();
+    let build = |quota, overrides: &[(MemberId, Quota)], before, now| {
+        let overrides = overrides.iter().cloned();
+        Policy::build(
+            PolicyName::Member,
+            Mode::Enforce,
+            quota,
+            overrides,
+            before,
+            &table,
+            now,
+        )
+    };
+    let check = |policy: &Policy<MemberId>, now| {
+        let quotas = policy.quotas().unwrap();
+        quotas.limiter_of(&member(1)).check(&member(1), now)
+    };
+    let before = build(slow, &[(member(9), quota(5, Period::Second, 5))], None, T0);
+    check(&before, T0).unwrap();
     let later = T0 + Duration::from_secs(60);
-    let after = MemberPolicy::build(Mode::Enforce, slow, [], Some(&before), &table, later);
-    assert_eq!(
-        after
-            .limiter_of(&member(1))
-            .check(&member(1), later)
-            .unwrap_err()
-            .retry_after,
-        3540
-    );
-    let raised = MemberPolicy::build(
-        Mode::Enforce,
-        quota(2, Period::Hour, 1),
-        [],
-        Some(&after),
-        &table,
-        later,
-    );
-    assert!(raised.limiter_of(&member(1)).check(&member(1), later).is_ok());
+    let after = build(slow, &[], Some(&before), later);
+    assert_eq!(check(&after, later).unwrap_err().retry_after, 3540);
+    let raised = build(quota(2, Period::Hour, 1), &[], Some(&after), later);
+    assert_eq!(check(&raised, later), Ok(()));
+    let lifted = Policy::unlimited(PolicyName::Member);
+    assert_eq!(check(&build(slow, &[], Some(&lifted), later), later), Ok(()));
 }
 
 #[test]
@@ -135,4 +144,180 @@ fn a_reset_gives_the_whole_burst_back() {
     assert!(limiter.reset(&member(1)) && !limiter.reset(&member(1)));
     assert_eq!(table.len(), 0);
     assert!(limiter.check(&member(1), T0).is_ok());
+}
+
+fn call(n: u64) -> Call {
+    read(&format!(
+        "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&PLACEMENT=DEFAULT&member_id={n:032x}"
+    ))
+}
+
+fn read(body: &str) -> Call {
+    let form = Form::parse(b"", body.as_bytes(), 1000).unwrap();
+    let rules = Rules {
+        member_id: MemberIdShape::Hex32,
+        server_endpoints: &ServerEndpoints::default(),
+        required: FieldSet::default(),
+        places: PlaceRule::Any,
+    };
+    validate(Message::of(&form, Kinds::of(&Kind::ALL)), rules).unwrap()
+}
+
+#[test]
+fn what_a_portal_sends_by_itself_takes_from_no_members_quota() {
+    let table = Arc::new(KeyTable::new(10));
+    let quota = quota(1, Period::Hour, 1);
+    let member = Policy::build(PolicyName::Member, Mode::Enforce, quota, [], None, &table, T0);
+    let limits = Limits { member };
+    let auth = format!("auth[domain]=portal.bitrix24.com&auth[member_id]={:032x}", 1);
+    for event in ["event=ONCRMDEALADD", "event_token=1", "x=1"] {
+        for _ in 0..3 {
+            let permit = limits
+                .admit(read(&format!("{event}&{auth}")), Mode::Enforce, T0)
+                .unwrap();
+            assert_eq!(permit.decisions().iter().count(), 0, "{event}");
+        }
+    }
+    // The page's own requests do, where they say whose they are.
+    let own = format!("page=2&member_id={:032x}", 1);
+    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_ok());
+    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_err());
+    assert!(limits.admit(call(1), Mode::Enforce, T0).is_err());
+    assert!(limits.admit(read("page=2"), Mode::Enforce, T0).is_ok());
+}
+
+#[test]
+fn a_permit_says_how_its_call_was_let_through() {
+    let hourly = quota(1, Period::Hour, 1);
+    let limited = Limited {
+        quota: hourly,
+        retry_after: 3600,
+    };
+    let said = |permit: &Permit| {
+        let each: Vec<_> = permit.decisions().iter().collect();
+        assert_eq!(
+            permit.decisions().is_over(),
+            matches!(
+                each[..],
+                [Decision {
+                    outcome: Outcome::Observed(_),
+                    ..
+                }]
+            )
+        );
+        each
+    };
+    let member = |outcome| {
+        vec![Decision {
+            policy: PolicyName::Member,
+            outcome,
+        }]
+    };
+    let permit = Limits::default().admit(call(1), Mode::Enforce, T0).unwrap();
+    assert_eq!(said(&permit), member(Outcome::Unlimited));
+    assert_eq!(*permit.call(), call(1));
+    for (policy, route) in [
+        (Mode::Enforce, Mode::Enforce),
+        (Mode::Enforce, Mode::Observe),
+        (Mode::Observe, Mode::Enforce),
+        (Mode::Observe, Mode::Observe),
+    ] {
+        let table = Arc::new(KeyTable::new(10));
+        let limits = Limits {
+            member: Policy::build(PolicyName::Member, policy, hourly, [], None, &table, T0),
+        };
+        let granted = limits.admit(call(1), route, T0).unwrap();
+        assert_eq!(said(&granted), member(Outcome::Granted(hourly)));
+        let over = limits.admit(call(1), route, T0);
+        if (policy, route) == (Mode::Enforce, Mode::Enforce) {
+            let refused = over.unwrap_err();
+            assert_eq!((refused.policy, refused.limited), (PolicyName::Member, limited));
+            assert!(refused.decisions.is_over());
+            let each: Vec<_> = refused.decisions.iter().collect();
+            assert_eq!(each, member(Outcome::Refused(limited)));
+        } else {
+            assert_eq!(said(&over.unwrap()), member(Outcome::Observed(limited)));
+        }
+        // Another member is not concerned.
+        let other = limits.admit(call(2), route, T0).unwrap();
+        assert_eq!(said(&other), member(Outcome::Granted(hourly)));
+    }
+}
+
+/// What other policies will count by.
+struct Client(IpAddr);
+
+impl Key for Client {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+}
+
+struct Placed(MemberId, &'static str);
+
+impl Key for Placed {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&(&self.0, self.1))
+    }
+}
+
+struct Everyone;
+
+impl Key for Everyone {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&())
+    }
+}
+
+#[test]
+fn any_kind_of_key_has_its_own_state() {
+    fn each_once<K: Key>(keys: &[K]) {
+        let (limiter, table) = limiter(10, quota(1, Period::Hour, 1));
+        for key in keys {
+            assert_eq!(limiter.check(key, T0), Ok(()));
+            assert!(limiter.check(key, T0).is_err());
+        }
+        assert_eq!(table.len(), keys.len());
+    }
+    each_once(&["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|client| Client(client.parse().unwrap())));
+    each_once(&[
+        Placed(member(1), "A"),
+        Placed(member(1), "B"),
+        Placed(member(2), "A"),
+    ]);
+    each_once(&[Everyone]);
+}
+
+#[test]
+fn threads_together_get_the_burst_and_no_more() {
+    let (limiter, table) = limiter(3, quota(1, Period::Hour, 1000));
+    let granted = |n: u64| {
+        (0..2000)
+            .filter(|_| limiter.check(&member(n), T0).is_ok())
+            .count()
+    };
+    let granted: Vec<usize> = std::thread::scope(|scope| {
+        let threads: Vec<_> = [1, 2, 1, 2].map(|n| scope.spawn(move || granted(n))).into();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!((granted[0] + granted[2], granted[1] + granted[3]), (1000, 1000));
+    assert_eq!(table.len(), 2);
+}
+
+#[test]
+fn what_a_flood_took_is_given_back_and_nothing_else_lost() {
+    let (limiter, table) = limiter(1_000_000, quota(1, Period::Second, 2));
+    // One of a hundred is asked for twice, and so is not forgotten after a second.
+    for n in 0..200_000 {
+        limiter.check(&member(n), T0).unwrap();
+        if n % 100 == 0 {
+            limiter.check(&member(n), T0).unwrap();
+        }
+    }
+    let large = limiter.places();
+    let later = T0 + Duration::from_secs(1);
+    assert_eq!(limiter.sweep(later), 198_000);
+    assert!(limiter.places() < large / 8, "{} of {large}", limiter.places());
+    assert_eq!(table.len(), 2000);
+    assert!((0..200_000).all(|n| limiter.peek(&member(n), later).is_some() == (n % 100 == 0)));
 }

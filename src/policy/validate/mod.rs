@@ -206,7 +206,7 @@ pub struct Known<'a> {
 /// A message with faults: all of them, and what is sound all the same (for observe mode).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsound {
-    /// In the order of the contract.
+    /// Never empty, in the order of the contract.
     pub faults: Vec<FieldFault>,
     rest: Rest,
 }
@@ -232,16 +232,6 @@ struct Part {
     app_sid: Option<AppSid>,
     status: Option<Status>,
     options: Option<Options>,
-}
-
-/// A sound message, for who has another reason to refuse it.
-impl From<Call> for Unsound {
-    fn from(call: Call) -> Unsound {
-        Unsound {
-            faults: Vec::new(),
-            rest: Rest::Whole(call),
-        }
-    }
 }
 
 impl Unsound {

@@ -1,11 +1,12 @@
 //! `member_id`: 32 hex digits in 16 bytes.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use super::values::{Invalid, bounded};
 use crate::request::byte_set::{TOKEN, hex, hex_digit};
+use crate::request::fingerprint::Fingerprint;
 
 /// How strictly `member_id` is read (`[widget] member_id`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,11 +20,11 @@ pub enum MemberIdShape {
 
 /// `member_id`: the portal's lasting identity and the key of the limit.
 ///
-/// It carries a keyed hash of itself, so that everyone who looks it up hashes it no more.
+/// It carries its fingerprint, so that everyone who looks it up hashes it no more.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberId {
     text: MemberIdRepr,
-    fingerprint: u64,
+    fingerprint: Fingerprint,
 }
 
 /// The genuine shape takes 16 bytes instead of a heap string.
@@ -42,37 +43,33 @@ impl MemberId {
             (None, MemberIdShape::Token) => MemberIdRepr::Token(bounded(bytes, 64, &TOKEN)?.into()),
         };
         Ok(MemberId {
-            fingerprint: text.fingerprint(),
+            fingerprint: Fingerprint::of(&text),
             text,
         })
     }
 
-    /// 64 bits that stand for the id in this process: SipHash under a key that the process has drawn, so
-    /// nobody outside can look for two ids that have the same.
-    pub fn fingerprint(&self) -> u64 {
+    /// What stands for the id in this process.
+    pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 }
 
 impl Hash for MemberId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.fingerprint);
+        self.fingerprint.hash(state);
     }
 }
 
-impl MemberIdRepr {
-    fn fingerprint(&self) -> u64 {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let mut hasher = KEY.build_hasher();
+impl Hash for MemberIdRepr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
-            MemberIdRepr::Hex(packed) => hasher.write(packed),
+            MemberIdRepr::Hex(packed) => state.write(packed),
             // Longer than any digits, whose hash it can not have for that reason: the length is hashed too.
             MemberIdRepr::Token(token) => {
-                hasher.write(&[0; 16]);
-                hasher.write(token.as_bytes());
+                state.write(&[0; 16]);
+                state.write(token.as_bytes());
             }
         }
-        hasher.finish()
     }
 }
 

@@ -17,8 +17,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::log::LogSink;
+use super::record::RequestRecord;
 use exporter::Queue;
-pub use span::{Begun, Request, Span, begin};
+pub use span::{Begun, Span, begin};
 
 /// Sends spans to one collector. Dropped, it sends what it has and ends.
 pub struct Traces {
@@ -65,8 +66,8 @@ impl Traces {
     }
 
     /// Takes the span of a request that has ended.
-    pub fn end(&self, span: &Span, request: &Request<'_>) {
-        self.queue.push(span.ended(request));
+    pub fn end(&self, span: &Span, record: &RequestRecord<'_>) {
+        self.queue.push(span.ended(record));
     }
 
     /// Sends what there is and ends; waits for that, but no longer than `within`.

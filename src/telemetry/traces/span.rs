@@ -1,14 +1,13 @@
 //! The span of a request: which trace it belongs to, what hangs under it, what it says.
 
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::response::rejection::{Reason, Rejection};
-use crate::telemetry::Outcome;
+use crate::telemetry::record::RequestRecord;
 
 /// The span of a request that is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,30 +25,6 @@ pub struct Begun {
     pub span: Option<Span>,
     /// What the upstream gets in the place of the `traceparent`, where that has to change.
     pub traceparent: Option<String>,
-}
-
-/// What a span says of its request.
-pub struct Request<'a> {
-    /// One of the registered methods, or `_OTHER`.
-    pub method: &'static str,
-    /// The route's name; none where there was none.
-    pub route: Option<&'a str>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why, where the gateway answered.
-    pub rejection: Option<&'a Rejection>,
-    /// What observe mode let through.
-    pub would_reject: &'a [Rejection],
-    /// What the client got; 0 or 499 where it got nothing.
-    pub status: u16,
-    /// The client's address.
-    pub client: IpAddr,
-    /// The upstream that was asked.
-    pub upstream: Option<&'a str>,
-    /// Since when.
-    pub age: Duration,
-    /// From the complete head to the end.
-    pub duration: Duration,
 }
 
 /// Begins a span, or none. A `traceparent` that was `received` is obeyed: its sampled flag decides, and
@@ -107,23 +82,23 @@ fn is_sampled(trace: TraceId, share: f64) -> bool {
 
 impl Span {
     /// As it is sent.
-    pub(super) fn ended(&self, request: &Request<'_>) -> SpanData {
+    pub(super) fn ended(&self, record: &RequestRecord<'_>) -> SpanData {
         let start = SystemTime::now()
-            .checked_sub(request.age)
+            .checked_sub(record.age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         SpanData {
             span_context: SpanContext::new(self.trace, self.id, TraceFlags::SAMPLED, false, TraceState::NONE),
             parent_span_id: self.parent,
             parent_span_is_remote: self.parent != SpanId::INVALID,
             span_kind: SpanKind::Server,
-            name: name(request).into(),
+            name: name(record).into(),
             start_time: start,
-            end_time: start + request.duration,
-            attributes: attributes(request),
+            end_time: start + record.duration,
+            attributes: attributes(record),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status: match error_type(request) {
+            status: match error_type(record) {
                 Some(_) => Status::error(""),
                 None => Status::Unset,
             },
@@ -135,61 +110,82 @@ impl Span {
 }
 
 /// The semantic conventions for HTTP servers: method and route.
-fn name(request: &Request<'_>) -> String {
-    let method = match request.method {
+fn name(record: &RequestRecord<'_>) -> String {
+    let method = match record.method {
         "_OTHER" => "HTTP",
         method => method,
     };
-    match request.route {
+    match record.route {
         Some(route) => format!("{method} {route}"),
         None => method.to_owned(),
     }
 }
 
-fn attributes(request: &Request<'_>) -> Vec<KeyValue> {
+fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
+    let RequestRecord {
+        method,
+        route,
+        outcome,
+        rejection,
+        would_reject,
+        client,
+        status,
+        upstream,
+        // The trace itself, and when it was.
+        trace_id: _,
+        age: _,
+        duration: _,
+        // No value of a call, no number that the metrics tell better.
+        request_id: _,
+        series: _,
+        faults: _,
+        limits: _,
+        message: _,
+        scheme_replaced: _,
+        member_id: _,
+        domain: _,
+        placement: _,
+        overhead: _,
+        held: _,
+        bytes_in: _,
+        bytes_out: _,
+    } = record;
     let mut all = vec![
-        KeyValue::new("http.request.method", request.method),
-        KeyValue::new("client.address", request.client.to_string()),
-        KeyValue::new("widget_gateway.outcome", request.outcome.label()),
+        KeyValue::new("http.request.method", *method),
+        KeyValue::new("client.address", client.to_string()),
+        KeyValue::new("widget_gateway.outcome", outcome.label()),
     ];
-    if let Some(route) = request.route {
-        all.push(KeyValue::new("http.route", route.to_owned()));
+    if let Some(route) = route {
+        all.push(KeyValue::new("http.route", (*route).to_owned()));
     }
     // 499 is a word of logs; nothing was sent.
-    if !matches!(request.status, 0 | 499) {
-        all.push(KeyValue::new(
-            "http.response.status_code",
-            i64::from(request.status),
-        ));
+    if !matches!(status, 0 | 499) {
+        all.push(KeyValue::new("http.response.status_code", i64::from(*status)));
     }
-    if let Some(rejection) = request.rejection {
+    if let Some(rejection) = rejection {
         all.push(KeyValue::new("widget_gateway.reason", rejection.reason().code()));
     }
-    if !request.would_reject.is_empty() {
-        let codes = request
-            .would_reject
-            .iter()
-            .map(Rejection::reason)
-            .map(Reason::code);
+    if !would_reject.is_empty() {
+        let codes = would_reject.iter().map(Rejection::reason).map(Reason::code);
         let codes = codes.map(StringValue::from).collect();
         all.push(KeyValue::new(
             "widget_gateway.would_reject",
             Value::Array(Array::String(codes)),
         ));
     }
-    if let Some(upstream) = request.upstream {
-        all.push(KeyValue::new("widget_gateway.upstream", upstream.to_owned()));
+    if let Some(upstream) = upstream {
+        all.push(KeyValue::new("widget_gateway.upstream", upstream.name.to_owned()));
     }
-    all.extend(error_type(request).map(|kind| KeyValue::new("error.type", kind)));
+    all.extend(error_type(record).map(|kind| KeyValue::new("error.type", kind)));
     all
 }
 
 /// Of a server's span only what is the server's fault is an error.
-fn error_type(request: &Request<'_>) -> Option<String> {
-    match request.rejection {
-        _ if request.status < 500 => None,
+fn error_type(record: &RequestRecord<'_>) -> Option<String> {
+    match record.rejection {
+        _ if record.status < 500 => None,
         Some(rejection) => Some(rejection.reason().code().to_owned()),
-        None => Some(request.status.to_string()),
+        None => Some(record.status.to_string()),
     }
 }
 

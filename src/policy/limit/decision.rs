@@ -1,0 +1,91 @@
+//! What the policies say of one request.
+
+use super::limiter::Limited;
+use super::quota::Quota;
+
+/// A policy's name in `RateLimit-Policy`, problems, labels and logs. Policies are asked in the order of the
+/// variants: what needs the least of a request comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum PolicyName {
+    /// Per client address.
+    Client,
+    /// All requests together.
+    Gateway,
+    /// Per member.
+    Member,
+    /// Per member and placement.
+    Placement,
+    /// Per member, of events and robots.
+    Event,
+}
+
+impl PolicyName {
+    /// Every policy, in the order of the variants.
+    pub const ALL: [PolicyName; 5] = [
+        PolicyName::Client,
+        PolicyName::Gateway,
+        PolicyName::Member,
+        PolicyName::Placement,
+        PolicyName::Event,
+    ];
+
+    /// The name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            PolicyName::Client => "client",
+            PolicyName::Gateway => "gateway",
+            PolicyName::Member => "member",
+            PolicyName::Placement => "placement",
+            PolicyName::Event => "event",
+        }
+    }
+}
+
+/// What a policy said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The configuration has no such limit.
+    Unlimited,
+    /// Within this quota.
+    Granted(Quota),
+    /// Over the quota; the route or the policy only observes, so the request goes on.
+    Observed(Limited),
+    /// Over the quota; the request is refused.
+    Refused(Limited),
+}
+
+/// What one policy said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// Which.
+    pub policy: PolicyName,
+    /// What.
+    pub outcome: Outcome,
+}
+
+/// What each policy said that was asked about one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Decisions([Option<Outcome>; PolicyName::ALL.len()]);
+
+impl Decisions {
+    pub(super) fn add(&mut self, Decision { policy, outcome }: Decision) {
+        if let Some(said) = self.0.get_mut(policy as usize) {
+            *said = Some(outcome);
+        }
+    }
+
+    /// Each, in the order in which they were asked.
+    pub fn iter(&self) -> impl Iterator<Item = Decision> {
+        let each = PolicyName::ALL.into_iter().zip(self.0);
+        each.filter_map(|(policy, said)| said.map(|outcome| Decision { policy, outcome }))
+    }
+
+    /// Whether a quota is used up, observed or not.
+    pub fn is_over(&self) -> bool {
+        self.iter().any(|decision| match decision.outcome {
+            Outcome::Observed(_) | Outcome::Refused(_) => true,
+            Outcome::Unlimited | Outcome::Granted(_) => false,
+        })
+    }
+}

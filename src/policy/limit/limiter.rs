@@ -1,0 +1,161 @@
+//! One quota and the state of every key under it.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+
+use super::keys::{KeyTable, Keys};
+use super::quota::Quota;
+use crate::request::field::MemberId;
+use crate::request::fingerprint::Fingerprint;
+
+/// Time since the process started. The adapter reads the clock; everything behind it is told.
+pub type Now = Duration;
+
+/// What requests can be counted by.
+pub trait Key {
+    /// What stands for the key: equal for equal keys.
+    fn fingerprint(&self) -> Fingerprint;
+}
+
+impl Key for MemberId {
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint()
+    }
+}
+
+/// Hands a `now` to governor, which asks a clock for it. Each thread has its own, so that threads share no
+/// cache line; GCRA takes the moment of each request as it is, a few microseconds before or after another's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToldClock;
+
+thread_local! {
+    static TOLD: Cell<Nanos> = const { Cell::new(Nanos::new(0)) };
+}
+
+impl ToldClock {
+    fn tell(now: Now) {
+        TOLD.set(Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
+    }
+}
+
+impl Clock for ToldClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        TOLD.get()
+    }
+}
+
+type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
+
+/// One quota and the state of every key under it. Its times are relative to its birth, so the state
+/// can not move to another limiter: a reload keeps the object while the quota stays.
+///
+/// A limiter is asked by its own kind of key and by no other:
+///
+/// ```compile_fail,E0308
+/// use widget_gateway::policy::limit::{Limiter, Now};
+/// use widget_gateway::request::field::MemberId;
+///
+/// fn asks_by_address(members: &Limiter<MemberId>, client: std::net::IpAddr, now: Now) {
+///     let _ = members.check(&client, now);
+/// }
+/// ```
+pub struct Limiter<K> {
+    quota: Quota,
+    born: Now,
+    keys: Keys,
+    gcra: Gcra,
+    counts_by: PhantomData<fn(&K)>,
+}
+
+impl<K: Key> Limiter<K> {
+    /// A limiter without state, born at `now`, whose keys count against the shared table.
+    pub fn new(quota: Quota, table: Arc<KeyTable>, now: Now) -> Limiter<K> {
+        ToldClock::tell(now);
+        let keys = Keys::new(table);
+        let gcra = Gcra::new(quota.gcra(), keys.clone(), ToldClock);
+        Limiter {
+            quota,
+            born: now,
+            keys,
+            gcra,
+            counts_by: PhantomData,
+        }
+    }
+
+    /// The quota that is enforced.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Asks for one request of this key at `now`. An answer is no [`Permit`](super::Permit).
+    ///
+    /// # Errors
+    /// Where the quota is used up; the request then costs nothing.
+    pub fn check(&self, key: &K, now: Now) -> Result<(), Limited> {
+        ToldClock::tell(now);
+        self.gcra.check_key(&key.fingerprint()).map_err(|until| {
+            let wait = until.wait_time_from(ToldClock.now());
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Limited {
+                quota: self.quota,
+                retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
+            }
+        })
+    }
+
+    /// Forgets the keys whose state equals that of a key never seen. Returns how many.
+    pub fn sweep(&self, now: Now) -> usize {
+        ToldClock::tell(now);
+        self.keys.sweep()
+    }
+
+    /// What the key has left at `now`; none of a key that has no state, and so its whole burst.
+    pub fn peek(&self, key: &K, now: Now) -> Option<KeyState> {
+        let tat = Duration::from(self.keys.peek(key.fingerprint())?);
+        let full_in = tat.saturating_sub(now.saturating_sub(self.born));
+        let each = Duration::from_secs(u64::from(self.quota.period.seconds())) / self.quota.rate.get();
+        let used = full_in.as_nanos().div_ceil(each.as_nanos().max(1));
+        let remaining = u128::from(self.quota.burst.get()).saturating_sub(used);
+        Some(KeyState {
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            full_in,
+        })
+    }
+
+    /// Keys that there is memory for.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.keys.places()
+    }
+
+    /// Gives the key its whole burst again. `false` if it had no state.
+    pub fn reset(&self, key: &K) -> bool {
+        self.keys.remove(key.fingerprint())
+    }
+}
+
+/// The state of one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyState {
+    /// Requests that would be granted at once.
+    pub remaining: u32,
+    /// Until the whole burst is back.
+    pub full_in: Duration,
+}
+
+/// A quota is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limited {
+    /// The quota.
+    pub quota: Quota,
+    /// Whole seconds until the next request conforms, rounded up, at least 1.
+    pub retry_after: u32,
+}

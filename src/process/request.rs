@@ -1,0 +1,316 @@
+//! The life of one request, from its head to the record of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::Process;
+use super::live::Live;
+use crate::pipeline::{self, Findings, Forward, Routed};
+use crate::request::body::{Bounds, Gathering, Held};
+use crate::request::head::RequestHead;
+use crate::response::rejection::Rejection;
+use crate::telemetry::outcome::Outcome;
+use crate::telemetry::record::{RequestRecord, UpstreamRecord};
+use crate::telemetry::traces::{self, Span};
+use crate::telemetry::{access_log, count};
+use crate::upstream::origin::{Origin, Peer};
+
+/// How a request ended.
+enum End {
+    /// It has not: whoever held it was dropped.
+    UnderWay,
+    /// The server's answer went back whole.
+    Answered,
+    /// The gateway answered, or would have if the client had waited; or the server's answer broke off.
+    Refused(Rejection),
+}
+
+/// What the client got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// The status, once the head of the final answer was written.
+    pub status: Option<u16>,
+    /// Bytes of its body that were written.
+    pub bytes: usize,
+}
+
+/// The upstream's part.
+struct UpstreamPart {
+    /// When the first connect began.
+    since: Instant,
+    /// Connects beyond the first.
+    retries: u32,
+    /// The status, once there is one.
+    status: Option<u16>,
+}
+
+/// One request. It is recorded when it is dropped, once, whatever became of it.
+pub struct Request {
+    process: Arc<Process>,
+    /// The configuration that it was met with, to its end.
+    pub live: Arc<Live>,
+    started: Instant,
+    method: &'static str,
+    caller: Origin,
+    route: Option<usize>,
+    findings: Findings,
+    body: Option<Bytes>,
+    held: Held,
+    body_wait: Duration,
+    overhead: Option<Duration>,
+    upstream: Option<UpstreamPart>,
+    span: Option<Span>,
+    bytes_in: usize,
+    sent: Sent,
+    end: End,
+}
+
+impl Request {
+    /// A request whose head was complete at this moment: one snapshot, taken here and nowhere else.
+    pub fn begin(
+        process: &Arc<Process>,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Peer,
+        at: Instant,
+    ) -> Box<Request> {
+        let live = process.live.load_full();
+        let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
+        let span = live.traces.as_ref().and_then(|_| {
+            let share = live.snapshot.settings.traces.sample;
+            let begun = traces::begin(
+                caller.traceparent(),
+                caller.traceparent_received,
+                share,
+                rand::random,
+            );
+            if let Some(traceparent) = begun.traceparent {
+                caller.set_traceparent(traceparent);
+            }
+            begun.span
+        });
+        process.metrics.in_flight.inc();
+        Box::new(Request {
+            held: Held::none(&process.held),
+            process: process.clone(),
+            live,
+            started: at,
+            method: access_log::known_method(method),
+            caller,
+            route: None,
+            findings: Findings::default(),
+            body: None,
+            body_wait: Duration::ZERO,
+            overhead: None,
+            upstream: None,
+            span,
+            bytes_in: 0,
+            sent: Sent::default(),
+            end: End::UnderWay,
+        })
+    }
+
+    /// The id that the client and the server are told.
+    pub fn id(&self) -> &str {
+        &self.caller.request_id
+    }
+
+    /// Whether the connection ends with it.
+    pub fn is_draining(&self) -> bool {
+        self.process.is_draining()
+    }
+
+    /// The body of a held call; empty where none is held.
+    pub fn body(&self) -> Bytes {
+        self.body.clone().unwrap_or_default()
+    }
+
+    /// Finds the route by the head alone.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
+        match pipeline::route(head, live.env()) {
+            Ok(routed) => {
+                self.route = Some(routed.route_index);
+                Ok(routed)
+            }
+            Err((route, rejection)) => {
+                self.route = route;
+                Err(rejection)
+            }
+        }
+    }
+
+    /// A body within its bounds, of which nothing has come.
+    pub fn gathering(&mut self, bounds: Bounds) -> Gathering<'_> {
+        Gathering::new(bounds, &mut self.held)
+    }
+
+    /// The whole body is there, after so long a wait for the client.
+    pub fn holds(&mut self, body: Bytes, waited: Duration) {
+        self.bytes_in = body.len();
+        self.body = Some(body);
+        self.body_wait = waited;
+    }
+
+    /// Decides it. A held body is there.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn decide(
+        &mut self,
+        routed: &Routed<'_>,
+        head: &RequestHead,
+        peer: Peer,
+    ) -> Result<Box<Forward>, Rejection> {
+        let body = self.body.as_deref().unwrap_or_default();
+        let now = self.process.epoch.elapsed();
+        let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
+        self.findings = decision.findings;
+        decision.verdict.map(Box::new)
+    }
+
+    /// Stops the clock of the gateway's own time.
+    pub fn own_time_ends(&mut self) {
+        self.overhead
+            .get_or_insert(self.started.elapsed().saturating_sub(self.body_wait));
+    }
+
+    /// The upstream's time begins with the first connect.
+    pub fn upstream_begins(&mut self) {
+        self.upstream.get_or_insert_with(|| UpstreamPart {
+            since: Instant::now(),
+            retries: 0,
+            status: None,
+        });
+    }
+
+    /// So many connects beyond the first.
+    pub fn upstream_retried(&mut self, retries: u32) {
+        if let Some(part) = &mut self.upstream {
+            part.retries += retries;
+        }
+    }
+
+    /// The head of an answer came; an interim one is not the answer.
+    pub fn upstream_answered(&mut self, status: u16) {
+        if let Some(part) = &mut self.upstream
+            && status >= 200
+        {
+            part.status = Some(status);
+        }
+    }
+
+    /// Bytes of a body that was streamed.
+    pub fn streamed(&mut self, bytes: usize) {
+        self.bytes_in = bytes;
+    }
+
+    /// The server's answer went back whole.
+    pub fn answered(mut self: Box<Self>, sent: Sent) {
+        (self.end, self.sent) = (End::Answered, sent);
+    }
+
+    /// It was refused, or its answer broke off, and this is what the client got of it.
+    pub fn refused(mut self: Box<Self>, rejection: Rejection, sent: Sent) {
+        (self.end, self.sent) = (End::Refused(rejection), sent);
+    }
+
+    fn record(&self, rejection: Option<&Rejection>) {
+        let Process {
+            metrics,
+            top,
+            log,
+            notices,
+            epoch,
+            ..
+        } = &*self.process;
+        let findings = &self.findings;
+        let outcome = match rejection {
+            Some(rejection) => Outcome::of(rejection.reason()),
+            None if findings.would_reject.is_empty() => Outcome::Forwarded,
+            None => Outcome::Observed,
+        };
+        let now = Instant::now();
+        let age = now.saturating_duration_since(self.started);
+        let route = self.route.and_then(|at| self.live.env().routes.all().get(at));
+        let upstream = self.upstream.as_ref().zip(route);
+        let record = RequestRecord {
+            request_id: self.id(),
+            trace_id: self.caller.trace_id(),
+            method: self.method,
+            route: route.map(|route| &*route.name),
+            message: findings.message,
+            series: self.live.series.route(self.route),
+            outcome,
+            rejection,
+            would_reject: &findings.would_reject,
+            faults: &findings.faults,
+            limits: &findings.limits,
+            member_id: findings.member_id.as_ref(),
+            domain: findings.domain.as_ref().map(|domain| domain.as_str()),
+            placement: findings.placement.as_ref().map(|placement| placement.as_str()),
+            client: self.caller.client,
+            scheme_replaced: self.caller.scheme_replaced,
+            status: match rejection {
+                Some(rejection) => rejection.reason().status(),
+                None => self.sent.status.unwrap_or_default(),
+            },
+            age,
+            duration: age,
+            overhead: self.overhead,
+            held: self.body.as_ref().map(Bytes::len),
+            bytes_in: self.bytes_in,
+            bytes_out: self.sent.bytes,
+            upstream: upstream
+                .zip(self.live.series.upstream(self.route))
+                .map(|((part, route), series)| UpstreamRecord {
+                    name: &route.upstream,
+                    series,
+                    duration: now.saturating_duration_since(part.since),
+                    status: part.status,
+                    retries: part.retries,
+                }),
+        };
+        count::count(metrics, &record);
+        notices.tell(log, &record, now.saturating_duration_since(*epoch));
+        if let Some(member) = &findings.member_id {
+            let now = now.saturating_duration_since(*epoch);
+            top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);
+        }
+        if let (Some(traces), Some(span)) = (&self.live.traces, &self.span) {
+            traces.end(span, &record);
+        }
+        if !self.is_sampled_out(&record) {
+            access_log::write(log, &record);
+        }
+    }
+
+    /// Whether its line is left out: never one of a 5xx, nor one that observe mode has something to say in.
+    fn is_sampled_out(&self, record: &RequestRecord<'_>) -> bool {
+        let log = &self.live.snapshot.settings.log;
+        let share = match record.outcome {
+            _ if record.status >= 500 => 1.0,
+            Outcome::Forwarded => log.sample_forwarded,
+            Outcome::Rejected | Outcome::Limited => log.sample_refused,
+            Outcome::Observed | Outcome::UpstreamError | Outcome::ClientClosed => 1.0,
+        };
+        share < 1.0 && rand::random::<f64>() >= share
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.process.metrics.in_flight.dec();
+        match &self.end {
+            End::Answered => self.record(None),
+            End::Refused(rejection) => self.record(Some(rejection)),
+            End::UnderWay if std::thread::panicking() => self.record(Some(&Rejection::InternalError)),
+            End::UnderWay => self.record(Some(&Rejection::ClientClosed)),
+        }
+    }
+}

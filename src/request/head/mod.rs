@@ -1,0 +1,245 @@
+//! Strict HTTP: the bytes of a head (HTTP/1) or its parts (HTTP/2) become one `RequestHead` that every
+//! server behind reads the same way, or a refusal. Parsed once, here, and never again.
+//!
+//! The engine is lenient in places (it takes bare LF, a missing Host, Content-Length beside
+//! Transfer-Encoding) and repairs others before any hook sees them (a raw space in the target), so
+//! the bytes are judged here, before it reads them. What HTTP/2 changes in a request's form is undone
+//! here, so that nobody behind sees a difference.
+
+pub mod fault;
+mod field_line;
+mod framing;
+pub mod hop;
+mod scan;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::request::authority::{Authority, Host};
+use crate::request::byte_set::{ByteSet, byte_set};
+use fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, MAX_REQUEST_LINE, Malformed};
+use field_line::{FieldLine, each_line, no_control};
+pub use framing::{Framing, Version};
+pub use hop::Hop;
+pub use scan::HeadScan;
+pub use target::Target;
+
+/// The head of a request that has one meaning.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// As sent.
+    pub method: Method,
+    /// As sent.
+    pub target: Target,
+    /// All headers, in order. On HTTP/2 `:authority` stands under Host.
+    pub headers: HeaderMap,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// What the client speaks.
+    pub version: Version,
+    /// What was meant for this hop alone.
+    pub hop: Hop,
+    /// Name and whole line, without its end, of every header in order, as it came over HTTP/1.
+    lines: Vec<(HeaderName, Bytes)>,
+}
+
+impl RequestHead {
+    /// Reads a complete HTTP/1 head, request line to empty line.
+    ///
+    /// # Errors
+    /// Where it breaks the grammar, or two servers could read it differently.
+    pub fn parse(head: &Bytes) -> Result<RequestHead, HeadFault> {
+        let end = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
+        let line = head.get(..end).unwrap_or_default();
+        let (method, target, version) = request_line(line.strip_suffix(b"\r\n").unwrap_or(line))?;
+        let lines = head.slice(end..head.len().saturating_sub(2).max(end));
+        let mut headers = HeaderMap::with_capacity(16);
+        let mut fields = Vec::with_capacity(16);
+        let (mut host, mut coding, mut length) = (None, None, None);
+        for line in each_line(&lines) {
+            let FieldLine { whole, name, value } = line?;
+            if name == header::HOST {
+                if host.replace(value).is_some() || !is_host(value) {
+                    return Err(Malformed::Host.into());
+                }
+            } else if name == header::CONTENT_LENGTH {
+                let announced = content_length(value).ok_or(Malformed::ContentLength)?;
+                if length.replace(announced).is_some() {
+                    return Err(Malformed::ContentLength.into());
+                }
+            } else if name == header::TRANSFER_ENCODING && coding.replace(value).is_some() {
+                return Err(Malformed::TransferEncoding.into());
+            }
+            let value =
+                HeaderValue::from_maybe_shared(lines.slice_ref(value)).map_err(|_| Malformed::Control)?;
+            fields.push((name.clone(), lines.slice_ref(whole)));
+            headers.append(name, value);
+        }
+        if host.is_none() && version == Version::Http11 {
+            return Err(Malformed::Host.into());
+        }
+        if method == Method::CONNECT {
+            return Err(HeadFault::NotImplemented);
+        }
+        let target = Target::parse(head.slice_ref(target))?;
+        check_authority(target.authority(), host)?;
+        let framing = match (coding, length) {
+            (Some(_), Some(_)) => return Err(Malformed::ContentLength.into()),
+            (Some(_), None) if version == Version::Http10 => return Err(Malformed::TransferEncoding.into()),
+            (Some(coding), None) => chunked(coding)?,
+            (None, length) => Framing::Length(length.unwrap_or(0)),
+        };
+        Ok(RequestHead {
+            hop: Hop::of(version, &headers)?,
+            method,
+            target,
+            headers,
+            framing,
+            version,
+            lines: fields,
+        })
+    }
+
+    /// Takes an HTTP/2 head, which the engine has already checked against RFC 9113 8.
+    ///
+    /// `ends` says that the stream ends with its head: there is no body.
+    ///
+    /// # Errors
+    /// Where it is over the limits of every head, or two servers could read it differently.
+    pub fn of_http2(
+        method: Method,
+        target: Bytes,
+        authority: Option<&str>,
+        mut headers: HeaderMap,
+        ends: bool,
+    ) -> Result<RequestHead, HeadFault> {
+        if let (false, Some(authority)) = (headers.contains_key(header::HOST), authority) {
+            let authority = HeaderValue::from_str(authority).map_err(|_| Malformed::Host)?;
+            headers.insert(header::HOST, authority);
+        }
+        if target.len() > MAX_REQUEST_LINE {
+            return Err(HeadFault::UriTooLong);
+        }
+        let size = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
+        if headers.len() > MAX_HEADER_LINES || size.sum::<usize>() > MAX_HEADER_SECTION {
+            return Err(HeadFault::HeaderTooLarge);
+        }
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(Malformed::Host.into());
+        };
+        if !is_host(host.as_bytes()) {
+            return Err(Malformed::Host.into());
+        }
+        if method == Method::CONNECT {
+            return Err(HeadFault::NotImplemented);
+        }
+        let target = Target::parse(target)?;
+        let framing = match headers.get(header::CONTENT_LENGTH) {
+            Some(length) => {
+                Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?)
+            }
+            None if ends => Framing::Length(0),
+            None => Framing::Frames,
+        };
+        Ok(RequestHead {
+            hop: Hop::of(Version::Http2, &headers)?,
+            method,
+            target,
+            headers,
+            framing,
+            version: Version::Http2,
+            lines: Vec::new(),
+        })
+    }
+
+    /// Whether the client names a host. Only HTTP/1.0 may leave it out.
+    pub fn has_host(&self) -> bool {
+        self.headers.contains_key(header::HOST)
+    }
+
+    /// Appends every header line that `stays` wants, as it came; over HTTP/2 names are lower case.
+    pub fn append_lines(&self, out: &mut Vec<u8>, stays: impl Fn(&HeaderName) -> bool) {
+        let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        for (_, line) in self.lines.iter().filter(|(name, _)| stays(name)) {
+            append(&[line, b"\r\n"]);
+        }
+        if self.version == Version::Http2 {
+            for (name, value) in self.headers.iter().filter(|(name, _)| stays(name)) {
+                append(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            }
+        }
+    }
+}
+
+/// Method, target and version.
+fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Malformed> {
+    let mut spaces = memchr::memchr_iter(b' ', line);
+    let (Some(first), Some(second), None) = (spaces.next(), spaces.next(), spaces.next()) else {
+        return Err(no_control(line).err().unwrap_or(Malformed::RequestLine));
+    };
+    no_control(line)?;
+    let method = Method::from_bytes(line.get(..first).unwrap_or_default());
+    let target = line.get(first + 1..second).unwrap_or_default();
+    let version = match line.get(second + 1..) {
+        Some(b"HTTP/1.1") => Version::Http11,
+        Some(b"HTTP/1.0") => Version::Http10,
+        _ => return Err(Malformed::RequestLine),
+    };
+    Ok((method.map_err(|_| Malformed::RequestLine)?, target, version))
+}
+
+/// Digits only (RFC 9110 8.6), within 63 bits.
+fn content_length(value: &[u8]) -> Option<u64> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let length: u64 = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()?;
+    (length <= i64::MAX as u64).then_some(length)
+}
+
+fn chunked(coding: &[u8]) -> Result<Framing, HeadFault> {
+    if coding.eq_ignore_ascii_case(b"chunked") {
+        return Ok(Framing::Chunked);
+    }
+    let mut codings = coding.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    let is_list = codings.clone().all(|coding| field_line::is_token(coding));
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let repeats = codings.clone().filter(is_chunked).count() > 1;
+    let chunked_last = codings.next_back().as_ref().is_some_and(is_chunked);
+    match is_list && !repeats {
+        // A coding we do not undo, properly delimited or not (RFC 9112 6.1).
+        true if chunked_last || !coding.to_ascii_lowercase().windows(7).any(|w| w == b"chunked") => {
+            Err(HeadFault::NotImplemented)
+        }
+        _ => Err(Malformed::TransferEncoding.into()),
+    }
+}
+
+/// `host[:port]` of a Host header: a registered name, an IPv4 address or an IPv6 one in brackets.
+fn is_host(value: &[u8]) -> bool {
+    static NAME: ByteSet =
+        byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+    let parsed = std::str::from_utf8(value).ok().and_then(Authority::parse);
+    parsed.is_some_and(|authority| match authority.host {
+        Host::Name(name) => NAME.has_all(name.as_bytes()),
+        Host::V6(_) => true,
+    })
+}
+
+/// An absolute target names the same authority as Host.
+fn check_authority(authority: Option<&[u8]>, host: Option<&[u8]>) -> Result<(), Malformed> {
+    match (authority, host) {
+        // Byte for byte, as the engine compares them.
+        (Some(authority), Some(host)) if authority != host => Err(Malformed::Authority),
+        (Some(authority), None) if !is_host(authority) => Err(Malformed::Authority),
+        _ => Ok(()),
+    }
+}

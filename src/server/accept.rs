@@ -1,0 +1,115 @@
+//! A listener: each connection is counted when it is accepted, shakes hands within its time, and goes on to
+//! what is spoken on it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use log::debug;
+use pingora::apps::ServerApp;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::{ALPN, Ssl as _, Stream};
+use pingora::server::ShutdownWatch;
+use prometheus::IntCounter;
+use tokio::time::timeout;
+
+use super::pace::Paced;
+use super::shared::Server;
+use super::{http1, http2};
+use crate::telemetry::metrics::Closed;
+use crate::upstream::origin::Peer;
+
+/// One listener.
+pub struct Listener {
+    /// What all of them share.
+    pub server: Arc<Server>,
+    /// How connections begin.
+    pub protocol: Protocol,
+}
+
+/// How the connections of a listener begin.
+pub enum Protocol {
+    /// With HTTP; with `h2c`, a connection may begin with the HTTP/2 preface.
+    Plain {
+        /// Whether it may.
+        h2c: bool,
+    },
+    /// With a TLS handshake, which says what is spoken.
+    Tls {
+        /// Shakes hands.
+        acceptor: Box<Acceptor>,
+        /// Handshakes that failed.
+        failed: IntCounter,
+    },
+}
+
+/// Counts a connection while it is open.
+struct Counted<'s>(&'s Server);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.process.metrics.connections_open.dec();
+    }
+}
+
+#[async_trait]
+impl ServerApp for Listener {
+    async fn process_new(self: &Arc<Self>, stream: Stream, stopping: &ShutdownWatch) -> Option<Stream> {
+        let server = &self.server;
+        let before = server.open.fetch_add(1, Ordering::Relaxed);
+        server.process.metrics.connections_open.inc();
+        let _counted = Counted(server);
+        let closed = match before < server.rules.max_connections {
+            true => self.serve(stream, stopping).await,
+            false => Closed::Limit,
+        };
+        server.process.metrics.connection_closed(closed).inc();
+        None
+    }
+}
+
+impl Listener {
+    async fn serve(&self, stream: Stream, stopping: &ShutdownWatch) -> Closed {
+        let server = &self.server;
+        let address = address_of(&stream);
+        let paced = Paced::new(stream, server.rules.write_timeout);
+        let stalled = paced.stalled();
+        let closed = match &self.protocol {
+            Protocol::Plain { h2c } => {
+                let peer = Peer { address, tls: false };
+                http1::serve(server, Box::new(paced), peer, *h2c, stopping).await
+            }
+            Protocol::Tls { acceptor, failed } => {
+                let peer = Peer { address, tls: true };
+                match timeout(server.rules.header_timeout, acceptor.tls_handshake(paced)).await {
+                    Ok(Ok(stream)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
+                        http2::serve(server, Box::new(stream), peer, stopping).await
+                    }
+                    Ok(Ok(stream)) => http1::serve(server, Box::new(stream), peer, false, stopping).await,
+                    Ok(Err(error)) => {
+                        failed.inc();
+                        debug!("TLS handshake failed: {error}");
+                        Closed::Handshake
+                    }
+                    Err(_) => {
+                        failed.inc();
+                        debug!("TLS handshake took too long");
+                        Closed::Handshake
+                    }
+                }
+            }
+        };
+        match stalled.is_so() {
+            true => Closed::WriteTimeout,
+            false => closed,
+        }
+    }
+}
+
+fn address_of(stream: &Stream) -> IpAddr {
+    let digest = stream.get_socket_digest();
+    let address = digest.and_then(|digest| Some(digest.peer_addr()?.as_inet()?.ip()));
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}

@@ -1,0 +1,64 @@
+//! The client's side of one request, as the exchange sees it. HTTP/1 and HTTP/2 implement it.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::shared::Server;
+use super::stream::HandedOver;
+use crate::process::request::Sent;
+use crate::request::body::BodyFault;
+use crate::response::reply::Reply;
+use crate::upstream::answer::AnswerHead;
+
+/// The client does not take what is sent to it, or has gone away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+/// How an exchange ended, for the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The client got a whole answer from the server.
+    Answered,
+    /// The client got a refusal.
+    Refused,
+    /// The answer is cut, or there is none: the client must see that.
+    Cut,
+}
+
+/// One request's client. A reply is begun, written piece by piece and finished; `sent` says what of it has been
+/// written, not what was handed over, so that a reply of which nothing was sent can still be replaced.
+pub trait Client: Send + Sized {
+    /// What becomes of the connection.
+    type Next: Send;
+
+    /// The next piece of the request's body; none at its end.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFault>> + Send;
+
+    /// Sends an interim answer, where the client's version knows them.
+    fn interim(&mut self, head: &AnswerHead) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Takes a head; it is written with the first of the body. `is_last`: the connection ends with it.
+    fn begin(&mut self, reply: &Reply, is_last: bool);
+
+    /// Takes a piece of the body, never an empty one, and writes when there is enough.
+    fn piece(&mut self, piece: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Writes what was taken.
+    fn flush(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Writes what was taken, and the end of the body.
+    fn finish(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Resolves when the client is gone.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// What was written.
+    fn sent(&self) -> Sent;
+
+    /// Hands a request of a pass route to Pingora's proxy, which carries it to its end.
+    fn stream(self, server: &Server, passed: HandedOver) -> impl Future<Output = Self::Next> + Send;
+
+    /// Leaves the connection as it has to be left.
+    fn end(self, ended: Ended) -> impl Future<Output = Self::Next> + Send;
+}

@@ -1,0 +1,207 @@
+//! The client of one request on an HTTP/1 connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::apps::{HttpServerApp as _, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::incoming::Incoming;
+use super::wire::Wire;
+use crate::process::request::Sent;
+use crate::request::body::BodyFault;
+use crate::request::head::{Framing, RequestHead, Version};
+use crate::response::reply::{self, Delimiter, Reply};
+use crate::server::client::{Client, Ended, Gone};
+use crate::server::shared::Server;
+use crate::server::stream::HandedOver;
+use crate::telemetry::metrics::Closed;
+use crate::upstream::answer::AnswerHead;
+
+/// Gathered up to so many bytes before a write.
+const GATHER: usize = 32 * 1024;
+/// For what is left of a body that nobody wants.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// One request's client.
+pub struct Http1Client {
+    wire: Box<Wire>,
+    /// As it came, for the proxy of pass routes.
+    head: Bytes,
+    version: Version,
+    incoming: Incoming,
+    /// Its end was read: whoever stopped before it can not know where the next request begins.
+    is_read: bool,
+    framing: Framing,
+    keeps_alive: bool,
+    /// The client waits for `100 Continue`, and did not get it yet.
+    awaits_continue: bool,
+    /// Whether the gateway wants the connection to end with the reply that was begun.
+    is_last: bool,
+    /// Whether the connection goes on behind the reply that was begun.
+    goes_on: bool,
+    delimiter: Delimiter,
+    out: Vec<u8>,
+    /// What will have been sent once `out` is.
+    taken: Sent,
+    sent: Sent,
+}
+
+impl Http1Client {
+    /// The client whose head was read; the wire stands at the body.
+    pub fn new(wire: Box<Wire>, head: Bytes, parsed: &RequestHead) -> Http1Client {
+        Http1Client {
+            wire,
+            head,
+            version: parsed.version,
+            incoming: Incoming::of(parsed.framing),
+            is_read: false,
+            framing: parsed.framing,
+            keeps_alive: parsed.hop.keeps_alive,
+            awaits_continue: parsed.hop.expects_continue,
+            is_last: false,
+            goes_on: false,
+            delimiter: Delimiter::Head,
+            out: Vec::new(),
+            taken: Sent::default(),
+            sent: Sent::default(),
+        }
+    }
+
+    async fn write_out(&mut self) -> Result<(), Gone> {
+        self.wire.send(&self.out).await.map_err(|_| Gone)?;
+        self.out.clear();
+        self.sent = self.taken;
+        Ok(())
+    }
+
+    /// Reads what is left of a body that nobody wants. Whether it came in time.
+    async fn drain(&mut self) -> bool {
+        let drained = timeout(DRAIN, async { while let Ok(Some(_)) = self.read().await {} });
+        drained.await.is_ok() && self.incoming.is_complete()
+    }
+}
+
+impl Client for Http1Client {
+    /// The wire at the next head, or why the connection has ended.
+    type Next = Result<Box<Wire>, Closed>;
+
+    async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        loop {
+            let piece = self.incoming.take(&mut self.wire)?;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+            if self.incoming.is_complete() {
+                self.is_read = true;
+                return Ok(None);
+            }
+            if std::mem::take(&mut self.awaits_continue) {
+                let told = self.wire.send(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+                told.map_err(|_| BodyFault::ClientGone)?;
+            }
+            let room = self.incoming.room();
+            if self.wire.read_ahead(room).await.unwrap_or_default() == 0 {
+                return Err(BodyFault::ClientGone);
+            }
+        }
+    }
+
+    async fn interim(&mut self, head: &AnswerHead) -> Result<(), Gone> {
+        // The body is there: nobody waits for 100. HTTP/1.0 knows no interim answers (RFC 9110 15.2).
+        if self.version == Version::Http10 || head.status == http::StatusCode::CONTINUE {
+            return Ok(());
+        }
+        self.out.clear();
+        reply::append_interim(&mut self.out, head);
+        self.write_out().await
+    }
+
+    fn begin(&mut self, reply: &Reply, is_last: bool) {
+        self.delimiter = reply.delimiter(self.version);
+        self.is_last = is_last;
+        // Who still waits for 100 may never send the body: nothing tells where the next request begins.
+        self.goes_on = self.keeps_alive
+            && !is_last
+            && self.delimiter != Delimiter::Close
+            && (self.is_read || self.incoming.is_little() && !self.awaits_continue);
+        self.out.clear();
+        reply.append_http1(&mut self.out, self.version, self.goes_on);
+        self.taken = Sent {
+            status: Some(reply.status.as_u16()),
+            bytes: 0,
+        };
+    }
+
+    async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {
+        self.taken.bytes += piece.len();
+        if self.delimiter == Delimiter::Chunks {
+            self.out
+                .extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            self.out.extend_from_slice(&piece);
+            self.out.extend_from_slice(b"\r\n");
+        } else {
+            self.out.extend_from_slice(&piece);
+        }
+        match self.out.len() >= GATHER {
+            true => self.write_out().await,
+            false => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        match self.out.is_empty() {
+            true => Ok(()),
+            false => self.write_out().await,
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), Gone> {
+        if self.delimiter == Delimiter::Chunks {
+            self.out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.flush().await
+    }
+
+    async fn gone(&mut self) {
+        self.wire.gone().await;
+    }
+
+    fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    async fn stream(mut self, server: &Server, passed: HandedOver) -> Self::Next {
+        let prefix = self.wire.hand_over(&self.head, self.framing);
+        let mut session = ServerSession::new_http1(self.wire);
+        session.set_pipelined_prefix(prefix);
+        session.set_connection_user_context(Some(Box::new(passed)));
+        let reused = server.proxy.process_new_http(session, &server.stopping).await;
+        let next = reused
+            .map(ReusedHttpStream::consume)
+            .and_then(|(stream, _)| stream.into_any().downcast().ok());
+        match next {
+            Some(wire) if Wire::is_at_head(&wire) => Ok(wire),
+            Some(_) => Err(Closed::Refused),
+            None if server.process.is_draining() => Err(Closed::Drain),
+            None => Err(Closed::Client),
+        }
+    }
+
+    async fn end(mut self, ended: Ended) -> Self::Next {
+        if ended != Ended::Cut && self.goes_on && (self.incoming.is_complete() || self.drain().await) {
+            return Ok(self.wire);
+        }
+        if !self.incoming.is_complete() {
+            self.wire.refuse();
+        }
+        let closed = match ended {
+            Ended::Refused => Closed::Refused,
+            Ended::Answered if self.is_last && self.keeps_alive => Closed::Drain,
+            Ended::Answered | Ended::Cut => Closed::Client,
+        };
+        self.wire.close().await;
+        Err(closed)
+    }
+}

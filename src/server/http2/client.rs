@@ -1,0 +1,197 @@
+//! The client of one HTTP/2 stream.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use pingora::apps::HttpServerApp as _;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::HttpSession;
+use tokio::time::timeout;
+
+use crate::process::request::{Request, Sent};
+use crate::request::body::BodyFault;
+use crate::request::head::RequestHead;
+use crate::request::head::fault::HeadFault;
+use crate::response::rejection::Rejection;
+use crate::response::reply::Reply;
+use crate::server::client::{Client, Ended, Gone};
+use crate::server::shared::Server;
+use crate::server::stream::HandedOver;
+use crate::upstream::answer::AnswerHead;
+use crate::upstream::origin::Peer;
+
+/// For what is left of a body that nobody wants: some clients lose the answer if the stream is reset.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// One stream's client.
+pub struct Http2Client {
+    session: Box<HttpSession>,
+    /// Of the head, for the proxy of pass routes.
+    host: Option<HeaderValue>,
+    head: Option<Box<ResponseHeader>>,
+    /// Kept back, so that the last piece can end the stream.
+    last: Bytes,
+    sent: Sent,
+}
+
+impl Http2Client {
+    /// The client whose head was read.
+    pub fn new(mut session: Box<HttpSession>, head: &RequestHead, server: &Server) -> Http2Client {
+        session.set_write_timeout(Some(server.rules.write_timeout));
+        Http2Client {
+            session,
+            host: head.headers.get(header::HOST).cloned(),
+            head: None,
+            last: Bytes::new(),
+            sent: Sent::default(),
+        }
+    }
+
+    /// Answers a head that is refused. Whether the client took it.
+    pub async fn refuse_head(
+        server: &Server,
+        mut session: Box<HttpSession>,
+        fault: HeadFault,
+        peer: Peer,
+        at: Instant,
+    ) -> bool {
+        session.set_write_timeout(Some(server.rules.write_timeout));
+        let method = session.req_header().method.clone();
+        let headers = session.req_header().headers.clone();
+        let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
+        request.own_time_ends();
+        let rejection = Rejection::from(fault);
+        let to_head = method == http::Method::HEAD;
+        let (reply, body) = Reply::of_rejection(&rejection, &headers, request.id(), to_head);
+        let mut client = Http2Client {
+            session,
+            host: None,
+            head: None,
+            last: Bytes::new(),
+            sent: Sent::default(),
+        };
+        client.begin(&reply, true);
+        client.last = body;
+        let told = client.finish().await;
+        request.refused(
+            match told {
+                Ok(()) => rejection,
+                Err(Gone) => Rejection::ClientClosed,
+            },
+            client.sent,
+        );
+        client
+            .end(if told.is_ok() { Ended::Refused } else { Ended::Cut })
+            .await
+    }
+
+    /// Writes what was taken; `ends` with it.
+    async fn write(&mut self, ends: bool) -> Result<(), Gone> {
+        let piece = std::mem::take(&mut self.last);
+        if let Some(head) = self.head.take() {
+            let status = head.status.as_u16();
+            let is_all = ends && piece.is_empty();
+            self.session
+                .write_response_header(head, is_all)
+                .map_err(|_| Gone)?;
+            self.sent.status = Some(status);
+            if is_all {
+                return Ok(());
+            }
+        }
+        if piece.is_empty() {
+            return match ends {
+                true => self.session.finish().map_err(|_| Gone),
+                false => Ok(()),
+            };
+        }
+        let bytes = piece.len();
+        self.session.write_body(piece, ends).await.map_err(|_| Gone)?;
+        self.sent.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Client for Http2Client {
+    /// Whether the client took an answer.
+    type Next = bool;
+
+    async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        loop {
+            match self.session.read_body_bytes().await {
+                Ok(Some(piece)) if piece.is_empty() => {}
+                Ok(piece) => return Ok(piece),
+                Err(_) => return Err(BodyFault::ClientGone),
+            }
+        }
+    }
+
+    /// The library sends none.
+    async fn interim(&mut self, _: &AnswerHead) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    fn begin(&mut self, reply: &Reply, _: bool) {
+        self.last = Bytes::new();
+        // A status of the registry, and header lines that were parsed, make a head.
+        self.head = reply.to_engine().ok().map(Box::new);
+    }
+
+    async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {
+        if self.last.is_empty() {
+            self.last = piece;
+            return Ok(());
+        }
+        self.write(false).await?;
+        self.last = piece;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        self.write(false).await
+    }
+
+    async fn finish(&mut self) -> Result<(), Gone> {
+        self.write(true).await
+    }
+
+    async fn gone(&mut self) {
+        let _ = self.session.idle().await;
+    }
+
+    fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    async fn stream(mut self, server: &Server, passed: HandedOver) -> bool {
+        let head = self.session.req_header_mut();
+        if let Some(host) = self.host {
+            // Everything behind reads the host from Host.
+            let _ = head.insert_header(header::HOST, host);
+        }
+        let outcome = passed.outcome();
+        head.extensions_mut().insert(passed);
+        let session = ServerSession::new_http2(*self.session);
+        server.proxy.process_new_http(session, &server.stopping).await;
+        outcome.was_answered()
+    }
+
+    async fn end(mut self, ended: Ended) -> bool {
+        match ended {
+            Ended::Answered => true,
+            Ended::Refused => {
+                if !self.session.is_body_done() {
+                    let drained = async { while let Ok(Some(_)) = self.read().await {} };
+                    let _ = timeout(DRAIN, drained).await;
+                }
+                true
+            }
+            Ended::Cut => {
+                self.session.shutdown();
+                false
+            }
+        }
+    }
+}

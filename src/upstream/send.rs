@@ -1,0 +1,292 @@
+//! Sends one request to a server, and reads its answer. It is executed at most once.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::idle::IdleBound;
+use super::pool::{Server, Target};
+use super::socket::Connection;
+
+/// Up to here a body is copied behind its head, so that one packet holds both.
+const JOINED: usize = 16 * 1024;
+/// Room for a usual answer, and for a piece of a long one.
+const READ: usize = 4096;
+const READ_MORE: usize = 32 * 1024;
+/// An answer has at most so many interim ones before it.
+const MAX_INTERIM: usize = 16;
+
+/// A request as it goes over the wire, complete.
+pub struct Request {
+    head: Vec<u8>,
+    body: Bytes,
+    /// Whether it is a HEAD, whose answer has no body.
+    is_head: bool,
+}
+
+impl Request {
+    /// Head, with its empty line, and body.
+    pub fn new(mut head: Vec<u8>, body: &Bytes, is_head: bool) -> Request {
+        let body = if body.len() > JOINED {
+            body.clone()
+        } else {
+            head.extend_from_slice(body);
+            Bytes::new()
+        };
+        Request { head, body, is_head }
+    }
+
+    fn len(&self) -> u64 {
+        (self.head.len() + self.body.len()) as u64
+    }
+
+    /// What is left once so many bytes are sent.
+    fn rest(&self, sent: u64) -> &[u8] {
+        let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+        match self.head.get(sent..) {
+            Some([]) | None => self
+                .body
+                .get(sent.saturating_sub(self.head.len())..)
+                .unwrap_or_default(),
+            Some(rest) => rest,
+        }
+    }
+}
+
+/// Why there is no answer, or no whole one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendFault {
+    /// No server could be connected to: nothing was sent.
+    Unreachable,
+    /// The connection broke, or what came is no answer.
+    Broken,
+    /// Nothing came, or nothing could be sent, for as long as the upstream's `timeout`.
+    TimedOut,
+}
+
+impl From<BrokenAnswer> for SendFault {
+    fn from(BrokenAnswer: BrokenAnswer) -> SendFault {
+        SendFault::Broken
+    }
+}
+
+/// Why one attempt came to nothing.
+enum Attempt {
+    /// It is certain that no byte of the request was taken: it may be sent again.
+    NothingTaken,
+    /// A server may have read it.
+    Lost(SendFault),
+}
+
+impl From<SendFault> for Attempt {
+    fn from(fault: SendFault) -> Attempt {
+        Attempt::Lost(fault)
+    }
+}
+
+/// An answer whose head is there.
+pub struct Answer {
+    /// The head; an interim one (1xx) may come first.
+    pub head: AnswerHead,
+    connection: Connection,
+    server: Arc<Server>,
+    body: Body,
+    silence: Duration,
+    is_head: bool,
+    interim: usize,
+    /// Whether the whole request was sent: else the connection is of no more use.
+    is_sent: bool,
+}
+
+/// Sends the request to the servers of the target, in turn, until one can be connected to, and awaits the
+/// head of its answer.
+///
+/// It goes to another server only after a failed connect, and over another connection of the same server at
+/// most once, where it is proven that nothing of it was taken (RFC 9110 9.2.2). `again` is called for each
+/// of these.
+///
+/// # Errors
+/// See [`SendFault`].
+pub async fn send(
+    target: &mut Target,
+    request: &Request,
+    mut again: impl FnMut(),
+) -> Result<Answer, SendFault> {
+    let mut may_resend = true;
+    let mut kept = true;
+    loop {
+        let server = target.server().ok_or(SendFault::Unreachable)?.clone();
+        let idle = if kept { server.idle.take() } else { None };
+        let connection = match idle {
+            Some(connection) => connection,
+            None => match connect(&server, target.connect_timeout()).await {
+                Some(connection) => connection,
+                None if target.try_next() => {
+                    again();
+                    continue;
+                }
+                None => return Err(SendFault::Unreachable),
+            },
+        };
+        match exchange(connection, &server, target.timeout(), request).await {
+            Ok(answer) => return Ok(answer),
+            Err(Attempt::NothingTaken) if may_resend => {
+                (may_resend, kept) = (false, false);
+                again();
+            }
+            Err(Attempt::NothingTaken) => return Err(SendFault::Broken),
+            Err(Attempt::Lost(fault)) => return Err(fault),
+        }
+    }
+}
+
+/// None where it failed or took too long; either way the server is told of it.
+async fn connect(server: &Server, within: Duration) -> Option<Connection> {
+    let opened = timeout(within, Connection::open(&server.address)).await;
+    let connection = opened.ok().and_then(Result::ok);
+    server.set_up(connection.is_some());
+    connection
+}
+
+async fn exchange(
+    mut connection: Connection,
+    server: &Arc<Server>,
+    silence: Duration,
+    request: &Request,
+) -> Result<Answer, Attempt> {
+    let before = connection.sent();
+    loop {
+        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, before));
+        match timeout(silence, writing).await {
+            Ok(Ok(Wrote::Some)) => {}
+            Ok(Ok(Wrote::Enough)) => break,
+            // The server may have said why before it stopped to listen.
+            Ok(Err(_)) if connection.sent() > before => break,
+            Ok(Err(_)) => return Err(Attempt::NothingTaken),
+            Err(_) => return Err(SendFault::TimedOut.into()),
+        }
+    }
+    let is_sent = connection.sent() - before == request.len();
+    let head = loop {
+        if let Some(head) =
+            AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
+        {
+            break head;
+        }
+        if fill(&mut connection, READ, silence).await? == 0 {
+            return Err(
+                match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
+                    true => Attempt::NothingTaken,
+                    false => SendFault::Broken.into(),
+                },
+            );
+        }
+    };
+    Ok(Answer {
+        body: Body::of(head.judged.body),
+        head,
+        connection,
+        server: server.clone(),
+        silence,
+        is_head: request.is_head,
+        interim: 0,
+        is_sent,
+    })
+}
+
+/// How far a request came.
+enum Wrote {
+    /// Further than before.
+    Some,
+    /// To its end, or so far that the server answers.
+    Enough,
+}
+
+/// Sends while it looks for an answer: a server that refuses a large body may stop reading it.
+fn poll_write(
+    connection: &mut Connection,
+    cx: &mut Context<'_>,
+    request: &Request,
+    before: u64,
+) -> Poll<io::Result<Wrote>> {
+    let so_far = connection.sent();
+    loop {
+        let rest = request.rest(connection.sent() - before);
+        if rest.is_empty() {
+            return Poll::Ready(Ok(Wrote::Enough));
+        }
+        match connection.poll_send(cx, rest) {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+            Poll::Pending if connection.sent() > so_far => return Poll::Ready(Ok(Wrote::Some)),
+            // The end of the stream is for the reader to find again.
+            Poll::Pending => return connection.poll_fill(cx, READ).map_ok(|_| Wrote::Enough),
+        }
+    }
+}
+
+/// Waits for more bytes, at most as long as the server may be silent; 0 is the end of the stream.
+async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<usize, SendFault> {
+    match timeout(silence, connection.fill(room)).await {
+        Ok(filled) => filled.map_err(|_| SendFault::Broken),
+        Err(_) => Err(SendFault::TimedOut),
+    }
+}
+
+impl Answer {
+    /// After an interim answer: the head of the next.
+    ///
+    /// # Errors
+    /// Where none comes.
+    pub async fn next_head(&mut self) -> Result<(), SendFault> {
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(SendFault::Broken);
+        }
+        loop {
+            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.is_head)? {
+                self.body = Body::of(head.judged.body);
+                self.head = head;
+                return Ok(());
+            }
+            if fill(&mut self.connection, READ, self.silence).await? == 0 {
+                return Err(SendFault::Broken);
+            }
+        }
+    }
+
+    /// The next piece of the body; none at its end.
+    ///
+    /// # Errors
+    /// Where it breaks off.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, SendFault> {
+        loop {
+            let piece = self.body.take(&mut self.connection.ahead)?;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+            if self.body.is_complete() {
+                return Ok(None);
+            }
+            if fill(&mut self.connection, READ_MORE, self.silence).await? == 0 {
+                return match self.body {
+                    Body::ToTheEnd => Ok(None),
+                    Body::Bytes(_) | Body::Chunks(_) => Err(SendFault::Broken),
+                };
+            }
+        }
+    }
+
+    /// Keeps the connection for the next request, where that is possible. The body has been read.
+    pub fn release(self, bound: &Arc<IdleBound>) {
+        let is_whole = self.is_sent && self.body.is_complete() && self.connection.ahead.is_empty();
+        if let (true, Some(keepalive)) = (is_whole, self.head.keepalive(self.server.keepalive)) {
+            self.server.idle.keep(self.connection, keepalive, bound);
+        }
+    }
+}

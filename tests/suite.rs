@@ -1,0 +1,39 @@
+//! Every test of the gateway, in one binary: one link, one harness, and as many tests at a time as there
+//! are cores. What a test needs for itself, environment and signals, it gives to a process it starts.
+
+#![cfg(test)]
+
+mod common;
+mod browser;
+
+mod architecture;
+mod properties;
+
+mod front_door;
+mod cases;
+mod messages;
+mod bodies;
+mod refusals;
+mod limits;
+mod cookies;
+mod one_hop;
+mod answers;
+mod slow_clients;
+mod php;
+mod differential;
+
+mod tls;
+mod reload;
+mod stop;
+
+mod access_log;
+mod traces;
+mod cardinality;
+mod prometheus;
+mod admin;
+mod status_page;
+mod commands;
+mod operations;
+mod build_info;
+mod standard_error;
+mod setup_lines;
