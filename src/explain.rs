@@ -23,6 +23,7 @@ use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::upstream::origin::{Origin, Peer};
+use crate::upstream::resolve::Found;
 
 /// Prints what would become of the request. Returns whether it would be forwarded.
 ///
@@ -30,7 +31,7 @@ use crate::upstream::origin::{Origin, Peer};
 /// Where the words can not be written.
 pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<bool> {
     let table = Arc::new(KeyTable::new(1));
-    let snapshot = Snapshot::build(loaded, None, &table, Duration::ZERO);
+    let snapshot = Snapshot::build(loaded, None, &Found::new(), &table, Duration::ZERO);
     let request = with_crlf(raw, out)?;
     match walk(&request, &snapshot.env, out)? {
         Ok(()) => {
@@ -256,8 +257,8 @@ fn decision(
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
             }
-            for server in &forward.target.upstream().servers {
-                writeln!(out, "server: {}", server.name)?;
+            for listed in &forward.target.upstream().listed {
+                writeln!(out, "server: {}", listed.entry.name)?;
             }
             Ok(())
         }

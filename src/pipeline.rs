@@ -24,6 +24,7 @@ use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::Rejection;
+use crate::upstream::balance::Portal;
 use crate::upstream::headers::{self, CookieRule, Rewrite, Told};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Target, Upstream};
@@ -207,7 +208,10 @@ pub fn decide(
         };
         Ok(Forward {
             rewrite,
-            target: Target::take(upstream),
+            target: Target::new(upstream, || {
+                let member_id = findings.member_id.as_ref()?;
+                Some(Portal::of(&member_id.to_string()))
+            }),
             origin_form: head
                 .target
                 .authority()
@@ -335,6 +339,10 @@ fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth
 
 /// A request that nothing keeps from its server: the one way to a [`Forward`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Cleared {
     /// Nobody here judges it.
     Pass,
@@ -352,6 +360,10 @@ struct Judged {
 
 /// Why it may.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),

@@ -224,6 +224,7 @@ impl Running {
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));
         admin.get_handle().spawn(process.clone().watch());
+        admin.get_handle().spawn(process.clone().keep_upstreams());
         Ok(Running {
             process,
             fds,

@@ -286,7 +286,7 @@ fn a_route_may_observe_while_the_others_enforce() {
 
 /// One failing upstream: what the client gets and what is told.
 fn fails(carrier: Carrier, gateway: &Gateway, status: u16, code: &str) {
-    let mut conn = carrier.open(&gateway);
+    let mut conn = carrier.open(gateway);
     let response = conn.ask(&of(MEMBER));
     assert_eq!(response.status, status, "{code}: {}", shown(&response.body));
     assert_eq!(

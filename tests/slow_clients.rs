@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::common::carrier::table;
-use crate::common::forms::{self, BODY, TARGET};
-use crate::common::frames::{self, Frames, MAX_WINDOW};
-use crate::common::{Carrier, Conn, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
+use crate::common::forms;
+use crate::common::frames::{self, MAX_WINDOW};
+use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 

@@ -23,6 +23,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod upstreams;
 mod reload;
 mod stop;
 

@@ -11,16 +11,18 @@ use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
-use widget_gateway::policy::validate::{Call, PlaceRule, Rules, Unsound, validate};
+use widget_gateway::policy::validate::{Call, FieldRules, PlaceRule, Unsound, validate};
 use widget_gateway::request::cookie::PlainAuth;
 use widget_gateway::request::field::{FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use widget_gateway::request::form::Form;
 use widget_gateway::request::head::RequestHead;
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{Kinds, Message};
+use widget_gateway::upstream::address::Address;
+use widget_gateway::upstream::entry::{Entry, Place};
 use widget_gateway::upstream::headers::{CookieRule, Told};
 use widget_gateway::upstream::origin::Peer;
-use widget_gateway::upstream::pool::{Address, Server, Upstream};
+use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
 pub const QUERY: &str =
     "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
@@ -113,7 +115,7 @@ pub fn route(path: &str) -> Route {
 
 /// A form as the message of such a route.
 pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call, Box<Unsound>> {
-    let rules = Rules {
+    let rules = FieldRules {
         member_id: MemberIdShape::Hex32,
         server_endpoints,
         required: FieldSet::default(),
@@ -135,9 +137,18 @@ pub fn told(call: &Call, length: usize) -> Told<'_> {
 
 /// One widget route, one upstream, one limit.
 pub fn env(quota: Quota) -> Env {
-    let second = Duration::from_secs(1);
-    let server = Server::new("127.0.0.1:9000", Address::Inet(([127, 0, 0, 1], 9000).into()));
-    let upstream = Arc::new(Upstream::new("handlers", vec![server.into()], second, second));
+    let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
+    let listed = Listed {
+        entry: Arc::new(Entry::new("127.0.0.1:9000", place)),
+        weight: 1,
+        backup: false,
+    };
+    let upstream = Arc::new(Upstream::new(
+        "handlers",
+        vec![listed],
+        Rules::default(),
+        Arc::default(),
+    ));
     let table = Arc::new(KeyTable::new(1_000_000));
     Env {
         routes: Routes::new(vec![route("/")]),

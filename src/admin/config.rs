@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, Settings, Size, Span, TracesSettings,
-    restart_only_changes,
+    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings,
+    UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
@@ -17,6 +17,8 @@ use crate::process::Process;
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
 use crate::upstream::headers::CookieRule;
+use crate::upstream::health::{CheckRule, EjectRule};
+use crate::upstream::pool::Rules;
 
 pub(super) fn config(process: &Process) -> Answer {
     let live = process.live.load();
@@ -52,7 +54,10 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         upstreams,
         trusted,
     } = spec;
-    let upstreams: Map<_, _> = upstreams.iter().map(|u| (u.name.to_string(), json!(u))).collect();
+    let upstreams: Map<_, _> = upstreams
+        .iter()
+        .map(|u| (u.name.to_string(), upstream(u)))
+        .collect();
     json!({
         "server": server,
         "trusted_proxies": networks(trusted),
@@ -163,4 +168,71 @@ fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {
         },
     );
     json!({ "max_keys": max_keys, "member": member })
+}
+
+fn upstream(upstream: &UpstreamSpec) -> Value {
+    let UpstreamSpec {
+        name: _,
+        servers,
+        rules,
+    } = upstream;
+    let Rules {
+        balance,
+        resolve_interval,
+        connect_timeout,
+        timeout,
+        keepalive,
+        retries,
+        check,
+        eject,
+    } = rules;
+    let EjectRule {
+        failures,
+        duration,
+        statuses,
+    } = eject;
+    json!({
+        "servers": servers.iter().map(self::upstream_server).collect::<Vec<_>>(),
+        "balance": balance.label(),
+        "resolve_interval": Span(*resolve_interval).to_string(),
+        "connect_timeout": Span(*connect_timeout).to_string(),
+        "timeout": Span(*timeout).to_string(),
+        "keepalive": Span(*keepalive).to_string(),
+        // All the others.
+        "retries": (*retries != usize::MAX).then_some(retries),
+        "check": check.as_ref().map(self::check),
+        "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
+    })
+}
+
+fn upstream_server(server: &ServerSpec) -> Value {
+    let ServerSpec {
+        name,
+        place: _,
+        weight,
+        backup,
+    } = server;
+    match (weight, backup) {
+        (1, false) => json!(name),
+        (weight, backup) => json!({ "address": name, "weight": weight, "backup": backup }),
+    }
+}
+
+fn check(check: &CheckRule) -> Value {
+    let CheckRule {
+        path,
+        status: (least, most),
+        interval,
+        timeout,
+        rise,
+        fall,
+    } = check;
+    json!({
+        "path": path,
+        "status": format!("{least}-{most}"),
+        "interval": Span(*interval).to_string(),
+        "timeout": Span(*timeout).to_string(),
+        "rise": rise,
+        "fall": fall,
+    })
 }

@@ -13,14 +13,14 @@ pub(super) fn ready(process: &Process) -> Answer {
     let states: Map<_, _> = upstreams
         .clone()
         .map(|upstream| {
-            let servers = upstream.servers.iter();
-            let states = servers.map(|server| (server.name.to_string(), server.is_up().into()));
+            let entries = upstream.listed.iter().map(|listed| &listed.entry);
+            let states = entries.map(|entry| (entry.name.to_string(), entry.is_up().into()));
             (upstream.name.to_string(), Value::Object(states.collect()))
         })
         .collect();
     let all_have_one = || {
         let mut upstreams = upstreams.clone();
-        upstreams.all(|upstream| upstream.servers.iter().any(|server| server.is_up()))
+        upstreams.all(|upstream| upstream.is_up())
     };
     let ready = process.is_ready() && (!process.server.ready_requires_upstream || all_have_one());
     let status = match ready {

@@ -18,6 +18,7 @@ use crate::response::rejection::Reason;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::recent::{STEP, STEPS, Totals, Trend};
+use crate::upstream::entry::Entry;
 
 /// Members of each list.
 const MEMBERS: usize = 10;
@@ -172,20 +173,32 @@ fn upstreams(live: &Live) -> Vec<Value> {
     upstreams
         .into_iter()
         .map(|upstream| {
-            let servers: Vec<_> = upstream
-                .servers
-                .iter()
-                .map(|server| json!({ "name": &*server.name, "up": server.is_up() }))
-                .collect();
+            let entries = upstream.listed.iter().map(|listed| &listed.entry);
+            let servers: Vec<_> = entries.clone().map(|entry| server(entry)).collect();
             let series = live.series.upstream_by_name(&upstream.name);
-            let class = |status| series.map_or(0, |series| series.responses(status).get());
-            let answers: Map<_, _> = (1..=5u16)
-                .map(|class_of| (format!("{class_of}xx"), class(class_of * 100).into()))
+            let mut classes = [0; 5];
+            for entry in entries {
+                for (class, count) in classes.iter_mut().zip(entry.counts.responses()) {
+                    *class += count;
+                }
+            }
+            let answers: Map<_, _> = (1..)
+                .zip(classes)
+                .map(|(class, count)| (format!("{class}xx"), count.into()))
                 .collect();
             let retries = series.map_or(0, |series| series.retries.get());
             json!({ "name": &*upstream.name, "servers": servers, "answers": answers, "retries": retries })
         })
         .collect()
+}
+
+fn server(entry: &Entry) -> Value {
+    let addresses = entry.servers();
+    let addresses: Vec<_> = addresses
+        .iter()
+        .map(|server| json!({ "server_address": server.shown, "up": server.health.is_up(), "in_flight": server.in_flight() }))
+        .collect();
+    json!({ "name": &*entry.name, "up": entry.is_up(), "addresses": addresses })
 }
 
 fn policies(live: &Live) -> Vec<Value> {

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::Endpoint;
-use super::units::{ListenAddress, Network, Rate, ServerText, Size, Span};
+use super::units::{ListenAddress, Network, Rate, Size, Span};
+use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
@@ -231,21 +232,6 @@ pub struct OverrideTable {
     pub rate: Option<At<Rate>>,
     /// Requests at once after a pause; left out = the number of the rate.
     pub burst: Option<At<Count<{ Quota::MAX }>>>,
-}
-
-/// Servers that serve the same handlers.
-#[derive(Deserialize, JsonSchema, Debug)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct UpstreamTable {
-    /// `host:port`, `unix:/path` or `sample` (embedded). They take turns.
-    #[schemars(required, with = "Option<Vec<At<ServerText>>>")]
-    pub servers: Option<Spanned<Vec<At<ServerText>>>>,
-    /// For one connect.
-    #[schemars(extend("default" = "2s"))]
-    pub connect_timeout: Option<At<Span>>,
-    /// The longest silence while the answer is awaited or read.
-    #[schemars(extend("default" = "30s"))]
-    pub timeout: Option<At<Span>>,
 }
 
 /// What is written to standard error.

@@ -12,6 +12,7 @@ mod settings;
 mod store;
 mod tree;
 mod units;
+mod upstreams;
 mod values;
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ pub use units::{Size, Span};
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Reads a file and everything it names. Opens no socket; names of servers are looked up.
+/// Reads a file and everything it names. Opens no socket, and looks no name up.
 ///
 /// # Errors
 /// Every fault, and every warning, in the order of the file. At least one is no warning.

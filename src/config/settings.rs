@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::certificate::Certificates;
@@ -17,7 +17,9 @@ use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::route::Route;
 use crate::request::field::MemberId;
-use crate::upstream::pool::Address;
+use crate::upstream::entry::Place;
+use crate::upstream::pool::Rules;
+use crate::upstream::resolve::HostName;
 
 /// A file that was read and found sound.
 #[derive(Debug)]
@@ -129,6 +131,17 @@ pub struct EnvSpec {
     pub trusted: Vec<IpNet>,
 }
 
+impl EnvSpec {
+    /// Every name among the servers.
+    pub fn host_names(&self) -> impl Iterator<Item = &HostName> {
+        let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        servers.filter_map(|server| match &server.place {
+            Place::Named(name) => Some(name),
+            Place::Fixed(_) => None,
+        })
+    }
+}
+
 /// `[limits.member]` and its overrides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberLimitSpec {
@@ -141,26 +154,14 @@ pub struct MemberLimitSpec {
 }
 
 /// One `[upstreams.NAME]`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamSpec {
     /// The label `upstream`.
-    #[serde(skip)]
     pub name: Arc<str>,
     /// Never empty, each name once.
     pub servers: Vec<ServerSpec>,
-    /// For one connect.
-    #[serde(serialize_with = "spelled::span")]
-    pub connect_timeout: Duration,
-    /// The longest silence.
-    #[serde(serialize_with = "spelled::span")]
-    pub timeout: Duration,
-}
-
-/// Told by its spelling.
-impl Serialize for ServerSpec {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.name)
-    }
+    /// How they are asked.
+    pub rules: Rules,
 }
 
 /// One server of an upstream.
@@ -168,8 +169,12 @@ impl Serialize for ServerSpec {
 pub struct ServerSpec {
     /// As the file spells it: the label `server`.
     pub name: String,
-    /// What it means now.
-    pub address: Address,
+    /// What it means.
+    pub place: Place,
+    /// Its share, relative to the others.
+    pub weight: u32,
+    /// Whether it is asked only where no other is up.
+    pub backup: bool,
 }
 
 /// `[log]`.

@@ -9,8 +9,10 @@ use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Limits, Now, Policy, PolicyName};
 use crate::policy::route::Routes;
+use crate::upstream::entry::{Entry, Place};
 use crate::upstream::origin::TrustedProxies;
-use crate::upstream::pool::{Server, Upstream};
+use crate::upstream::pool::{Listed, Upstream};
+use crate::upstream::resolve::{Found, NotFound};
 
 /// One configuration in force, with the objects that carry its state.
 pub struct Snapshot {
@@ -27,15 +29,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The snapshot that follows `before`, with the state of all that stays.
-    pub fn build(loaded: Loaded, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Snapshot {
+    /// The snapshot that follows `before`, with the state of all that stays. `found` is what its names mean now.
+    pub fn build(
+        loaded: Loaded,
+        before: Option<&Snapshot>,
+        found: &Found,
+        table: &Arc<KeyTable>,
+        now: Now,
+    ) -> Snapshot {
         // A listener that the file no longer has is served until the restart that removes it.
         let mut certificates = before
             .map(|before| before.certificates.clone())
             .unwrap_or_default();
         certificates.extend(loaded.certificates);
         Snapshot {
-            env: assemble(&loaded.settings.spec, before, table, now),
+            env: assemble(&loaded.settings.spec, before, found, table, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
             sha256: loaded.sha256,
             certificates,
@@ -62,7 +70,13 @@ impl Snapshot {
 /// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
 /// taken over as the same object: limiters with their keys, servers with their health. It can not
 /// fail: whatever could was found when the file was read.
-fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, now: Now) -> Env {
+fn assemble(
+    spec: &EnvSpec,
+    before: Option<&Snapshot>,
+    found: &Found,
+    table: &Arc<KeyTable>,
+    now: Now,
+) -> Env {
     let before = before.map(|snapshot| &snapshot.env);
     table.set_max_keys(spec.max_keys);
     let member = match &spec.member_limit {
@@ -82,7 +96,7 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, no
         .iter()
         .map(|upstream| {
             let before = before.and_then(|env| env.upstreams.get(&upstream.name));
-            (upstream.name.clone(), keep_or_build(upstream, before))
+            (upstream.name.clone(), keep_or_build(upstream, before, found))
         })
         .collect();
     Env {
@@ -94,32 +108,44 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, table: &Arc<KeyTable>, no
     }
 }
 
-fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>) -> Arc<Upstream> {
-    let servers: Vec<_> = spec
+fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Found) -> Arc<Upstream> {
+    let old = before.map_or(&[][..], |upstream| upstream.listed.as_slice());
+    let listed: Vec<_> = spec
         .servers
         .iter()
         .map(|server| {
-            let same = |old: &&Arc<Server>| *old.name == *server.name && old.address == server.address;
-            match before.and_then(|upstream| upstream.servers.iter().find(same)) {
-                Some(old) => old.clone(),
-                None => Arc::new(Server::new(&server.name, server.address.clone())),
+            let same = |old: &&Listed| *old.entry.name == *server.name && old.entry.place == server.place;
+            let entry = match old.iter().find(same) {
+                Some(old) => old.entry.clone(),
+                None => Arc::new(Entry::new(&server.name, server.place.clone())),
+            };
+            if let Place::Named(name) = &entry.place {
+                entry.found(found.get(name).cloned().unwrap_or(Err(NotFound)));
+            }
+            Listed {
+                entry,
+                weight: server.weight,
+                backup: server.backup,
             }
         })
         .collect();
     match before {
         // The turn goes on as well.
-        Some(old)
-            if old.servers.len() == servers.len()
-                && old.servers.iter().zip(&servers).all(|(a, b)| Arc::ptr_eq(a, b))
-                && (old.connect_timeout, old.timeout) == (spec.connect_timeout, spec.timeout) =>
-        {
+        Some(old) if old.listed == listed && old.rules == spec.rules => {
+            old.gather();
             old.clone()
         }
-        _ => Arc::new(Upstream::new(
+        Some(old) => Arc::new(Upstream::new(
             &spec.name,
-            servers,
-            spec.connect_timeout,
-            spec.timeout,
+            listed,
+            spec.rules.clone(),
+            old.budget.clone(),
+        )),
+        None => Arc::new(Upstream::new(
+            &spec.name,
+            listed,
+            spec.rules.clone(),
+            Arc::default(),
         )),
     }
 }

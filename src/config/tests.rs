@@ -15,7 +15,11 @@ use crate::policy::route::{Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use crate::request::message::{self, Kinds};
-use crate::upstream::pool::Address;
+use crate::upstream::address::Address;
+use crate::upstream::entry::Place;
+use crate::upstream::failure::Cause;
+use crate::upstream::pool::Rules;
+use crate::upstream::resolve::Found;
 
 const SMALLEST: &str = r#"
 [server]
@@ -96,8 +100,12 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(full.spec.max_keys, shipped.spec.max_keys);
     assert_eq!(full.spec.member_limit.as_ref().unwrap().overrides.len(), 1);
     assert_eq!(
-        full.spec.upstreams.last().unwrap().timeout,
-        shipped.spec.upstreams[0].timeout
+        Rules {
+            check: None,
+            retries: usize::MAX,
+            ..full.spec.upstreams.last().unwrap().rules.clone()
+        },
+        shipped.spec.upstreams[0].rules
     );
     assert_eq!(
         restart_only_changes(&shipped.server, &full.server),
@@ -201,12 +209,12 @@ fn the_smallest_file_has_the_contracts_defaults() {
     );
     let upstream = &settings.spec.upstreams[0];
     assert_eq!(
-        (upstream.connect_timeout.as_secs(), upstream.timeout.as_secs()),
-        (2, 30)
+        (upstream.rules == Rules::default(), upstream.servers.len()),
+        (true, 1)
     );
     assert_eq!(
-        upstream.servers[0].address,
-        Address::Inet("127.0.0.1:8081".parse().unwrap())
+        upstream.servers[0].place,
+        Place::Fixed(Address::Inet("127.0.0.1:8081".parse().unwrap()))
     );
     assert_eq!(
         (
@@ -391,9 +399,10 @@ fn a_reload_keeps_what_stays() {
     let table = Arc::new(KeyTable::new(1));
     let limit = "[limits.member]\nrate = \"1/h\"\n";
     let first = of(&format!("{SMALLEST}{limit}")).unwrap();
-    let before = Snapshot::build(loaded(first), None, &table, Duration::from_secs(1));
+    let before = Snapshot::build(loaded(first), None, &Found::new(), &table, Duration::from_secs(1));
     assert_eq!((before.generation, table.max_keys()), (1, 1_000_000));
-    before.env.upstreams["handlers"].servers[0].set_up(false);
+    let first_server = before.env.upstreams["handlers"].servers().next().unwrap();
+    first_server.health.connect_failed(Cause::Refused);
 
     let text = SMALLEST.replace("\"127.0.0.1:8081\"", "\"127.0.0.1:9001\", \"127.0.0.1:8081\"");
     let next = of(&format!("{text}{limit}[[limits.overrides]]\nmember_id = \"3f7a90c1d2e45b68a0719cbe8d243f56\"\nrate = \"9/s\"\n")).unwrap();
@@ -401,10 +410,16 @@ fn a_reload_keeps_what_stays() {
         restart_only_changes(&before.settings.server, &next.server),
         [""; 0]
     );
-    let after = Snapshot::build(loaded(next), Some(&before), &table, Duration::from_secs(2));
-    let servers = &after.env.upstreams["handlers"].servers;
+    let after = Snapshot::build(
+        loaded(next),
+        Some(&before),
+        &Found::new(),
+        &table,
+        Duration::from_secs(2),
+    );
+    let servers = after.env.upstreams["handlers"].servers();
     assert_eq!(
-        servers.iter().map(|server| server.is_up()).collect::<Vec<_>>(),
+        servers.map(|server| server.health.is_up()).collect::<Vec<_>>(),
         [true, false]
     );
     let member = MemberId::parse(&[b'a'; 32], MemberIdShape::Hex32).unwrap();
@@ -417,6 +432,7 @@ fn a_reload_keeps_what_stays() {
     let same = Snapshot::build(
         loaded(after.settings.clone()),
         Some(&after),
+        &Found::new(),
         &table,
         Duration::from_secs(3),
     );

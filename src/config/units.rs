@@ -263,6 +263,64 @@ impl Value for ServerText {
     }
 }
 
+/// A path that is asked for: `"/health"`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpPath(pub String);
+
+impl Value for HttpPath {
+    fn allowed() -> String {
+        "a path and maybe a query, such as \"/health\", of visible ASCII characters".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<HttpPath, String> {
+        let text = raw.text()?;
+        let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        match is_path && text.len() <= 1024 {
+            true => Ok(HttpPath(text.to_owned())),
+            false => Err(format!("{} is no path", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/[!-\"$-~]*$" })
+    }
+}
+
+/// A status, or a range of them with both ends: `"200"`, `"200-399"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusRange {
+    /// The first.
+    pub least: u16,
+    /// The last.
+    pub most: u16,
+}
+
+impl Value for StatusRange {
+    fn allowed() -> String {
+        "a status from 200 to 599 or a range of them, such as \"200-399\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<StatusRange, String> {
+        let text = raw.text()?;
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        let status = |digits: &str| {
+            let is_number = digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit());
+            digits
+                .parse::<u16>()
+                .ok()
+                .filter(|status| is_number && (200..=599).contains(status))
+        };
+        match (status(least), status(most)) {
+            (Some(least), Some(most)) if least <= most => Ok(StatusRange { least, most }),
+            _ => Err(format!("{} is no range of statuses", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //! before what nobody here takes, and that before what is missing or invalid.
 
 use super::route::WidgetRoute;
-use super::validate::{Call, Known, Rules, Unsound, validate};
+use super::validate::{Call, FieldRules, Known, Unsound, validate};
 use crate::request::field::{FaultCode, Field, FieldFault, MemberIdShape, ServerEndpoints};
 use crate::request::form::Form;
 use crate::request::message::{Kind, Message};
@@ -59,7 +59,7 @@ pub fn judge(
     more: &[FieldFault],
 ) -> Result<Call, Refused> {
     let message = Message::of(form, route.accepts);
-    let rules = Rules {
+    let rules = FieldRules {
         member_id: grammar.member_id,
         server_endpoints: grammar.server_endpoints,
         required: route.require,

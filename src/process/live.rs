@@ -8,6 +8,7 @@ use crate::pipeline::Env;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, UpstreamSeries};
 use crate::telemetry::traces::Traces;
+use crate::upstream::pool::{Listed, Upstream};
 
 /// One configuration, immutable. A request holds it from its head to its end.
 pub struct Live {
@@ -40,6 +41,24 @@ impl Live {
     }
 }
 
+/// Brings the series of an upstream's servers up to date, and creates those that are not there yet.
+pub(super) fn refresh(metrics: &Metrics, upstream: &Upstream) {
+    metrics.upstream_in_flight(
+        &upstream.name,
+        upstream.servers().map(|server| server.in_flight()).sum(),
+    );
+    for Listed { entry, .. } in &upstream.listed {
+        let counts = &entry.counts;
+        metrics.server(
+            (&upstream.name, &entry.name),
+            entry.is_up(),
+            &counts.responses(),
+            counts.failures().map(|(cause, count)| (cause.label(), count)),
+            [counts.ejections(), counts.address_changes()],
+        );
+    }
+}
+
 /// The series of a configuration's routes and upstreams.
 pub struct Series {
     routes: Vec<Arc<RouteSeries>>,
@@ -51,10 +70,8 @@ pub struct Series {
 
 impl Series {
     fn of(env: &Env, metrics: &Metrics) -> Series {
-        for (name, upstream) in &env.upstreams {
-            for server in &upstream.servers {
-                metrics.server_up(name, &server.name, server.is_up());
-            }
+        for upstream in env.upstreams.values() {
+            refresh(metrics, upstream);
         }
         let upstreams: HashMap<_, _> = env
             .upstreams

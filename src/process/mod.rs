@@ -4,6 +4,7 @@ pub mod history;
 pub mod live;
 pub mod reload;
 pub mod request;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,11 +23,15 @@ use crate::telemetry::notice::Notices;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
+use crate::upstream::resolve;
 use history::History;
 use live::Live;
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;
+
+/// The listeners open after at most so long a wait for names, and a reload waits no longer.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 
 /// What the parts of the process share.
 pub struct Process {
@@ -63,14 +68,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// What `loaded` says, in force, with nothing counted yet.
+    /// What `loaded` says, in force, with nothing counted yet. Blocks: names are looked up.
     pub fn new(path: &Path, loaded: Loaded, metrics: Arc<Metrics>, log: LogSink) -> Arc<Process> {
         let epoch = Instant::now();
         let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
         let server = loaded.settings.server.clone();
         ::log::set_max_level(loaded.settings.log.level);
         let files = loaded.files.clone();
-        let snapshot = Snapshot::build(loaded, None, &table, Duration::ZERO);
+        let found = look_up(&loaded);
+        let snapshot = Snapshot::build(loaded, None, &found, &table, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
@@ -101,10 +107,8 @@ impl Process {
             .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
-        for (name, upstream) in &self.live.load().env().upstreams {
-            for server in &upstream.servers {
-                self.metrics.server_up(name, &server.name, server.is_up());
-            }
+        for upstream in self.live.load().env().upstreams.values() {
+            live::refresh(&self.metrics, upstream);
         }
     }
 
@@ -117,7 +121,7 @@ impl Process {
     pub fn sweep_idle(&self) {
         let now = Instant::now();
         for upstream in self.live.load().env().upstreams.values() {
-            upstream.servers.iter().for_each(|server| server.idle.sweep(now));
+            upstream.servers().for_each(|server| server.idle.sweep(now));
         }
     }
 
@@ -125,6 +129,11 @@ impl Process {
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
     }
+}
+
+/// What the names of a configuration mean now.
+fn look_up(loaded: &Loaded) -> resolve::Found {
+    resolve::look_up_all(loaded.settings.spec.host_names().cloned(), FIRST_LOOK_UP)
 }
 
 /// Idle connections that each of the two pools, of held calls and of streamed ones, may keep: beside them

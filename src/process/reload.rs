@@ -10,10 +10,13 @@ use serde_json::json;
 
 use super::history::{History, ReloadRecord};
 use super::live::Live;
-use super::{Process, unix_now};
+use super::{Process, look_up, unix_now};
 use crate::config::{self, Fault, Loaded, Snapshot, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
+use crate::upstream::failure::Cause;
+use crate::upstream::pool::{Listed, Upstream};
+use crate::upstream::resolve::Found;
 
 /// Reloads that are remembered for the status page.
 const REMEMBERED: usize = 20;
@@ -30,7 +33,7 @@ pub enum ReloadOutcome {
         /// Changed keys that wait for a restart.
         restart_pending: Vec<String>,
     },
-    /// The content is the one in force.
+    /// Content and meaning are those in force.
     Unchanged {
         /// Its number.
         generation: u64,
@@ -78,14 +81,21 @@ impl Process {
     fn apply(&self, loaded: Loaded) -> ReloadOutcome {
         let before = self.live.load_full();
         let restart_pending = restart_only_changes(&self.server, &loaded.settings.server);
-        if loaded.sha256 == before.snapshot.sha256 {
+        let found = look_up(&loaded);
+        if loaded.sha256 == before.snapshot.sha256 && !moves(before.env(), &found) {
             return ReloadOutcome::Unchanged {
                 generation: before.snapshot.generation,
                 restart_pending,
             };
         }
         log::set_max_level(loaded.settings.log.level);
-        let snapshot = Snapshot::build(loaded, Some(&before.snapshot), &self.table, self.epoch.elapsed());
+        let snapshot = Snapshot::build(
+            loaded,
+            Some(&before.snapshot),
+            &found,
+            &self.table,
+            self.epoch.elapsed(),
+        );
         let generation = snapshot.generation;
         self.metrics
             .in_force(generation, &snapshot.sha256, restart_pending.len());
@@ -112,9 +122,12 @@ impl Process {
         }
         for (name, upstream) in &before.upstreams {
             let kept = now.upstreams.get(name);
-            for server in &upstream.servers {
-                if !kept.is_some_and(|kept| kept.servers.iter().any(|other| other.name == server.name)) {
-                    self.metrics.forget_server(name, &server.name);
+            for Listed { entry, .. } in &upstream.listed {
+                let stays =
+                    |kept: &Arc<Upstream>| kept.listed.iter().any(|other| other.entry.name == entry.name);
+                if !kept.is_some_and(stays) {
+                    self.metrics
+                        .forget_server((name, &entry.name), Cause::ALL.map(Cause::label));
                 }
             }
             if kept.is_none() {
@@ -174,4 +187,13 @@ impl Process {
             before = now;
         }
     }
+}
+
+/// Whether a name has other addresses than those that are asked.
+fn moves(env: &Env, found: &Found) -> bool {
+    let mut entries = env.upstreams.values().flat_map(|upstream| &upstream.listed);
+    entries.any(|Listed { entry, .. }| {
+        let found = entry.host_name().and_then(|name| found.get(&name));
+        matches!(found, Some(Ok(addresses)) if entry.would_move(addresses))
+    })
 }

@@ -16,7 +16,9 @@ use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
 use crate::telemetry::{access_log, count};
+use crate::upstream::failure::Cause;
 use crate::upstream::origin::{Origin, Peer};
+use crate::upstream::pool::Told;
 
 /// How a request ended.
 enum End {
@@ -45,6 +47,8 @@ struct UpstreamPart {
     retries: u32,
     /// The status, once there is one.
     status: Option<u16>,
+    /// Who was asked.
+    told: Told,
 }
 
 /// One request. It is recorded when it is dropped, once, whatever became of it.
@@ -186,6 +190,7 @@ impl Request {
             since: Instant::now(),
             retries: 0,
             status: None,
+            told: Told::default(),
         });
     }
 
@@ -202,6 +207,13 @@ impl Request {
             && status >= 200
         {
             part.status = Some(status);
+        }
+    }
+
+    /// Who was asked, and what became of it.
+    pub fn upstream_ended(&mut self, told: Told) {
+        if let Some(part) = &mut self.upstream {
+            part.told = told;
         }
     }
 
@@ -274,6 +286,13 @@ impl Request {
                     duration: now.saturating_duration_since(part.since),
                     status: part.status,
                     retries: part.retries,
+                    server: part
+                        .told
+                        .server
+                        .as_ref()
+                        .map(|server| (&*server.name, server.shown.as_str())),
+                    tries: part.told.tries,
+                    cause: part.told.cause.map(Cause::label),
                 }),
         };
         count::count(metrics, &record);

@@ -339,7 +339,7 @@ impl From<SendFault> for Rejection {
     fn from(fault: SendFault) -> Rejection {
         match fault {
             SendFault::Unreachable => Rejection::UpstreamUnavailable,
-            SendFault::Broken => Rejection::UpstreamError,
+            SendFault::Reset | SendFault::BadAnswer => Rejection::UpstreamError,
             SendFault::TimedOut => Rejection::UpstreamTimeout,
         }
     }

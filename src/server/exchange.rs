@@ -19,6 +19,7 @@ use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::origin::Peer;
+use crate::upstream::pool::Target;
 use crate::upstream::send::{self, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
@@ -39,7 +40,7 @@ pub async fn exchange<C: Client>(
             (Ok(forward), BodyPlan::Stream) => {
                 request.own_time_ends();
                 let handed = HandedOver::new(request, forward, head.version);
-                return Box::pin(client.stream(server, handed)).await;
+                return Box::pin(client.stream(server, handed, head)).await;
             }
             (decided, _) => decided,
         },
@@ -104,19 +105,38 @@ async fn carry<C: Client>(
         &request.body(),
         head.method == Method::HEAD,
     );
+    let relayed = relay(server, client, request, &wire, &mut forward.target).await;
+    if let Err(Stopped::Failed(fault)) = &relayed
+        && let Some(cause) = fault.cause()
+    {
+        forward.target.failed(cause, Instant::now());
+    }
+    request.upstream_ended(forward.target.told());
+    relayed.map_err(Rejection::from)
+}
+
+async fn relay<C: Client>(
+    server: &Server,
+    client: &mut C,
+    request: &mut Request,
+    wire: &send::Request,
+    target: &mut Target,
+) -> Result<(), Stopped> {
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(&mut forward.target, &wire, || retries += 1)).await;
+    let asked = unless_gone(client, send::send(target, wire, || retries += 1)).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() {
         client.interim(&answer.head).await?;
         unless_gone(client, answer.next_head()).await?;
     }
-    request.upstream_answered(answer.head.status.as_u16());
+    let status = answer.head.status.as_u16();
+    target.answered(status, Instant::now);
+    request.upstream_answered(status);
     client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
-            Some(piece) => piece?,
+            Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 client.flush().await?;
                 unless_gone(client, answer.read()).await?
@@ -168,9 +188,26 @@ async fn refuse<C: Client>(
     }
 }
 
-impl From<Gone> for Rejection {
-    fn from(Gone: Gone) -> Rejection {
-        Rejection::ClientClosed
+/// Why an answer did not go back whole.
+enum Stopped {
+    /// The client went away.
+    Gone,
+    /// The server failed.
+    Failed(SendFault),
+}
+
+impl From<Gone> for Stopped {
+    fn from(Gone: Gone) -> Stopped {
+        Stopped::Gone
+    }
+}
+
+impl From<Stopped> for Rejection {
+    fn from(stopped: Stopped) -> Rejection {
+        match stopped {
+            Stopped::Gone => Rejection::ClientClosed,
+            Stopped::Failed(fault) => fault.into(),
+        }
     }
 }
 
@@ -178,11 +215,11 @@ impl From<Gone> for Rejection {
 async fn unless_gone<C: Client, T>(
     client: &mut C,
     part: impl Future<Output = Result<T, SendFault>>,
-) -> Result<T, Rejection> {
+) -> Result<T, Stopped> {
     tokio::select! {
         biased;
-        part = part => part.map_err(Rejection::from),
-        () = client.gone() => Err(Rejection::ClientClosed),
+        part = part => part.map_err(Stopped::Failed),
+        () = client.gone() => Err(Stopped::Gone),
     }
 }
 

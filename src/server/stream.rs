@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{Method, header};
@@ -21,6 +22,7 @@ use crate::request::head::fault::Malformed;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::response::reply::{Delimiter, Length, Reply};
 use crate::upstream::answer::Judged;
+use crate::upstream::failure::{self, Cause};
 use crate::upstream::peer;
 
 /// A decided request on its way into the proxy, which lets nothing of ours through but what can be cloned.
@@ -86,6 +88,11 @@ fn lost() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "no request was handed over")
 }
 
+/// No server has an address.
+fn unreachable() -> Box<Error> {
+    Error::explain(ErrorType::ConnectError, "no server has an address").into_up()
+}
+
 impl Passed {
     async fn refuse(&mut self, session: &mut Session, rejection: Rejection) {
         let is_answered = session
@@ -110,7 +117,7 @@ impl Passed {
         let asked = &session.req_header().headers;
         let (reply, body) = Reply::of_rejection(rejection, asked, self.request.id(), to_head);
         session
-            .write_response_header(Box::new(reply.to_engine()?), body.is_empty())
+            .write_response_header(Box::new(reply.to_engine(self.version)?), body.is_empty())
             .await?;
         if !body.is_empty() {
             session.write_response_body(Some(body), true).await?;
@@ -140,7 +147,9 @@ impl Passed {
         if answer.status.is_informational() {
             return Ok(());
         }
-        self.request.upstream_answered(answer.status.as_u16());
+        let status = answer.status.as_u16();
+        self.forward.target.answered(status, Instant::now);
+        self.request.upstream_answered(status);
         let length = Length::of(judged.body, answer.status, judged.told_length);
         if let Some(told) = length.told() {
             answer.insert_header(header::CONTENT_LENGTH, told)?;
@@ -156,11 +165,14 @@ impl Passed {
     fn end(self, sent: Sent, streamed: usize) {
         let Passed {
             mut request,
+            forward,
             refused,
             outcome,
-            ..
+            version: _,
+            was_resent: _,
         } = self;
         request.streamed(streamed);
+        request.upstream_ended(forward.target.told());
         match refused {
             Some(rejection) => request.refused(rejection, sent),
             None => {
@@ -214,8 +226,9 @@ impl ProxyHttp for Streamed {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Option<Passed>) -> Result<Box<HttpPeer>> {
         let passed = ctx.as_mut().ok_or_else(lost)?;
         passed.request.upstream_begins();
-        let server = passed.forward.target.server().ok_or_else(lost)?;
-        let mut peer = peer::of(server, passed.forward.target.upstream())?;
+        let target = &mut passed.forward.target;
+        let server = target.server().ok_or_else(unreachable)?.clone();
+        let mut peer = peer::of(&server, &target.upstream().rules)?;
         if passed.was_resent {
             // A group of its own has no idle connection: what is sent again goes over a fresh one.
             static GROUP: AtomicU64 = AtomicU64::new(1);
@@ -232,11 +245,11 @@ impl ProxyHttp for Streamed {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(passed) = ctx {
-            if let Some(server) = passed.forward.target.server() {
-                server.set_up(false);
-            }
             // Nothing was sent, so the next server may have the request.
-            let again = passed.forward.target.try_next();
+            let again = passed
+                .forward
+                .target
+                .connect_failed(cause_of_connect(&error), Instant::now());
             passed.request.upstream_retried(u32::from(again));
             error.set_retry(again);
         }
@@ -277,8 +290,8 @@ impl ProxyHttp for Streamed {
         _: Option<&Digest>,
         ctx: &mut Option<Passed>,
     ) -> Result<()> {
-        if let Some(server) = ctx.as_ref().and_then(|passed| passed.forward.target.server()) {
-            server.set_up(true);
+        if let Some(passed) = ctx {
+            passed.forward.target.connected();
         }
         Ok(())
     }
@@ -321,6 +334,9 @@ impl ProxyHttp for Streamed {
         let rejection = rejection_of(error);
         let error_code = rejection.reason().status();
         if let Some(passed) = ctx {
+            if let Some(cause) = cause_of(error) {
+                passed.forward.target.failed(cause, Instant::now());
+            }
             passed.refuse(session, rejection).await;
         }
         FailToProxy {
@@ -387,5 +403,32 @@ fn rejection_of(error: &Error) -> Rejection {
         (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Rejection::UpstreamTimeout,
         (ErrorSource::Upstream, _) => Rejection::UpstreamError,
         (ErrorSource::Internal | ErrorSource::Unset, _) => Rejection::InternalError,
+    }
+}
+
+/// What a failed connect says of the server, as far as it is the server's fault.
+fn cause_of_connect(error: &Error) -> Option<Cause> {
+    match (error.root_cause().downcast_ref::<std::io::Error>(), error.etype()) {
+        (_, ErrorType::ConnectTimedout) => Some(Cause::Timeout),
+        (Some(error), _) => failure::of_connect(error),
+        (None, ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert) => {
+            Some(Cause::Tls)
+        }
+        (None, _) => Some(Cause::Refused),
+    }
+}
+
+/// What an error after the connect says of the server; none where it was not the server's.
+fn cause_of(error: &Error) -> Option<Cause> {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Cause::Timeout),
+        (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => Some(Cause::BadAnswer),
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError,
+        ) => Some(Cause::Reset),
+        (ErrorSource::Upstream | ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset, _) => {
+            None
+        }
     }
 }

@@ -98,6 +98,14 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     if let Some(upstream) = upstream {
         object.thousandths("upstream_ms", micros(upstream.duration));
         object.text("upstream", upstream.name);
+        if let Some((server, address)) = upstream.server {
+            object.text("server", server);
+            object.text("server_address", address);
+        }
+        object.number("tries", upstream.tries as u64);
+        if let Some(cause) = upstream.cause {
+            object.text("cause", cause);
+        }
     }
     object.number("bytes_in", *bytes_in as u64);
     object.number("bytes_out", *bytes_out as u64);

@@ -69,14 +69,15 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         name: _,
         series,
         duration,
-        status,
         retries,
+        // Counted where they happen.
+        status: _,
+        server: _,
+        tries: _,
+        cause: _,
     }) = upstream
     {
         series.duration.observe(duration.as_secs_f64());
         series.retries.inc_by(u64::from(*retries));
-        if let Some(status) = status {
-            series.responses(*status).inc();
-        }
     }
 }

@@ -192,14 +192,6 @@ pub struct UpstreamSeries {
     pub duration: Histogram,
     /// `upstream_retries_total`
     pub retries: IntCounter,
-    classes: [IntCounter; 5],
-}
-
-impl UpstreamSeries {
-    /// `upstream_responses_total`
-    pub fn responses(&self, status: u16) -> &IntCounter {
-        slot(&self.classes, usize::from(status / 100).saturating_sub(1))
-    }
 }
 
 /// All families of the process.
@@ -216,6 +208,10 @@ pub struct Metrics {
     upstream_responses: IntCounterVec,
     upstream_retries: IntCounterVec,
     upstream_up: IntGaugeVec,
+    upstream_failures: IntCounterVec,
+    upstream_ejections: IntCounterVec,
+    upstream_address_changes: IntCounterVec,
+    upstream_in_flight: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
@@ -378,11 +374,18 @@ impl Metrics {
                 &SECONDS,
                 &["upstream"],
             )?,
-            upstream_responses: make.counters("upstream_responses_total", "Answers by class.", &["upstream", "code_class"])?,
+            upstream_responses: make.counters("upstream_responses_total", "Answers by class.", &["upstream", "server", "code_class"])?,
             upstream_retries: make.counters("upstream_retries_total", "Connects after a failed one.", &["upstream"])?,
             upstream_up: make.register(IntGaugeVec::new(
-                Maker::opts("upstream_up", "0 after a failed connect or check until one succeeds."),
+                Maker::opts("upstream_up", "0 while no address of the server is asked in its turn: after a failed connect or check until one succeeds, and while it is ejected."),
                 &["upstream", "server"],
+            )?)?,
+            upstream_failures: make.counters("upstream_failures_total", "Failures of servers that requests and look-ups met, by cause.", &["upstream", "server", "cause"])?,
+            upstream_ejections: make.counters("upstream_ejections_total", "How often a server was not asked for a while because it failed requests in a row.", &["upstream", "server"])?,
+            upstream_address_changes: make.counters("upstream_address_changes_total", "How often the addresses of a name changed.", &["upstream", "server"])?,
+            upstream_in_flight: make.register(IntGaugeVec::new(
+                Maker::opts("upstream_in_flight", "Requests that the servers of an upstream have."),
+                &["upstream"],
             )?)?,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
             limit_decisions: PolicyName::ALL.map(|policy| {
@@ -469,29 +472,78 @@ impl Metrics {
         Arc::new(UpstreamSeries {
             duration: self.upstream_durations.with_label_values(&[name]),
             retries: self.upstream_retries.with_label_values(&[name]),
-            classes: CODE_CLASSES.map(|class| self.upstream_responses.with_label_values(&[name, class])),
         })
     }
 
-    /// Takes the series of an upstream away; those of its servers go with [`Metrics::server_up`].
+    /// Takes the series of an upstream away; those of its servers go with [`Metrics::forget_server`].
     pub fn forget_upstream(&self, name: &str) {
         let _ = self.upstream_durations.remove_label_values(&[name]);
         let _ = self.upstream_retries.remove_label_values(&[name]);
-        for class in CODE_CLASSES {
-            let _ = self.upstream_responses.remove_label_values(&[name, class]);
-        }
+        let _ = self.upstream_in_flight.remove_label_values(&[name]);
     }
 
-    /// `upstream_up` of one server.
-    pub fn server_up(&self, upstream: &str, server: &str, up: bool) {
-        self.upstream_up
-            .with_label_values(&[upstream, server])
-            .set(i64::from(up));
+    /// `upstream_in_flight`
+    pub fn upstream_in_flight(&self, upstream: &str, requests: usize) {
+        self.upstream_in_flight
+            .with_label_values(&[upstream])
+            .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// The series of one server, by upstream and server: whether it is up, its answers of 1xx to 5xx, its
+    /// failures by cause, and how often it was ejected and moved.
+    pub fn server(
+        &self,
+        (upstream, server): (&str, &str),
+        up: bool,
+        responses: &[u64; 5],
+        failures: impl IntoIterator<Item = (&'static str, u64)>,
+        [ejections, address_changes]: [u64; 2],
+    ) {
+        let labels = &[upstream, server];
+        self.upstream_up.with_label_values(labels).set(i64::from(up));
+        for (class, count) in CODE_CLASSES.into_iter().zip(responses) {
+            catch_up(
+                &self
+                    .upstream_responses
+                    .with_label_values(&[upstream, server, class]),
+                *count,
+            );
+        }
+        for (cause, count) in failures {
+            catch_up(
+                &self
+                    .upstream_failures
+                    .with_label_values(&[upstream, server, cause]),
+                count,
+            );
+        }
+        catch_up(&self.upstream_ejections.with_label_values(labels), ejections);
+        catch_up(
+            &self.upstream_address_changes.with_label_values(labels),
+            address_changes,
+        );
     }
 
     /// Takes the series of a server away.
-    pub fn forget_server(&self, upstream: &str, server: &str) {
-        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
+    pub fn forget_server(
+        &self,
+        (upstream, server): (&str, &str),
+        causes: impl IntoIterator<Item = &'static str>,
+    ) {
+        let labels = &[upstream, server];
+        let _ = self.upstream_up.remove_label_values(labels);
+        for class in CODE_CLASSES {
+            let _ = self
+                .upstream_responses
+                .remove_label_values(&[upstream, server, class]);
+        }
+        for cause in causes {
+            let _ = self
+                .upstream_failures
+                .remove_label_values(&[upstream, server, cause]);
+        }
+        let _ = self.upstream_ejections.remove_label_values(labels);
+        let _ = self.upstream_address_changes.remove_label_values(labels);
     }
 
     /// `field_faults_total`

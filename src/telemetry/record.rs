@@ -75,4 +75,10 @@ pub struct UpstreamRecord<'a> {
     pub status: Option<u16>,
     /// Connects beyond the first.
     pub retries: u32,
+    /// The last server that was asked, as spelled, and its address.
+    pub server: Option<(&'a str, &'a str)>,
+    /// Servers that were asked.
+    pub tries: usize,
+    /// The last failure of a server.
+    pub cause: Option<&'static str>,
 }

@@ -1,11 +1,20 @@
 //! The decision becomes an upstream request: which headers, which server.
 
+pub mod address;
 pub mod answer;
+pub mod balance;
+pub mod budget;
+pub mod check;
+pub mod entry;
+pub mod failure;
 pub mod headers;
+pub mod health;
 pub mod idle;
 pub mod origin;
 pub mod peer;
 pub mod pool;
+pub mod resolve;
 pub mod sample;
 pub mod send;
+pub mod server;
 pub mod socket;

@@ -3,11 +3,13 @@
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
 
-use super::pool::{Address, Server, Upstream};
+use super::address::Address;
+use super::pool::Rules;
 use super::sample;
+use super::server::Server;
 
-/// The peer of a server with the timeouts of its upstream.
-pub fn of(server: &Server, upstream: &Upstream) -> Result<HttpPeer> {
+/// The peer of a server under the rules of its upstream.
+pub fn of(server: &Server, rules: &Rules) -> Result<HttpPeer> {
     let mut peer = match &server.address {
         Address::Inet(address) => HttpPeer::new(*address, false, String::new()),
         Address::Sample => {
@@ -23,11 +25,11 @@ pub fn of(server: &Server, upstream: &Upstream) -> Result<HttpPeer> {
         }
     };
     let options = &mut peer.options;
-    options.connection_timeout = Some(upstream.connect_timeout);
-    options.total_connection_timeout = Some(upstream.connect_timeout);
-    options.read_timeout = Some(upstream.timeout);
-    options.write_timeout = Some(upstream.timeout);
-    options.idle_timeout = Some(server.keepalive);
+    options.connection_timeout = Some(rules.connect_timeout);
+    options.total_connection_timeout = Some(rules.connect_timeout);
+    options.read_timeout = Some(rules.timeout);
+    options.write_timeout = Some(rules.timeout);
+    options.idle_timeout = Some(rules.keepalive);
     // The bytes after an Upgrade stay HTTP (RFC 9110 7.8 lets a server ignore it).
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
     Ok(peer)

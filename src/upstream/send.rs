@@ -3,14 +3,16 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::failure::{self, Cause};
 use super::idle::IdleBound;
-use super::pool::{Server, Target};
+use super::pool::Target;
+use super::server::Server;
 use super::socket::Connection;
 
 /// Up to here a body is copied behind its head, so that one packet holds both.
@@ -63,15 +65,29 @@ impl Request {
 pub enum SendFault {
     /// No server could be connected to: nothing was sent.
     Unreachable,
-    /// The connection broke, or what came is no answer.
-    Broken,
+    /// The connection broke.
+    Reset,
+    /// What came is no answer.
+    BadAnswer,
     /// Nothing came, or nothing could be sent, for as long as the upstream's `timeout`.
     TimedOut,
 }
 
 impl From<BrokenAnswer> for SendFault {
     fn from(BrokenAnswer: BrokenAnswer) -> SendFault {
-        SendFault::Broken
+        SendFault::BadAnswer
+    }
+}
+
+impl SendFault {
+    /// What it says of the server that has the request; none where no server has it.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            SendFault::Unreachable => None,
+            SendFault::Reset => Some(Cause::Reset),
+            SendFault::BadAnswer => Some(Cause::BadAnswer),
+            SendFault::TimedOut => Some(Cause::Timeout),
+        }
     }
 }
 
@@ -96,11 +112,18 @@ pub struct Answer {
     connection: Connection,
     server: Arc<Server>,
     body: Body,
-    silence: Duration,
+    limits: Limits,
     is_head: bool,
     interim: usize,
     /// Whether the whole request was sent: else the connection is of no more use.
     is_sent: bool,
+}
+
+/// How long a server may take, and how long its connection is kept.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    silence: Duration,
+    keepalive: Duration,
 }
 
 /// Sends the request to the servers of the target, in turn, until one can be connected to, and awaits the
@@ -121,48 +144,82 @@ pub async fn send(
     let mut kept = true;
     loop {
         let server = target.server().ok_or(SendFault::Unreachable)?.clone();
+        let rules = &target.upstream().rules;
+        let limits = Limits {
+            silence: rules.timeout,
+            keepalive: rules.keepalive,
+        };
         let idle = if kept { server.idle.take() } else { None };
         let connection = match idle {
             Some(connection) => connection,
-            None => match connect(&server, target.connect_timeout()).await {
-                Some(connection) => connection,
-                None if target.try_next() => {
+            None => match connect(&server, rules.connect_timeout).await {
+                Ok(connection) => {
+                    target.connected();
+                    connection
+                }
+                Err(cause) if target.connect_failed(cause, Instant::now()) => {
                     again();
                     continue;
                 }
-                None => return Err(SendFault::Unreachable),
+                Err(_) => return Err(SendFault::Unreachable),
             },
         };
-        match exchange(connection, &server, target.timeout(), request).await {
+        match exchange(connection, &server, limits, request).await {
             Ok(answer) => return Ok(answer),
             Err(Attempt::NothingTaken) if may_resend => {
                 (may_resend, kept) = (false, false);
                 again();
             }
-            Err(Attempt::NothingTaken) => return Err(SendFault::Broken),
+            Err(Attempt::NothingTaken) => return Err(SendFault::Reset),
             Err(Attempt::Lost(fault)) => return Err(fault),
         }
     }
 }
 
-/// None where it failed or took too long; either way the server is told of it.
-async fn connect(server: &Server, within: Duration) -> Option<Connection> {
-    let opened = timeout(within, Connection::open(&server.address)).await;
-    let connection = opened.ok().and_then(Result::ok);
-    server.set_up(connection.is_some());
-    connection
+/// Why it failed, as far as that is the server's fault.
+async fn connect(server: &Server, within: Duration) -> Result<Connection, Option<Cause>> {
+    match timeout(within, Connection::open(&server.address)).await {
+        Ok(opened) => opened.map_err(|e| failure::of_connect(&e)),
+        Err(_) => Err(Some(Cause::Timeout)),
+    }
+}
+
+/// Sends the request over a connection of its own: the status of the answer.
+///
+/// # Errors
+/// Why there is none.
+pub async fn status_of(
+    connection: Connection,
+    server: &Arc<Server>,
+    silence: Duration,
+    request: &Request,
+) -> Result<u16, Cause> {
+    let limits = Limits {
+        silence,
+        keepalive: Duration::ZERO,
+    };
+    let lost = |fault: SendFault| fault.cause().unwrap_or(Cause::Reset);
+    let mut answer = match exchange(connection, server, limits, request).await {
+        Ok(answer) => answer,
+        Err(Attempt::NothingTaken) => return Err(Cause::Reset),
+        Err(Attempt::Lost(fault)) => return Err(lost(fault)),
+    };
+    while answer.head.status.is_informational() {
+        answer.next_head().await.map_err(lost)?;
+    }
+    Ok(answer.head.status.as_u16())
 }
 
 async fn exchange(
     mut connection: Connection,
     server: &Arc<Server>,
-    silence: Duration,
+    limits: Limits,
     request: &Request,
 ) -> Result<Answer, Attempt> {
     let before = connection.sent();
     loop {
         let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, before));
-        match timeout(silence, writing).await {
+        match timeout(limits.silence, writing).await {
             Ok(Ok(Wrote::Some)) => {}
             Ok(Ok(Wrote::Enough)) => break,
             // The server may have said why before it stopped to listen.
@@ -178,11 +235,11 @@ async fn exchange(
         {
             break head;
         }
-        if fill(&mut connection, READ, silence).await? == 0 {
+        if fill(&mut connection, READ, limits.silence).await? == 0 {
             return Err(
                 match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
                     true => Attempt::NothingTaken,
-                    false => SendFault::Broken.into(),
+                    false => SendFault::Reset.into(),
                 },
             );
         }
@@ -192,7 +249,7 @@ async fn exchange(
         head,
         connection,
         server: server.clone(),
-        silence,
+        limits,
         is_head: request.is_head,
         interim: 0,
         is_sent,
@@ -233,7 +290,7 @@ fn poll_write(
 /// Waits for more bytes, at most as long as the server may be silent; 0 is the end of the stream.
 async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<usize, SendFault> {
     match timeout(silence, connection.fill(room)).await {
-        Ok(filled) => filled.map_err(|_| SendFault::Broken),
+        Ok(filled) => filled.map_err(|_| SendFault::Reset),
         Err(_) => Err(SendFault::TimedOut),
     }
 }
@@ -246,7 +303,7 @@ impl Answer {
     pub async fn next_head(&mut self) -> Result<(), SendFault> {
         self.interim += 1;
         if self.interim > MAX_INTERIM {
-            return Err(SendFault::Broken);
+            return Err(SendFault::BadAnswer);
         }
         loop {
             if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.is_head)? {
@@ -254,8 +311,8 @@ impl Answer {
                 self.head = head;
                 return Ok(());
             }
-            if fill(&mut self.connection, READ, self.silence).await? == 0 {
-                return Err(SendFault::Broken);
+            if fill(&mut self.connection, READ, self.limits.silence).await? == 0 {
+                return Err(SendFault::Reset);
             }
         }
     }
@@ -273,10 +330,10 @@ impl Answer {
             if self.body.is_complete() {
                 return Ok(None);
             }
-            if fill(&mut self.connection, READ_MORE, self.silence).await? == 0 {
+            if fill(&mut self.connection, READ_MORE, self.limits.silence).await? == 0 {
                 return match self.body {
                     Body::ToTheEnd => Ok(None),
-                    Body::Bytes(_) | Body::Chunks(_) => Err(SendFault::Broken),
+                    Body::Bytes(_) | Body::Chunks(_) => Err(SendFault::Reset),
                 };
             }
         }
@@ -285,7 +342,7 @@ impl Answer {
     /// Keeps the connection for the next request, where that is possible. The body has been read.
     pub fn release(self, bound: &Arc<IdleBound>) {
         let is_whole = self.is_sent && self.body.is_complete() && self.connection.ahead.is_empty();
-        if let (true, Some(keepalive)) = (is_whole, self.head.keepalive(self.server.keepalive)) {
+        if let (true, Some(keepalive)) = (is_whole, self.head.keepalive(self.limits.keepalive)) {
             self.server.idle.keep(self.connection, keepalive, bound);
         }
     }

@@ -10,7 +10,7 @@ use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::pool::Address;
+use super::address::Address;
 use super::sample;
 
 /// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
@@ -121,9 +121,7 @@ async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
 fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
-            .ok()
-            .and_then(|[.., acked]| Some(acked)),
+        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().map(|[.., acked]| acked),
         Socket::Unix(_) => None,
     }
 }

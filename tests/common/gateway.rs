@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -27,6 +28,8 @@ pub struct Setup {
     pub listeners: Listeners,
     /// Everything else.
     pub rest: String,
+    /// What stands in /etc/hosts, for the gateway alone.
+    pub hosts: Option<String>,
 }
 
 /// The listeners of the harness.
@@ -48,6 +51,7 @@ impl Default for Setup {
             server,
             listeners,
             rest,
+            hosts: None,
         }
     }
 }
@@ -70,6 +74,12 @@ impl Setup {
         self
     }
 
+    /// A name server of the gateway's own; see [`Gateway::hosts`].
+    pub fn hosts(mut self, lines: &str) -> Setup {
+        self.hosts = Some(lines.to_owned());
+        self
+    }
+
     pub fn every_carrier(mut self) -> Setup {
         self.listeners = Listeners::EveryCarrier;
         self
@@ -88,6 +98,7 @@ impl Setup {
             server,
             listeners,
             rest,
+            hosts: _,
         } = self;
         let tls = match listeners {
             Listeners::Plain => String::new(),
@@ -165,7 +176,15 @@ impl Gateway {
         setup: Setup,
         folder: tempfile::TempDir,
     ) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_widget-gateway"))
+        let mut command = match &setup.hosts {
+            None => Command::new(env!("CARGO_BIN_EXE_widget-gateway")),
+            Some(lines) => {
+                let hosts = folder.path().join("hosts");
+                std::fs::write(&hosts, lines).unwrap();
+                in_a_mount_namespace(&hosts)
+            }
+        };
+        let mut child = command
             .arg("run")
             .arg("-c")
             .arg(file)
@@ -214,6 +233,12 @@ impl Gateway {
             self.addresses.insert(listener, address);
         }
         assert!(self.addresses.len() >= 3, "{:?}", self.addresses);
+    }
+
+    /// What its names mean from now on.
+    pub fn hosts(&self, lines: &str) {
+        // In place: the file is mounted over /etc/hosts.
+        std::fs::write(self.folder().join("hosts"), lines).unwrap();
     }
 
     /// The folder of the configuration, for files that it names.
@@ -390,6 +415,13 @@ impl Gateway {
         })
     }
 
+    /// Descriptors that the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
     /// Resident memory of the process.
     pub fn resident_kib(&self) -> u64 {
         let resident = self.kernel_says("VmRSS");
@@ -429,6 +461,49 @@ impl Gateway {
         self.log.wait_for_end();
         self.child.wait().unwrap()
     }
+}
+
+/// A command that starts the gateway where this file is /etc/hosts.
+fn in_a_mount_namespace(hosts: &std::path::Path) -> Command {
+    let mut command = own_mounts();
+    command
+        .args([
+            "sh",
+            "-c",
+            "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"",
+            "sh",
+        ])
+        .arg(hosts)
+        .arg(env!("CARGO_BIN_EXE_widget-gateway"));
+    command
+}
+
+/// Whether a name can be given a meaning for one process.
+pub fn can_rename_hosts() -> bool {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut command = own_mounts();
+    command
+        .args(["mount", "--bind"])
+        .arg(file.path())
+        .arg("/etc/hosts");
+    let can = command
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("skipped: no mount namespace can be made here");
+    }
+    can
+}
+
+/// A command that runs another with mounts of its own.
+fn own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        command.arg("--map-root-user");
+    }
+    command
 }
 
 impl Drop for Gateway {

@@ -55,4 +55,11 @@ impl DeadServer {
     pub fn address(&self) -> std::net::SocketAddr {
         self.0.local_addr().unwrap()
     }
+
+    /// Somebody listens there from now on.
+    pub fn revive(self) -> Upstream {
+        let listening = h2::run(async move { self.0.listen(128).unwrap().into_std().unwrap() });
+        listening.set_nonblocking(false).unwrap();
+        Upstream::on(listening)
+    }
 }

@@ -168,7 +168,22 @@ impl Received {
 
 impl Upstream {
     pub fn start() -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Upstream::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Two at different addresses with the same port, as a name has them.
+    pub fn pair() -> [Upstream; 2] {
+        loop {
+            let first = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = first.local_addr().unwrap().port();
+            // Somebody else may have the port there.
+            if let Ok(second) = TcpListener::bind(("127.0.0.2", port)) {
+                return [Upstream::on(first), Upstream::on(second)];
+            }
+        }
+    }
+
+    pub fn on(listener: TcpListener) -> Upstream {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();

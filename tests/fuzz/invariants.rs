@@ -24,8 +24,10 @@ use widget_gateway::request::head::fault::{MAX_HEADER_SECTION, MAX_REQUEST_LINE}
 use widget_gateway::request::head::{Framing, HeadScan, RequestHead, Version};
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{self, Kinds};
+use widget_gateway::upstream::address::Address;
+use widget_gateway::upstream::entry::{Entry, Place};
 use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
-use widget_gateway::upstream::pool::{Address, Server, Upstream};
+use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
 use super::php;
 use readings::{Readings, set};
@@ -404,9 +406,18 @@ impl World {
             accepts: Kinds::of(&message::Kind::ALL),
             ..WidgetRoute::default()
         };
-        let second = Duration::from_secs(1);
-        let server = Server::new("127.0.0.1:9000", Address::Inet(([127, 0, 0, 1], 9000).into()));
-        let upstream = Upstream::new("handlers", vec![server.into()], second, second);
+        let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
+        let listed = Listed {
+            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
+            weight: 1,
+            backup: false,
+        };
+        let upstream = Upstream::new(
+            "handlers",
+            vec![listed],
+            Rules::default(),
+            std::sync::Arc::default(),
+        );
         let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
         let quota = Quota {
             rate: most,

@@ -1,17 +1,22 @@
-//! `[upstreams.NAME]`.
+//! `[upstreams.NAME]`. No name is looked up here.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use toml::Spanned;
 
 use super::server::seconds;
+use super::word;
 use crate::config::fault::Faults;
-use crate::config::file::UpstreamTable;
 use crate::config::settings::{ServerSpec, UpstreamSpec};
 use crate::config::units::{ServerAddress, ServerText};
-use crate::config::values::{At, Name};
-use crate::upstream::pool::Address;
+use crate::config::upstreams::{CheckTable, EjectTable, ServerItem, UpstreamTable};
+use crate::config::values::{At, Count, Name};
+use crate::upstream::address::Address;
+use crate::upstream::balance::Balance;
+use crate::upstream::entry::Place;
+use crate::upstream::health::{CheckRule, EjectRule};
+use crate::upstream::pool::Rules;
+use crate::upstream::resolve::Host;
 
 pub(super) fn build(
     tables: &BTreeMap<At<Name>, Spanned<UpstreamTable>>,
@@ -20,7 +25,7 @@ pub(super) fn build(
     let mut upstreams = Vec::new();
     for (name, table) in tables {
         let (span, table) = (table.span(), table.get_ref());
-        let servers = match &table.servers {
+        let items = match &table.servers {
             Some(servers) => servers.get_ref().as_slice(),
             None => &[],
         };
@@ -36,11 +41,20 @@ pub(super) fn build(
             }
             _ => {}
         }
+        let servers = servers(items, faults);
+        if !servers.is_empty()
+            && servers.iter().all(|server| server.backup)
+            && let Some(list) = &table.servers
+        {
+            faults.at(
+                &list.span(),
+                "has backups alone, at least one server without backup is needed".to_owned(),
+            );
+        }
         upstreams.push(UpstreamSpec {
             name: name.value.0.as_str().into(),
-            servers: distinct(servers, faults),
-            connect_timeout: seconds(&table.connect_timeout, 2),
-            timeout: seconds(&table.timeout, 30),
+            servers,
+            rules: rules(table, faults),
         });
     }
     upstreams
@@ -48,44 +62,105 @@ pub(super) fn build(
 
 const NEEDED: &str = "at least one \"host:port\", \"unix:/path\" or \"sample\" is needed";
 
-fn distinct(servers: &[At<ServerText>], faults: &mut Faults<'_>) -> Vec<ServerSpec> {
-    let mut specs: Vec<ServerSpec> = Vec::new();
-    for server in servers {
-        let ServerText { text, address } = &server.value;
-        if specs.iter().any(|other| other.name == *text) {
-            faults.at(
-                &server.span,
-                format!("{text:?} stands in the list twice, allowed is once"),
-            );
-            continue;
+fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
+    Rules {
+        balance: word(&table.balance, Balance::RoundRobin),
+        resolve_interval: seconds(&table.resolve_interval, 10),
+        connect_timeout: seconds(&table.connect_timeout, 2),
+        timeout: seconds(&table.timeout, 30),
+        keepalive: seconds(&table.keepalive, 4),
+        retries: table
+            .retries
+            .as_ref()
+            .map_or(usize::MAX, |retries| retries.value.0),
+        check: table.check.as_ref().map(|check| self::check(check.get_ref())),
+        eject: match &table.eject {
+            Some(eject) => self::eject(eject.get_ref(), faults),
+            None => EjectRule::default(),
+        },
+    }
+}
+
+fn check(table: &CheckTable) -> CheckRule {
+    CheckRule {
+        path: table.path.as_ref().map(|path| path.value.0.clone()),
+        status: table
+            .status
+            .as_ref()
+            .map_or((200, 399), |range| (range.value.least, range.value.most)),
+        interval: seconds(&table.interval, 5),
+        timeout: seconds(&table.timeout, 2),
+        rise: count(&table.rise, 2),
+        fall: count(&table.fall, 3),
+    }
+}
+
+fn eject(table: &EjectTable, faults: &mut Faults<'_>) -> EjectRule {
+    let mut statuses = Vec::new();
+    for status in table.statuses.iter().flatten() {
+        match u16::try_from(status.value.0) {
+            Ok(code @ 200..=599) => statuses.push(code),
+            Ok(_) | Err(_) => faults.at(
+                &status.span,
+                format!(
+                    "{} is no status of an answer, allowed is 200 to 599",
+                    status.value.0
+                ),
+            ),
         }
-        let address = match address {
-            ServerAddress::Sample => Address::Sample,
-            ServerAddress::Unix(path) => Address::Unix(path.clone()),
-            ServerAddress::Host(host, port) => match resolve(host, *port) {
-                Some(address) => Address::Inet(address),
+    }
+    EjectRule {
+        failures: count(&table.failures, 5),
+        duration: seconds(&table.duration, 30),
+        statuses,
+    }
+}
+
+fn count<const MAX: u32>(given: &Option<At<Count<MAX>>>, default: u32) -> u32 {
+    given.as_ref().map_or(default, |count| count.value.0)
+}
+
+fn servers(items: &[Spanned<ServerItem>], faults: &mut Faults<'_>) -> Vec<ServerSpec> {
+    let mut specs: Vec<ServerSpec> = Vec::new();
+    for item in items {
+        let (text, span, weight, backup) = match item.get_ref() {
+            ServerItem::Text(text) => (text, item.span(), 1, false),
+            ServerItem::Table(table) => match &table.address {
+                Some(address) => (
+                    &address.value,
+                    address.span.clone(),
+                    count(&table.weight, 1),
+                    table.backup.as_ref().is_some_and(|backup| backup.value),
+                ),
                 None => {
-                    faults.at(
-                        &server.span,
-                        format!("{host:?} does not resolve, allowed is an address or a name that does"),
-                    );
+                    if !faults.is_unread(&item.span(), "address") {
+                        faults.under(&item.span(), "address", format!("is missing, {NEEDED}"));
+                    }
                     continue;
                 }
             },
         };
+        let ServerText { text, address } = text;
+        if specs.iter().any(|other| other.name == *text) {
+            faults.at(
+                &span,
+                format!("{text:?} stands in the list twice, allowed is once"),
+            );
+            continue;
+        }
         specs.push(ServerSpec {
             name: text.clone(),
-            address,
+            place: match address {
+                ServerAddress::Sample => Place::Fixed(Address::Sample),
+                ServerAddress::Unix(path) => Place::Fixed(Address::Unix(path.clone())),
+                ServerAddress::Host(host, port) => match Host::of(host, *port) {
+                    Host::Address(address) => Place::Fixed(Address::Inet(address)),
+                    Host::Name(name) => Place::Named(name),
+                },
+            },
+            weight,
+            backup,
         });
     }
     specs
-}
-
-/// One address of a name: IPv4 before IPv6, then the smallest, so that the order in which a name
-/// server answers changes nothing.
-fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, port));
-    }
-    (host, port).to_socket_addrs().ok()?.min()
 }

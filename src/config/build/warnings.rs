@@ -8,6 +8,7 @@ use toml::Spanned;
 use crate::config::fault::Faults;
 use crate::config::file::{File, RouteTable};
 use crate::config::units::{Network, ServerAddress};
+use crate::config::upstreams::ServerItem;
 use crate::config::values::At;
 use crate::policy::route::{Kind, PathRule, Route};
 
@@ -39,27 +40,33 @@ pub(super) fn tell(file: &File, routes: &[Route], own: &[SocketAddr], faults: &m
         faults,
     );
     for upstream in file.upstreams.values() {
-        for server in upstream.get_ref().servers.iter().flat_map(Spanned::get_ref) {
-            match &server.value.address {
-                ServerAddress::Sample => {}
-                ServerAddress::Unix(path) => {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    if name.contains("fpm") && name.ends_with(".sock") {
-                        faults.warn(&server.span, PHP_FPM);
-                    }
-                }
-                ServerAddress::Host(host, port) => {
-                    if own.iter().any(|own| is_served_at(*own, host, *port)) {
-                        faults.warn(
-                            &server.span,
-                            "is an address that this gateway listens on: requests would go round in circles",
-                        );
-                    } else if *port == 9000 {
-                        faults.warn(&server.span, PHP_FPM);
-                    }
-                }
+        for item in upstream.get_ref().servers.iter().flat_map(Spanned::get_ref) {
+            let (server, span) = match item.get_ref() {
+                ServerItem::Text(text) => (text, item.span()),
+                ServerItem::Table(table) => match &table.address {
+                    Some(address) => (&address.value, address.span.clone()),
+                    None => continue,
+                },
+            };
+            if let Some(why) = no_server(&server.address, own) {
+                faults.warn(&span, why);
             }
         }
+    }
+}
+
+/// Why what is meant for a server is most likely none.
+fn no_server(address: &ServerAddress, own: &[SocketAddr]) -> Option<&'static str> {
+    match address {
+        ServerAddress::Sample => None,
+        ServerAddress::Unix(path) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            (name.contains("fpm") && name.ends_with(".sock")).then_some(PHP_FPM)
+        }
+        ServerAddress::Host(host, port) if own.iter().any(|own| is_served_at(*own, host, *port)) => {
+            Some("is an address that this gateway listens on: requests would go round in circles")
+        }
+        ServerAddress::Host(_, port) => (*port == 9000).then_some(PHP_FPM),
     }
 }
 

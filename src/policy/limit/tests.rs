@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::keys::KeyTable;
 use super::*;
-use crate::policy::validate::{PlaceRule, Rules, validate};
+use crate::policy::validate::{FieldRules, PlaceRule, validate};
 use crate::request::field::{FieldSet, MemberIdShape, ServerEndpoints};
 use crate::request::fingerprint::Fingerprint;
 use crate::request::form::Form;
@@ -154,7 +154,7 @@ fn call(n: u64) -> Call {
 
 fn read(body: &str) -> Call {
     let form = Form::parse(b"", body.as_bytes(), 1000).unwrap();
-    let rules = Rules {
+    let rules = FieldRules {
         member_id: MemberIdShape::Hex32,
         server_endpoints: &ServerEndpoints::default(),
         required: FieldSet::default(),

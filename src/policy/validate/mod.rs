@@ -14,7 +14,7 @@ use read::Read;
 
 /// What fields are judged by, besides their own grammar.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'e> {
+pub struct FieldRules<'e> {
     /// How strictly `member_id` is read.
     pub member_id: MemberIdShape,
     /// Where tokens may be sent.
@@ -279,7 +279,7 @@ impl Part {
 ///
 /// # Errors
 /// All faults at once, at least one, with whatever could be read nevertheless.
-pub fn validate(message: Message<'_>, rules: Rules<'_>) -> Result<Call, Box<Unsound>> {
+pub fn validate(message: Message<'_>, rules: FieldRules<'_>) -> Result<Call, Box<Unsound>> {
     let mut read = Read::of(message, rules);
     let call = match message.kind() {
         Kind::Placement => read.placement().map(Call::Placement),

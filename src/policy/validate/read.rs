@@ -1,6 +1,6 @@
 //! The fields of a message, one after another; what is wrong with them is gathered.
 
-use super::{Event, Own, Part, PlaceRule, Robot, Rules, Widget};
+use super::{Event, FieldRules, Own, Part, PlaceRule, Robot, Widget};
 use crate::request::field::{
     AppSid, ClientEndpoint, Domain, EventName, FaultCode, Field, FieldFault, FieldSet, Invalid, Lang,
     MemberId, Placement, Protocol, Status, check_auth_expires, check_scope, check_server_endpoint,
@@ -12,13 +12,13 @@ use crate::request::options::Options;
 
 pub(super) struct Read<'f, 'e> {
     message: Message<'f>,
-    rules: Rules<'e>,
+    rules: FieldRules<'e>,
     faults: Vec<FieldFault>,
 }
 
 impl<'f, 'e> Read<'f, 'e> {
     /// Begins with what there are two opinions about.
-    pub(super) fn of(message: Message<'f>, rules: Rules<'e>) -> Read<'f, 'e> {
+    pub(super) fn of(message: Message<'f>, rules: FieldRules<'e>) -> Read<'f, 'e> {
         let mut faults: Vec<_> = message
             .form()
             .faults()

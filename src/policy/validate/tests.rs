@@ -10,7 +10,7 @@ const EVENT: &str =
 
 fn read(query: &str, body: &str) -> Result<Call, Box<Unsound>> {
     let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
-    let rules = Rules {
+    let rules = FieldRules {
         member_id: MemberIdShape::Hex32,
         server_endpoints: &ServerEndpoints::default(),
         required: FieldSet::default(),

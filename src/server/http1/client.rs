@@ -172,7 +172,7 @@ impl Client for Http1Client {
         self.sent
     }
 
-    async fn stream(mut self, server: &Server, passed: HandedOver) -> Self::Next {
+    async fn stream(mut self, server: &Server, passed: HandedOver, _: Box<RequestHead>) -> Self::Next {
         let prefix = self.wire.hand_over(&self.head, self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);

@@ -87,7 +87,7 @@ async fn next_head(
         let first = tokio::select! {
             biased;
             first = first => first,
-            () = drains(&mut stopping, is_first) => return Arrived::Ended(Closed::Drain),
+            () = drains(&mut stopping, || is_first) => return Arrived::Ended(Closed::Drain),
         };
         match first {
             Err(_) => return Arrived::Ended(Closed::Idle),

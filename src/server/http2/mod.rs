@@ -2,12 +2,15 @@
 
 pub mod client;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
@@ -22,7 +25,7 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::origin::Peer;
-use client::Http2Client;
+use client::{Http2Client, RefusedHead};
 
 /// Streams that may be open at once on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -45,7 +48,8 @@ struct Streams {
     open: AtomicUsize,
     /// Ended without an answer, less those that had one.
     wasted: AtomicUsize,
-    changed: Notify,
+    /// The last one has ended.
+    idle: Notify,
 }
 
 /// Counts a stream while it is open.
@@ -72,8 +76,9 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.changed.notify_one();
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle.notify_one();
+        }
     }
 }
 
@@ -82,7 +87,7 @@ impl Streams {
     async fn idle_for(&self, idle: Duration) {
         loop {
             while self.open.load(Ordering::Relaxed) > 0 {
-                self.changed.notified().await;
+                self.idle.notified().await;
             }
             // A stream that begins interrupts the wait from outside: the connection is then polled anew.
             tokio::time::sleep(idle).await;
@@ -121,7 +126,8 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
     };
     let streams = Arc::new(Streams::default());
     let mut stopping = stopping.clone();
-    let mut is_first = true;
+    let has_begun = AtomicBool::new(false);
+    let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
     // Once the client was told to leave.
     let mut leaves: Option<Closed> = None;
     let mut rejected = 0;
@@ -132,7 +138,7 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
         };
         let accepted = tokio::select! {
             biased;
-            () = drains(&mut stopping, is_first), if leaves.is_none() => {
+            () = &mut drain, if leaves.is_none() => {
                 connection.graceful_shutdown();
                 leaves = Some(Closed::Drain);
                 continue;
@@ -141,7 +147,7 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
             // Nobody waits for a client that does not answer the farewell.
             () = streams.idle_for(idle) => return why,
         };
-        is_first = false;
+        has_begun.store(true, Ordering::Relaxed);
         match accepted {
             // Boxed at once: it is large, and moves often.
             Ok(Some(H2Accept::Session(session))) => begin(server, &streams, Box::new(session), peer),
@@ -171,27 +177,24 @@ fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>
 }
 
 /// Whether the client took an answer.
-async fn serve_stream(server: &Server, session: Box<HttpSession>, peer: Peer, at: Instant) -> bool {
-    let head = session.req_header();
-    let parsed = RequestHead::of_http2(
-        head.method.clone(),
-        Bytes::copy_from_slice(head.raw_path()),
-        head.uri.authority().map(|authority| authority.as_str()),
-        head.headers.clone(),
-        session.is_body_empty(),
-    );
-    match parsed {
+async fn serve_stream(server: &Server, mut session: Box<HttpSession>, peer: Peer, at: Instant) -> bool {
+    let ends = session.is_body_empty();
+    // Taken, not copied: what is needed of the head is in ours.
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    let head = std::mem::replace(session.req_header_mut(), RequestHeader::from(nothing));
+    let Parts {
+        method, uri, headers, ..
+    } = head.into();
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = Bytes::copy_from_slice(target.as_bytes());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let refused = RefusedHead::of(&method, &headers);
+    match RequestHead::of_http2(method, target, authority, headers, ends) {
         Ok(head) => {
-            exchange(
-                server,
-                Http2Client::new(session, &head, server),
-                Box::new(head),
-                peer,
-                at,
-            )
-            .await
+            let client = Http2Client::new(session, uri, server);
+            exchange(server, client, Box::new(head), peer, at).await
         }
-        Err(fault) => Box::pin(Http2Client::refuse_head(server, session, fault, peer, at)).await,
+        Err(fault) => Box::pin(client::refuse_head(server, session, refused, fault, peer, at)).await,
     }
 }
 

@@ -1,0 +1,49 @@
+//! One active check of a server.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::failure::{self, Cause};
+use super::health::CheckRule;
+use super::send;
+use super::server::Server;
+use super::socket::Connection;
+
+/// Connects, and asks for the rule's path if it has one; all of it within the rule's time. Says whether the
+/// server is healthy; none where that could not be found out.
+pub async fn check(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {
+    timeout(rule.timeout, ask(server, rule))
+        .await
+        .unwrap_or(Some(Err(Cause::Timeout)))
+}
+
+async fn ask(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {
+    match Connection::open(&server.address).await {
+        Ok(connection) => Some(answers(connection, server, rule).await),
+        Err(e) => failure::of_connect(&e).map(Err),
+    }
+}
+
+async fn answers(connection: Connection, server: &Arc<Server>, rule: &CheckRule) -> Result<(), Cause> {
+    let Some(path) = &rule.path else {
+        return Ok(());
+    };
+    let host = match &server.address {
+        Address::Inet(_) => &*server.name,
+        Address::Unix(_) | Address::Sample => "localhost",
+    };
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        env!("CARGO_PKG_NAME")
+    );
+    let request = send::Request::new(head.into_bytes(), &Bytes::new(), false);
+    let status = send::status_of(connection, server, rule.timeout, &request).await?;
+    let (least, most) = rule.status;
+    match (least..=most).contains(&status) {
+        true => Ok(()),
+        false => Err(Cause::BadAnswer),
+    }
+}
