@@ -242,6 +242,7 @@ impl Request {
             metrics,
             top,
             log,
+            notices,
             epoch,
             ..
         } = &*self.process;
@@ -264,6 +265,7 @@ impl Request {
                 .ok()
                 .filter(|path| !path.is_empty()),
             route: route.map(|route| &*route.name),
+            message: findings.message,
             series: self.live.series.route(self.route),
             outcome,
             rejection,
@@ -274,6 +276,7 @@ impl Request {
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
             client: self.caller.client,
+            scheme_replaced: self.caller.scheme_replaced,
             status: match rejection {
                 Some(rejection) => rejection.reason().status(),
                 None => self.sent.status.unwrap_or_default(),
@@ -302,6 +305,7 @@ impl Request {
                 }),
         };
         count::count(metrics, &record);
+        notices.tell(log, &record, now.saturating_duration_since(*epoch));
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

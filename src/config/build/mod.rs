@@ -6,6 +6,7 @@ mod others;
 mod routes;
 mod server;
 mod upstreams;
+mod warnings;
 
 use std::path::Path;
 
@@ -30,6 +31,12 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let server = server::build(&file.server, base, &mut others, faults);
     let upstreams = upstreams::build(&file.upstreams, faults);
     let routes = routes::build(file, faults);
+    let own = server.listeners.iter().map(|listener| listener.address.as_str());
+    let own: Vec<_> = own
+        .chain([server.admin.as_str()])
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    warnings::tell(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
     let max_keys = file
         .limits

@@ -1,17 +1,24 @@
-//! The fourteen names a widget call is made of, the faults they can have, and a type per value.
+//! The names that Bitrix24 gives meaning to, the faults they can have, and a type per value.
 //!
 //! A value type can only be made by its `parse`, so whoever holds one holds a sound value. Token
 //! fields have no type at all: nothing in this program keeps, prints or forwards them by name.
 
+mod endpoint;
 mod member_id;
+mod set;
 mod values;
 
+pub use endpoint::{ClientEndpoint, ServerEndpoints, check_server_endpoint};
 pub use member_id::{MemberId, MemberIdShape};
-pub use values::{AppSid, Domain, Invalid, Lang, Placement, Protocol, Status, check_auth_expires};
+pub use set::FieldSet;
+pub use values::{
+    AppSid, Domain, EventName, Invalid, Lang, Placement, Protocol, Status, check_auth_expires, check_scope,
+    check_token,
+};
 
 macro_rules! fields {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// A name that Bitrix24 gives meaning to in a widget call (case-sensitive).
+    ($($variant:ident = $name:literal $(told as $told:literal)?),+ $(,)?) => {
+        /// A name that Bitrix24 gives meaning to (case-sensitive): alone, or as a path of names.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u8)]
         pub enum Field { $(#[doc = $name] $variant),+ }
@@ -25,6 +32,11 @@ macro_rules! fields {
                 match self { $(Field::$variant => $name),+ }
             }
 
+            /// The name in answers, log lines and metrics.
+            pub const fn told(self) -> &'static str {
+                match self { $(Field::$variant => fields!(@told $name $($told)?)),+ }
+            }
+
             /// The field of exactly this name.
             pub fn named(name: &[u8]) -> Option<Field> {
                 // Names on the wire are mostly known ones; the length rules out nearly all others.
@@ -33,6 +45,8 @@ macro_rules! fields {
             }
         }
     };
+    (@told $name:literal) => { $name };
+    (@told $name:literal $told:literal) => { $told };
 }
 
 fields! {
@@ -41,6 +55,13 @@ fields! {
     ServerEndpoint = "SERVER_ENDPOINT", ApplicationToken = "APPLICATION_TOKEN",
     ApplicationScope = "APPLICATION_SCOPE", MemberId = "member_id", Status = "status",
     Placement = "PLACEMENT", PlacementOptions = "PLACEMENT_OPTIONS",
+    Event = "event", EventToken = "event_token", WorkflowId = "workflow_id",
+    AuthMemberId = "auth[member_id]", AuthDomain = "auth[domain]",
+    AuthClientEndpoint = "auth[client_endpoint]", AuthServerEndpoint = "auth[server_endpoint]",
+    AuthAccessToken = "auth[access_token]" told as "auth[token]",
+    AuthRefreshToken = "auth[refresh_token]" told as "auth[token]",
+    AuthApplicationToken = "auth[application_token]" told as "auth[token]",
+    Auth = "auth",
 }
 
 impl Field {
@@ -56,9 +77,73 @@ impl Field {
         Field::Placement,
     ];
 
+    /// Bitrix24 sends these four in the handler's address, every other field in the body.
+    pub const IN_ADDRESS: FieldSet =
+        FieldSet::of(&[Field::Domain, Field::Protocol, Field::Lang, Field::AppSid]);
+
+    /// What an own request of the handler's page is judged by, where it is there; its other names are its own.
+    pub const OF_IDENTITY: FieldSet = FieldSet::of(&[
+        Field::Domain,
+        Field::MemberId,
+        Field::ServerEndpoint,
+        Field::AuthId,
+        Field::RefreshId,
+        Field::ApplicationToken,
+    ]);
+
+    /// Names of a placement call.
+    pub const OF_PLACEMENT: FieldSet = FieldSet::of(Field::ALL.split_at(Field::Event.index()).0);
+
+    /// Names of an event.
+    pub const OF_EVENT: FieldSet = FieldSet::of(Field::IN_AUTH).and(Field::Event);
+
+    /// Names of a robot's call.
+    pub const OF_ROBOT: FieldSet = FieldSet::of(Field::IN_AUTH)
+        .and(Field::EventToken)
+        .and(Field::WorkflowId);
+
+    /// The names that are known under `auth`.
+    const IN_AUTH: &'static [Field] = &[
+        Field::AuthMemberId,
+        Field::AuthDomain,
+        Field::AuthClientEndpoint,
+        Field::AuthServerEndpoint,
+        Field::AuthAccessToken,
+        Field::AuthRefreshToken,
+        Field::AuthApplicationToken,
+    ];
+
+    /// The tokens under `auth`.
+    pub const AUTH_TOKENS: [Field; 3] = [
+        Field::AuthAccessToken,
+        Field::AuthRefreshToken,
+        Field::AuthApplicationToken,
+    ];
+
     /// Position in [`Field::ALL`].
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// The field `auth[key]`; [`Field::Auth`] where the key has none of its own.
+    pub fn in_auth(key: &[u8]) -> Field {
+        let is_of_key = |field: &Field| {
+            let path = field.name().as_bytes().strip_prefix(b"auth[");
+            path.and_then(|path| path.strip_suffix(b"]")) == Some(key)
+        };
+        Field::ALL.into_iter().find(is_of_key).unwrap_or(Field::Auth)
+    }
+
+    /// Whether the name is `auth` or a path under it.
+    pub const fn is_auth(self) -> bool {
+        self.index() >= Field::AuthMemberId.index()
+    }
+
+    /// Whether two values of the field are one: the same bytes, or for a domain the same once normalized.
+    pub fn is_same(self, a: &[u8], b: &[u8]) -> bool {
+        a == b
+            || matches!(self, Field::Domain | Field::AuthDomain)
+                && Domain::parse(a).is_ok_and(|a| Domain::parse(b).is_ok_and(|b| a == b))
     }
 }
 
@@ -84,11 +169,13 @@ pub enum FaultCode {
     Truncated,
     /// A cookie that PHP could take for the field.
     Cookie,
+    /// Another identity, or another kind of message, than the rest of the request.
+    Foreign,
 }
 
 impl FaultCode {
     /// Every code.
-    pub const ALL: [FaultCode; 9] = [
+    pub const ALL: [FaultCode; 10] = [
         FaultCode::Missing,
         FaultCode::Blank,
         FaultCode::Invalid,
@@ -98,6 +185,7 @@ impl FaultCode {
         FaultCode::Array,
         FaultCode::Truncated,
         FaultCode::Cookie,
+        FaultCode::Foreign,
     ];
 
     /// The word in the problem document and the value of the label `code`.
@@ -112,6 +200,7 @@ impl FaultCode {
             FaultCode::Array => "array",
             FaultCode::Truncated => "truncated",
             FaultCode::Cookie => "cookie",
+            FaultCode::Foreign => "foreign",
         }
     }
 
@@ -127,6 +216,7 @@ impl FaultCode {
             FaultCode::Array => "is given as an array",
             FaultCode::Truncated => "is given under a name that is cut or nested too deep",
             FaultCode::Cookie => "is shadowed by a cookie",
+            FaultCode::Foreign => "contradicts the rest of the message",
         }
     }
 
@@ -138,7 +228,8 @@ impl FaultCode {
             | FaultCode::Mangled
             | FaultCode::Array
             | FaultCode::Truncated
-            | FaultCode::Cookie => true,
+            | FaultCode::Cookie
+            | FaultCode::Foreign => true,
             FaultCode::Missing | FaultCode::Blank | FaultCode::Invalid => false,
         }
     }
@@ -164,5 +255,25 @@ mod tests {
             assert_eq!(Field::ALL[field.index()], field);
         }
         assert_eq!(Field::named(b"MEMBER_ID"), None);
+        assert_eq!(Field::in_auth(b"member_id"), Field::AuthMemberId);
+        assert_eq!(Field::in_auth(b"status"), Field::Auth);
+        assert_eq!(Field::in_auth(b""), Field::Auth);
+    }
+
+    #[test]
+    fn names_stand_in_groups() {
+        let flat = |field: &Field| !field.name().starts_with("auth");
+        assert!(Field::ALL.iter().all(|field| flat(field) != field.is_auth()));
+        assert_eq!(Field::OF_PLACEMENT.iter().count(), 14);
+        assert!(Field::OF_PLACEMENT.has(Field::PlacementOptions) && !Field::OF_PLACEMENT.has(Field::Event));
+    }
+
+    #[test]
+    fn a_domain_is_the_same_once_normalized() {
+        assert!(Field::Domain.is_same(b"Portal.example:", b"portal.example"));
+        assert!(Field::AuthDomain.is_same(b"A.b:80", b"a.b:80"));
+        assert!(!Field::Domain.is_same(b"a.b:80", b"a.b"));
+        assert!(!Field::Domain.is_same(b"a/b", b"A/b"));
+        assert!(!Field::Lang.is_same(b"EN", b"en"));
     }
 }

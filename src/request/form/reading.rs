@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::request::field::FaultCode;
+use crate::request::field::{FaultCode, Field};
 
 /// The form itself can not be read safely.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,12 +24,19 @@ pub enum Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// What the query says meets what the body says.
-    pub(super) fn meets(&mut self, in_body: Reading<'a>) {
+    /// The first fault stays.
+    pub(super) fn mark(&mut self, code: FaultCode) {
+        if !matches!(self, Reading::Faulty(_)) {
+            *self = Reading::Faulty(code);
+        }
+    }
+
+    /// What the query says of a field meets what the body says.
+    pub(super) fn meets(&mut self, field: Field, in_body: Reading<'a>) {
         let meeting = match (&*self, &in_body) {
             (_, Reading::Absent) | (Reading::Faulty(_), _) => return,
             (Reading::Absent, _) | (_, Reading::Faulty(_)) => in_body,
-            (Reading::Value(a), Reading::Value(b)) if a == b => return,
+            (Reading::Value(a), Reading::Value(b)) if field.is_same(a, b) => return,
             (Reading::Value(_), Reading::Value(_)) => Reading::Faulty(FaultCode::Conflict),
         };
         *self = meeting;
