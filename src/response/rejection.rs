@@ -14,8 +14,8 @@ use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
-use crate::upstream::places::Full;
 use crate::request::message::Kind;
+use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");

@@ -1,6 +1,6 @@
 //! The fields of a message, one after another; what is wrong with them is gathered.
 
-use super::{Event, FieldRules, Own, Part, PlaceRule, Robot, Widget};
+use super::call::{Event, FieldRules, Own, Part, PlaceRule, Robot, Widget};
 use crate::request::field::{
     AppSid, ClientEndpoint, Domain, EventName, FaultCode, Field, FieldFault, FieldSet, Invalid, Lang,
     MemberId, Placement, Protocol, Status, check_auth_expires, check_scope, check_server_endpoint,

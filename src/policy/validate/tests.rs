@@ -1,7 +1,9 @@
 use super::*;
 use crate::request::field::{FaultCode, Field};
+use crate::request::field::{FieldSet, MemberIdShape, Protocol, ServerEndpoints};
 use crate::request::form::Form;
 use crate::request::message::Kinds;
+use crate::request::options::Options;
 
 const QUERY: &str = "DOMAIN=Portal.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID=5d41402abc4b2a76b9719d911017c592";
 const BODY: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56&status=L&PLACEMENT=DEFAULT";

@@ -7,6 +7,7 @@
 //! being spelled so becomes a fault.
 
 mod decoding;
+mod origin;
 mod part;
 mod paths;
 mod reading;
@@ -16,7 +17,8 @@ mod witness;
 use crate::request::field::{FaultCode, Field, FieldFault, FieldSet};
 
 pub use decoding::{decoded, escape};
-use part::{Origin, Part};
+use origin::Origin;
+use part::Part;
 pub use reading::{FormFault, Reading};
 pub use spelling::{Spelling, known};
 

@@ -4,18 +4,12 @@
 use std::borrow::Cow;
 
 use super::decoding::{Text, decoded};
-use super::reading::{FormFault, Reading};
+use super::origin::Origin;
 use super::paths::Entry;
+use super::reading::{FormFault, Reading};
 use super::spelling::{Spelling, known};
 use crate::request::byte_set::TOKEN;
 use crate::request::field::{FaultCode, Field};
-
-/// PHP treats the two parts a little differently.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Query,
-    Body,
-}
 
 #[derive(Default)]
 pub(super) struct Part<'a> {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::part::Origin;
+use super::origin::Origin;
 use crate::request::field::FaultCode;
 
 /// One pair whose name is a plain path.

@@ -2,7 +2,19 @@
 
 use http::{HeaderMap, header};
 
-use super::{CookieRule, Rewrite};
+/// What happens to a cookie that PHP could take for a field (`[widget] cookies`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CookieRule {
+    /// It is removed from the forwarded `Cookie` header and counted.
+    #[default]
+    Strip,
+    /// The request is ambiguous.
+    Refuse,
+    /// It stays: PHP's `request_order` is known to leave cookies out.
+    Keep,
+}
+
+use super::rewrite::Rewrite;
 use crate::request::cookie::{self, PlainAuth};
 
 /// Several lines, as HTTP/2 sends them, become one (RFC 9113 8.2.3): PHP reads the first or glues them
