@@ -148,9 +148,10 @@ impl Rewrite {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::request::head::RequestHead;
     use crate::upstream::origin::TrustedProxies;
 
     const PEER: Peer = Peer {

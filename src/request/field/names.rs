@@ -1,5 +1,7 @@
 //! The names that Bitrix24 gives meaning to, and sets of them in one word.
 
+use super::values::Domain;
+
 macro_rules! fields {
     ($($variant:ident = $name:literal $(told as $told:literal)?),+ $(,)?) => {
         /// A name that Bitrix24 gives meaning to (case-sensitive): alone, or as a path of names.
