@@ -52,11 +52,7 @@ pub fn on_widget_route(peer: Peer, origin: &Origin, headers: &HeaderMap, told: T
 }
 
 fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap, reserve: Reserve) -> Rewrite {
-    let mut rewrite = Rewrite {
-        remove: Vec::with_capacity(8),
-        set: Vec::with_capacity(20),
-        values: Vec::with_capacity(768),
-    };
+    let mut rewrite = Rewrite::with_room();
     let from_proxy = origin.is_from_trusted();
     let removed = headers
         .keys()

@@ -16,6 +16,15 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
+    /// Nothing yet, with room for what a usual call needs.
+    pub(super) fn with_room() -> Rewrite {
+        Rewrite {
+            remove: Vec::with_capacity(8),
+            set: Vec::with_capacity(20),
+            values: Vec::with_capacity(768),
+        }
+    }
+
     pub(super) fn set(&mut self, name: &'static str, value: &str) {
         self.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
     }
