@@ -34,24 +34,9 @@ impl Browser {
     pub fn start() -> Browser {
         let only = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("chromedriver: {e}; install it: {INSTALL}"));
-        let mut lines = BufReader::new(driver.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let port = lines
-            .find_map(|line| {
-                line.split_once("successfully on port ")?
-                    .1
-                    .trim_end_matches('.')
-                    .parse()
-                    .ok()
-            })
+        // It takes a port of IPv4 and the same of IPv6, and leaves where the second is in use.
+        let (driver, mut lines, port) = (0..5)
+            .find_map(|_| driver_on_a_free_port())
             .expect("chromedriver tells its port");
         // Whatever it says later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
