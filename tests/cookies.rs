@@ -129,9 +129,11 @@ fn shadowing_ones_are_removed_and_counted_by_default() {
         let cookies = ["a=b; member.id=x; c=d", "DOMAIN=evil.example; e=f"];
         let response = carrier.ask(&gateway, &with_cookies(Request::call(), &cookies));
         assert_eq!(response.status, 200);
-        let metrics = gateway.metric_reaches(FAULTS, &[("field", "member_id"), ("code", "cookie")], 1.0);
-        let of_domain = [("field", "DOMAIN"), ("code", "cookie")];
-        assert_eq!(metrics.value(FAULTS, &of_domain), 1.0);
+        let metrics = gateway.metrics_after(1);
+        for field in ["member_id", "DOMAIN"] {
+            let shadowed = [("field", field), ("code", "cookie")];
+            assert_eq!(metrics.value(FAULTS, &shadowed), 1.0, "{field}");
+        }
         assert_eq!(metrics.value(FAULTS, &[]), 2.0);
         assert_eq!(metrics.value(REJECTIONS, &[]), 0.0);
     });
@@ -204,7 +206,8 @@ fn observe_mode_tells_of_a_shadow_and_does_not_pass_it_on() {
             assert_eq!(received.header("X-Bitrix24-Member-Id").as_deref(), Some(MEMBER));
         }
         let observed = [("route", "widget"), ("outcome", "observed")];
-        let metrics = gateway.metric_reaches(REQUESTS, &observed, 2.0);
+        let metrics = gateway.metrics_after(2);
+        assert_eq!(metrics.value(REQUESTS, &observed), 2.0);
         for (reason, count) in [("ambiguous_field", 2.0), ("rate_limited", 1.0)] {
             let labels = [("reason", reason), ("mode", "observe")];
             assert_eq!(metrics.value(REJECTIONS, &labels), count, "{reason}");

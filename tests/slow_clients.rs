@@ -15,8 +15,10 @@ use nix::sys::signal::Signal;
 const REQUESTS: &str = "widget_gateway_requests_total";
 const CLOSED: &str = "widget_gateway_connections_closed_total";
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Twice that, and a moment for a machine that does other things too.
-const FREED: Duration = Duration::from_millis(2500);
+/// For a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(2);
+/// Twice the timeout.
+const FREED: Duration = Duration::from_secs(2).saturating_add(SLACK);
 /// More than the kernels on the way keep for anybody.
 const LARGE: usize = 20 << 20;
 
@@ -212,7 +214,8 @@ fn one_window_that_stays_shut_ends_its_stream_alone() {
 fn open_windows_that_nobody_reads_cost_little_memory() {
     const CONNECTIONS: usize = 3;
     const STREAMS: u32 = 100;
-    const MOST_KIB: u64 = 40 * 1024;
+    // The proxy of pass routes gathers half a megabyte a stream, of 24 at a time on each connection.
+    const MOST_KIB: [u64; 2] = [40 * 1024, 64 * 1024];
     let ran = table(
         "open windows that nobody reads",
         &ROUTES,
@@ -237,7 +240,8 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
             all_is_over(&gateway);
             let grown = gateway.most_resident_kib() - before;
             println!("{carrier:?}, {kind}: {grown} KiB for {CONNECTIONS} connections");
-            assert!(grown <= MOST_KIB, "{grown} KiB");
+            let most = MOST_KIB[usize::from(*kind == "passed")];
+            assert!(grown <= most, "{grown} KiB of at most {most}");
             drop(held);
         },
     );
@@ -353,10 +357,7 @@ fn silent_connections_to_a_tls_listener_are_counted_bounded_and_closed() {
     }
     gateway.metric_reaches(CLOSED, &[("reason", "handshake")], MOST as f64);
     let took = since.elapsed();
-    assert!(
-        took >= limit && took <= limit + Duration::from_secs(1),
-        "{took:?}"
-    );
+    assert!(took >= limit && took <= limit + SLACK, "{took:?}");
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         assert!(matches!(stream.read(&mut [0]), Ok(0)), "it is closed");
@@ -420,6 +421,6 @@ fn a_drain_does_not_wait_for_an_answer_to_its_ping() {
         let since = Instant::now();
         assert_eq!(gateway.wait().code(), Some(0));
         let took = since.elapsed();
-        assert!(took < Duration::from_secs(3), "{carrier:?}: {took:?}");
+        assert!(took < Duration::from_secs(2) + SLACK, "{carrier:?}: {took:?}");
     }
 }

@@ -98,9 +98,9 @@ fn interim_answers_pass_and_what_is_for_one_hop_does_not() {
 fn a_body_keeps_its_length_and_one_without_comes_in_chunks() {
     let (address, served) = scripted(vec![
         answers(b"HTTP/1.0 200 OK\r\nDate: kept\r\n\r\nuntil the end"),
-        answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nb\r\nhello world\r\n0\r\nT: x\r\n\r\n"),
-        answers(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        answers(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+        answers(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nb\r\nhello world\r\n0\r\nT: x\r\n\r\n"),
+        answers(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+        answers(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\nContent-Length: 7\r\n\r\n"),
     ]);
     let gateway = Gateway::start(forms::routes(&[address]));
     let end = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";

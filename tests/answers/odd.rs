@@ -212,8 +212,11 @@ fn odd_answers_come_out_clean_or_are_refused() {
         |carrier, (upstream, gateway), (_, kind, request, odd)| {
             upstream.take();
             upstream.reply(Reply::Raw(odd.answer.into()));
+            let ended = upstream.ended();
             let mut client = carrier.open(gateway);
             let got = client.get(request);
+            // The next request is not to find this connection dying.
+            upstream.wait_for_ends(ended + 1);
             let deliveries = upstream.take().len();
             let at_most = if *kind == "held" { 1 } else { 2 };
             assert!((1..=at_most).contains(&deliveries), "{deliveries} deliveries");
@@ -386,8 +389,10 @@ fn the_answer_to_head_has_no_body() {
         setting,
         |carrier, (upstream, gateway), (_, answer, status, length)| {
             upstream.reply(Reply::Raw(answer.to_vec().into()));
+            let ended = upstream.ended();
             let mut client = carrier.open(gateway);
             let response = client.ask(&Request::new("HEAD", "/page"));
+            upstream.wait_for_ends(ended + 1);
             assert_eq!((response.status, response.text()), (*status, ""));
             assert_eq!(response.header("Content-Length"), *length);
             check_one_hop(carrier, &response);

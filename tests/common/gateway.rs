@@ -354,6 +354,12 @@ impl Gateway {
         Metrics::parse(response.text())
     }
 
+    /// A scrape that has all of so many requests: a line is written once everything else was counted.
+    pub fn metrics_after(&self, requests: usize) -> Metrics {
+        self.request_lines(requests);
+        self.metrics()
+    }
+
     /// Scrapes until the metrics are as they should be: they move right after an answer, not before.
     pub fn metrics_when(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
         let deadline = Instant::now() + PATIENCE;

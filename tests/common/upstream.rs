@@ -267,11 +267,15 @@ impl Upstream {
         assert_eq!(self.take(), [], "nothing may reach the upstream");
     }
 
+    /// How many of these have ended.
+    pub fn ended(&self) -> usize {
+        self.state.inner.lock().unwrap().ended
+    }
+
     /// Waits until so many connections have ended, by whichever side.
     pub fn wait_for_ends(&self, count: usize) {
         let ended = self.ends_within(count, PATIENCE);
-        let is = self.state.inner.lock().unwrap().ended;
-        assert!(ended, "only {is} of {count} connections ended");
+        assert!(ended, "only {} of {count} connections ended", self.ended());
     }
 
     /// Whether so many end before the time is over.

@@ -17,7 +17,7 @@ use governor::state::StateStore;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::limiter::ToldClock;
+use super::clock::ToldClock;
 use crate::request::fingerprint::Fingerprint;
 
 /// A power of two.

@@ -1,5 +1,6 @@
 //! The client of one HTTP/2 stream.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use pingora::apps::HttpServerApp as _;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::HttpSession;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::process::request::{Request, Sent};
@@ -30,6 +32,8 @@ pub struct Http2Client {
     session: Box<HttpSession>,
     /// As it came, for the proxy of pass routes.
     uri: Uri,
+    streamed: Arc<Semaphore>,
+    place: Option<OwnedSemaphorePermit>,
     head: Option<Box<ResponseHeader>>,
     /// Kept back, so that the last piece can end the stream.
     last: Bytes,
@@ -38,11 +42,18 @@ pub struct Http2Client {
 
 impl Http2Client {
     /// The client whose head was read.
-    pub fn new(mut session: Box<HttpSession>, uri: Uri, server: &Server) -> Http2Client {
+    pub fn new(
+        mut session: Box<HttpSession>,
+        uri: Uri,
+        streamed: Arc<Semaphore>,
+        server: &Server,
+    ) -> Http2Client {
         session.set_write_timeout(Some(server.rules.write_timeout));
         Http2Client {
             session,
             uri,
+            streamed,
+            place: None,
             head: None,
             last: Bytes::new(),
             sent: Sent::default(),
@@ -96,7 +107,7 @@ impl RefusedHead {
 /// Answers a head that is refused. Whether the client took it.
 pub async fn refuse_head(
     server: &Server,
-    session: Box<HttpSession>,
+    mut client: Http2Client,
     head: RefusedHead,
     fault: HeadFault,
     peer: Peer,
@@ -108,7 +119,6 @@ pub async fn refuse_head(
     let rejection = Rejection::from(fault);
     let to_head = method == Method::HEAD;
     let (reply, body) = Reply::of_rejection(&rejection, &accept, request.id(), to_head);
-    let mut client = Http2Client::new(session, Uri::default(), server);
     client.begin(&reply, true);
     client.last = body;
     let told = client.finish().await;
@@ -171,7 +181,16 @@ impl Client for Http2Client {
         self.sent
     }
 
+    async fn place(&mut self) -> Result<(), Rejection> {
+        // By then a client that takes nothing was given up.
+        let within = self.session.get_write_timeout().unwrap_or_default();
+        let place = timeout(within, self.streamed.clone().acquire_owned()).await;
+        self.place = place.ok().and_then(Result::ok);
+        self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
+    }
+
     async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> bool {
+        let _place = self.place.take();
         let outcome = passed.outcome();
         let (mut parts, ()) = http::Request::new(()).into_parts();
         let RequestHead { method, headers, .. } = *head;

@@ -14,7 +14,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::drain::drains;
@@ -34,6 +34,9 @@ const MAX_STREAMS: u32 = 100;
 const MAX_WASTED: usize = 100;
 /// Streams that break the protocol so that the library resets them (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 32;
+/// Streams of pass routes that are under way at once on one connection; the others take turns. Pingora's proxy
+/// gathers half a megabyte for each whose client does not read.
+const MAX_STREAMED: usize = 24;
 /// What a client may send before we have read it: of a stream, which is what a usual body has, and of all.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -43,9 +46,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What happens on a connection.
-#[derive(Default)]
 struct Streams {
     open: AtomicUsize,
+    /// Places for streams of pass routes.
+    streamed: Arc<Semaphore>,
     /// Ended without an answer, less those that had one.
     wasted: AtomicUsize,
     /// The last one has ended.
@@ -124,7 +128,12 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
         Ok(Err(_)) => return Closed::Client,
         Err(_) => return Closed::HeaderTimeout,
     };
-    let streams = Arc::new(Streams::default());
+    let streams = Arc::new(Streams {
+        open: AtomicUsize::new(0),
+        streamed: Arc::new(Semaphore::new(MAX_STREAMED)),
+        wasted: AtomicUsize::new(0),
+        idle: Notify::new(),
+    });
     let mut stopping = stopping.clone();
     let has_begun = AtomicBool::new(false);
     let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
@@ -171,13 +180,19 @@ fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>
     let stream = OpenStream::new(streams);
     let server = server.clone();
     tokio::spawn(async move {
-        let was_answered = serve_stream(&server, session, peer, at).await;
+        let was_answered = serve_stream(&server, &stream.0, session, peer, at).await;
         stream.ends(was_answered);
     });
 }
 
 /// Whether the client took an answer.
-async fn serve_stream(server: &Server, mut session: Box<HttpSession>, peer: Peer, at: Instant) -> bool {
+async fn serve_stream(
+    server: &Server,
+    streams: &Streams,
+    mut session: Box<HttpSession>,
+    peer: Peer,
+    at: Instant,
+) -> bool {
     let ends = session.is_body_empty();
     // Taken, not copied: what is needed of the head is in ours.
     let (nothing, ()) = http::Request::new(()).into_parts();
@@ -191,10 +206,13 @@ async fn serve_stream(server: &Server, mut session: Box<HttpSession>, peer: Peer
     let refused = RefusedHead::of(&method, &headers);
     match RequestHead::of_http2(method, target, authority, headers, ends) {
         Ok(head) => {
-            let client = Http2Client::new(session, uri, server);
+            let client = Http2Client::new(session, uri, streams.streamed.clone(), server);
             exchange(server, client, Box::new(head), peer, at).await
         }
-        Err(fault) => Box::pin(client::refuse_head(server, session, refused, fault, peer, at)).await,
+        Err(fault) => {
+            let client = Http2Client::new(session, uri.clone(), streams.streamed.clone(), server);
+            Box::pin(client::refuse_head(server, client, refused, fault, peer, at)).await
+        }
     }
 }
 
