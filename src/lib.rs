@@ -25,7 +25,7 @@
 //!
 //! | room | owns | may import |
 //! |---|---|---|
-//! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, a type per field | |
+//! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, what kind of message it is, a type per field | |
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
@@ -40,8 +40,12 @@
 //! # Where a new thing belongs
 //!
 //! **A rule of a field** is a type in `request/field/values.rs` with a `parse`, read in [`policy::validate`]. A new
-//! field is a line of the list `fields!` in [`request::field`]; the differential test, the fuzz targets and the
-//! metric labels take their names from there.
+//! field is a line of the list in `request/field/names.rs`; the differential test, the fuzz targets and the metric labels
+//! take their names from there.
+//!
+//! **A kind of message** is a variant of [`request::message::Kind`], told by its shape there, and of
+//! [`policy::validate::Call`]. What the faults of a message come to, and in which order they are told, is
+//! [`policy::judge`].
 //!
 //! **A rule of the front door** is a variant of [`request::head::fault::Malformed`] and the place in
 //! [`request::head`] that finds it: heads are parsed once, never checked and parsed again.
@@ -50,8 +54,8 @@
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
 //!
-//! **A header** to the handler is a line in [`upstream::headers`]: `on_every_route`, `on_widget_route`,
-//! `on_pass_route`. A name that no client may use goes into `RESERVED` there.
+//! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
+//! `upstream/headers/reserved.rs`.
 //!
 //! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
 //! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
@@ -89,8 +93,9 @@
 //! | form | query and body of a held request, as PHP reads them |
 //! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
 //! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |
-//! | call | a held request that is a widget call; a sound one is a [`Widget`](policy::validate::Widget) |
-//! | member | a portal, by its `member_id`; the key of the limit |
+//! | message | what a form is by its shape: a placement, an event, a robot's, or the page's own |
+//! | call | a sound message, every field in its type ([`Call`](policy::validate::Call)) |
+//! | member | a portal, by its `member_id`; the key of its limit |
 //! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
 //! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
 //! | forward | a decided request on its way to a server; it cannot be made without that proof |
@@ -123,8 +128,8 @@
 //!   been taken: the connect failed; the write failed before its first byte was accepted; or the answer is an end of stream,
 //!   no reset, and the kernel's count of acknowledged bytes (`tcpi_bytes_acked`) has not moved. A FIN carries the
 //!   acknowledgement of all that the peer's kernel had received, so one that acknowledges nothing was sent before the call
-//!   arrived. A reset proves nothing and is a 502. At most one such resend, on a fresh connection, counted. Races are kept
-//!   rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
+//!   arrived. A reset proves nothing and is a 502, unless the upstream is `idempotent`. At most one such resend, on a fresh
+//!   connection, counted. Races are kept rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
 //!   a line at start says so.
 //! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
 //!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
