@@ -182,7 +182,8 @@ impl Keys {
                     Value::String(text) => Default::Is(text.clone()),
                     Value::Null if required.contains(&key.as_str().into()) => Default::Required,
                     Value::Null => Default::Other,
-                    other => Default::Is(other.to_string()),
+                    // As TOML is written.
+                    other => Default::Is(other.to_string().replace("\",\"", "\", \"")),
                 };
                 self.found.push((format!("{spelled} {key}"), default));
             }
@@ -283,9 +284,19 @@ fn every_header_that_is_written_has_a_row() {
     let requests = [
         ("pass", request("GET", "/app", &lines, "")),
         ("placement", post(&format!("/app?{QUERY}"), &lines, BODY)),
-        ("event", post("/app", &lines, format!("event=ONCRMDEALADD&{auth}"))),
+        (
+            "event",
+            post("/app", &lines, format!("event=ONCRMDEALADD&{auth}")),
+        ),
         ("robot", post("/app", &lines, format!("event_token=t&{auth}"))),
-        ("own", post("/app", &lines, format!("DOMAIN=portal.bitrix24.com&member_id={MEMBER}&x=1"))),
+        (
+            "own",
+            post(
+                "/app",
+                &lines,
+                format!("DOMAIN=portal.bitrix24.com&member_id={MEMBER}&x=1"),
+            ),
+        ),
     ];
     let mut on = BTreeMap::<String, BTreeSet<&str>>::new();
     for (kind, request) in requests {
