@@ -38,3 +38,4 @@ mod operations;
 mod build_info;
 mod standard_error;
 mod setup_lines;
+mod documents;
