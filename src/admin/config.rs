@@ -11,12 +11,14 @@ use crate::config::{
     UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
-use crate::policy::route::{Kind, PathRule, Route};
+use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::validate::PlaceRule;
 use crate::process::Process;
-use crate::request::field::MemberIdShape;
+use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
+use crate::request::message;
 use crate::upstream::headers::CookieRule;
 use crate::upstream::health::{CheckRule, EjectRule};
-use crate::upstream::pool::Rules;
+use crate::upstream::pool::{Resend, Rules};
 
 pub(super) fn config(process: &Process) -> Answer {
     let live = process.live.load();
@@ -81,13 +83,31 @@ fn route(route: &Route) -> Value {
         upstream,
     } = route;
     let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
-    let (kind, mode) = match kind {
-        Kind::Widget(mode) => ("widget", Some(mode.label())),
-        Kind::Pass => ("pass", None),
-    };
-    json!({
-        "name": &**name, "path": path_rule(path), "methods": methods, "kind": kind, "mode": mode, "upstream": &**upstream,
-    })
+    let mut told = json!({
+        "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
+    });
+    if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
+        let WidgetRoute {
+            mode,
+            accepts,
+            require,
+            places,
+        } = *widget;
+        let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
+        let require: Vec<_> = require.iter().map(Field::name).collect();
+        let places = match places {
+            PlaceRule::Any => "any",
+            PlaceRule::Strict => "strict",
+        };
+        told.extend([
+            ("kind".to_owned(), "widget".into()),
+            ("mode".to_owned(), mode.label().into()),
+            ("accepts".to_owned(), accepts.into()),
+            ("require".to_owned(), require.into()),
+            ("places".to_owned(), places.into()),
+        ]);
+    }
+    told
 }
 
 /// As the file spells it.
@@ -107,6 +127,7 @@ fn widget(rules: &WidgetRules) -> Value {
         max_params,
         member_id,
         cookies,
+        server_endpoints,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -117,6 +138,10 @@ fn widget(rules: &WidgetRules) -> Value {
         CookieRule::Refuse => "refuse",
         CookieRule::Keep => "keep",
     };
+    let server_endpoints: Vec<_> = match server_endpoints {
+        ServerEndpoints::Any => vec!["*"],
+        ServerEndpoints::Listed(hosts) => hosts.iter().map(Domain::as_str).collect(),
+    };
     json!({
         "body_limit": Size(*body_limit).to_string(),
         "body_timeout": Span(*body_timeout).to_string(),
@@ -124,6 +149,7 @@ fn widget(rules: &WidgetRules) -> Value {
         "max_params": max_params,
         "member_id": member_id,
         "cookies": cookies,
+        "server_endpoints": server_endpoints,
     })
 }
 
@@ -157,6 +183,10 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         timeout,
         keepalive,
         retries,
+        total_timeout,
+        background_timeout,
+        resend,
+        places,
         check,
         eject,
     } = rules;
@@ -174,6 +204,12 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "keepalive": Span(*keepalive).to_string(),
         // All the others.
         "retries": (*retries != usize::MAX).then_some(retries),
+        "total_timeout": total_timeout.map(|whole| Span(whole).to_string()),
+        "background_timeout": Span(*background_timeout).to_string(),
+        "idempotent": *resend == Resend::Once,
+        "max_in_flight": places.map(|places| places.most),
+        "queue": places.map(|places| places.queue),
+        "queue_timeout": places.map(|places| Span(places.queue_timeout).to_string()),
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })

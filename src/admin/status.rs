@@ -151,7 +151,7 @@ fn routes(live: &Live) -> Vec<Value> {
                     config::path_rule(&route.path)
                 ));
                 modes.push(match route.kind {
-                    Kind::Widget(mode) => mode.label(),
+                    Kind::Widget(widget) => widget.mode.label(),
                     Kind::Pass => "pass",
                 });
             }

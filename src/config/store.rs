@@ -101,7 +101,7 @@ fn assemble(
         .collect();
     Env {
         routes: Routes::new(spec.routes.clone()),
-        widget: spec.widget,
+        widget: spec.widget.clone(),
         limits: Limits { member },
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),
@@ -135,17 +135,11 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Fo
             old.gather();
             old.clone()
         }
-        Some(old) => Arc::new(Upstream::new(
+        old => Arc::new(Upstream::new(
             &spec.name,
             listed,
             spec.rules.clone(),
-            old.budget.clone(),
-        )),
-        None => Arc::new(Upstream::new(
-            &spec.name,
-            listed,
-            spec.rules.clone(),
-            Arc::default(),
+            old.map(|old| &**old),
         )),
     }
 }

@@ -39,6 +39,22 @@ pub struct UpstreamTable {
     pub keepalive: Option<At<Span>>,
     /// Further servers after a failed connect; left out = all the others.
     pub retries: Option<At<Retries>>,
+    /// Whether a request may be sent once more after its connection broke, a POST too.
+    #[schemars(extend("default" = false))]
+    pub idempotent: Option<At<bool>>,
+    /// From the first connect to the end of the answer; left out = no limit but that of silence.
+    pub total_timeout: Option<At<Span>>,
+    /// The same for calls of PAGE_BACKGROUND_WORKER.
+    #[schemars(extend("default" = "4500ms"))]
+    pub background_timeout: Option<At<Span>>,
+    /// Requests that the servers have at once; left out = as many as come.
+    pub max_in_flight: Option<At<Count<1_000_000>>>,
+    /// Further ones that wait; beyond them the answer is 503.
+    #[schemars(extend("default" = 100))]
+    pub queue: Option<At<Count<1_000_000>>>,
+    /// How long one of them waits.
+    #[schemars(extend("default" = "1s"))]
+    pub queue_timeout: Option<At<Span>>,
     /// Checks of every server; left out = one that failed is connected to until it can be.
     #[schemars(with = "Option<CheckTable>")]
     pub check: Option<Spanned<CheckTable>>,

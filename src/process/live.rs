@@ -47,6 +47,8 @@ pub(super) fn refresh(metrics: &Metrics, upstream: &Upstream) {
         &upstream.name,
         upstream.servers().map(|server| server.in_flight()).sum(),
     );
+    let queued = upstream.places.as_ref().map_or(0, |places| places.waiting());
+    metrics.upstream_queued(&upstream.name, queued);
     for Listed { entry, .. } in &upstream.listed {
         let counts = &entry.counts;
         metrics.server(

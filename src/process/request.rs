@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Process;
 use super::live::Live;
@@ -58,6 +58,8 @@ pub struct Request {
     pub live: Arc<Live>,
     started: Instant,
     method: &'static str,
+    host: Option<HeaderValue>,
+    path: Bytes,
     caller: Origin,
     route: Option<usize>,
     findings: Findings,
@@ -103,6 +105,8 @@ impl Request {
             live,
             started: at,
             method: access_log::known_method(method),
+            host: headers.get(header::HOST).cloned(),
+            path: Bytes::new(),
             caller,
             route: None,
             findings: Findings::default(),
@@ -137,6 +141,7 @@ impl Request {
     /// # Errors
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
+        self.path = head.target.path_of_line();
         match pipeline::route(head, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);
@@ -237,6 +242,7 @@ impl Request {
             metrics,
             top,
             log,
+            notices,
             epoch,
             ..
         } = &*self.process;
@@ -254,7 +260,12 @@ impl Request {
             request_id: self.id(),
             trace_id: self.caller.trace_id(),
             method: self.method,
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()),
+            path: std::str::from_utf8(&self.path)
+                .ok()
+                .filter(|path| !path.is_empty()),
             route: route.map(|route| &*route.name),
+            message: findings.message,
             series: self.live.series.route(self.route),
             outcome,
             rejection,
@@ -265,6 +276,7 @@ impl Request {
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
             client: self.caller.client,
+            scheme_replaced: self.caller.scheme_replaced,
             status: match rejection {
                 Some(rejection) => rejection.reason().status(),
                 None => self.sent.status.unwrap_or_default(),
@@ -293,6 +305,7 @@ impl Request {
                 }),
         };
         count::count(metrics, &record);
+        notices.tell(log, &record, now.saturating_duration_since(*epoch));
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

@@ -9,6 +9,7 @@ use super::stream::HandedOver;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::request::head::RequestHead;
+use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::answer::AnswerHead;
 
@@ -56,6 +57,12 @@ pub trait Client: Send + Sized {
 
     /// What was written.
     fn sent(&self) -> Sent;
+
+    /// Waits for a place among the streamed requests of the connection.
+    ///
+    /// # Errors
+    /// Where none was free in time.
+    fn place(&mut self) -> impl Future<Output = Result<(), Rejection>> + Send;
 
     /// Hands a request of a pass route to Pingora's proxy, which carries it to its end.
     fn stream(

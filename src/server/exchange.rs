@@ -62,7 +62,7 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, and decides.
+/// Holds the body, where the route says so, decides, and waits where the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -70,10 +70,14 @@ async fn decide<C: Client>(
     head: &RequestHead,
     peer: Peer,
 ) -> Result<Box<Forward>, Rejection> {
-    if let BodyPlan::Hold(bounds) = routed.body {
-        hold(client, request, bounds).await?;
+    match routed.body {
+        BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
+        BodyPlan::Stream => client.place().await?,
     }
-    request.decide(routed, head, peer)
+    let mut forward = request.decide(routed, head, peer)?;
+    request.own_time_ends();
+    forward.target.admit().await?;
+    Ok(forward)
 }
 
 /// Waits until the body is there whole.
@@ -105,7 +109,14 @@ async fn carry<C: Client>(
         &request.body(),
         head.method == Method::HEAD,
     );
-    let relayed = relay(server, client, request, &wire, &mut forward.target).await;
+    let total = forward.target.total_timeout();
+    let relaying = relay(server, client, request, &wire, &mut forward.target);
+    let relayed = match total {
+        Some(total) => timeout(total, relaying)
+            .await
+            .unwrap_or(Err(Stopped::Failed(SendFault::TimedOut))),
+        None => relaying.await,
+    };
     if let Err(Stopped::Failed(fault)) = &relayed
         && let Some(cause) = fault.cause()
     {

@@ -24,6 +24,7 @@ use crate::response::reply::{Delimiter, Length, Reply};
 use crate::upstream::answer::Judged;
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::peer;
+use crate::upstream::pool::Resend;
 
 /// A decided request on its way into the proxy, which lets nothing of ours through but what can be cloned.
 #[derive(Clone)]
@@ -94,6 +95,11 @@ fn unreachable() -> Box<Error> {
 }
 
 impl Passed {
+    /// Whether the upstream says that its handlers may get a request twice.
+    fn may_be_resent(&self) -> bool {
+        self.forward.target.upstream().rules.resend == Resend::Once
+    }
+
     async fn refuse(&mut self, session: &mut Session, rejection: Rejection) {
         let is_answered = session
             .response_written()
@@ -270,7 +276,7 @@ impl ProxyHttp for Streamed {
         );
         let is_bare = session.is_body_empty();
         match ctx {
-            Some(passed) if is_safe && !passed.was_resent && is_bare => {
+            Some(passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
                 error.retry.decide_reuse(client_reused);
                 if error.retry() {
                     passed.was_resent = true;

@@ -31,12 +31,24 @@ pub fn write(sink: &LogSink, record: &RequestRecord<'_>) {
     }
 }
 
+/// The client chose it: the beginning has to do.
+fn cut(text: &str) -> &str {
+    const MOST: usize = 256;
+    let end = (0..=MOST.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
 fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     let RequestRecord {
         request_id,
         trace_id,
         method,
+        host,
+        path,
         route,
+        message,
         outcome,
         rejection,
         would_reject,
@@ -56,6 +68,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         age: _,
         overhead: _,
         held: _,
+        scheme_replaced: _,
     } = record;
     let mut object = Object::begin(out);
     object.plain("ts", append_timestamp);
@@ -66,7 +79,16 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         object.text("trace_id", trace_id);
     }
     object.text("route", route.unwrap_or(NO_ROUTE));
+    if let Some(message) = message {
+        object.text("message", message.label());
+    }
     object.text("method", method);
+    if let Some(host) = host {
+        object.text("host", cut(host));
+    }
+    if let Some(path) = path {
+        object.text("path", cut(path));
+    }
     object.text("outcome", outcome.label());
     if let Some(rejection) = rejection {
         object.text("reason", rejection.reason().code());

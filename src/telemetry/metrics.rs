@@ -15,6 +15,7 @@ use super::placement;
 use crate::policy::Mode;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::request::message::Kind;
 use crate::response::rejection::Reason;
 
 /// The `route` of a request for which no route was found.
@@ -22,8 +23,9 @@ pub const NO_ROUTE: &str = "none";
 
 /// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
 /// PAGE_BACKGROUND_WORKER as too slow, and beyond.
-const SECONDS: [f64; 16] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+const SECONDS: [f64; 19] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
+    60.0, 120.0,
 ];
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
@@ -147,6 +149,7 @@ pub struct RouteSeries {
     requests: [IntCounter; Outcome::ALL.len()],
     durations: [Histogram; Outcome::ALL.len()],
     rejections: [[IntCounter; 2]; Reason::ALL.len()],
+    messages: [IntCounter; Kind::ALL.len()],
     /// The gateway's own time.
     pub overhead: Histogram,
     /// Held bodies.
@@ -167,6 +170,11 @@ impl RouteSeries {
     /// `rejections_total`
     pub fn rejections(&self, reason: Reason, mode: Mode) -> &IntCounter {
         slot(slot(&self.rejections, reason as usize), mode as usize)
+    }
+
+    /// `messages_total`
+    pub fn messages(&self, message: Kind) -> &IntCounter {
+        slot(&self.messages, message as usize)
     }
 }
 
@@ -192,6 +200,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     rejections: IntCounterVec,
+    messages: IntCounterVec,
     field_faults: Vec<IntCounter>,
     durations: HistogramVec,
     overhead: HistogramVec,
@@ -204,12 +213,15 @@ pub struct Metrics {
     upstream_ejections: IntCounterVec,
     upstream_address_changes: IntCounterVec,
     upstream_in_flight: IntGaugeVec,
+    upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
     limiter_keys_limit: IntGauge,
     limiter_evictions: IntCounter,
     limiter_overflow: IntCounter,
+    /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
+    pub forwarding_headers_replaced: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
     /// Connections of all listeners.
@@ -345,9 +357,10 @@ impl Metrics {
                 "Requests refused by the gateway itself; with mode observe, those that would have been.",
                 &["route", "reason", "mode"],
             )?,
+            messages: make.counters("messages_total", "Messages by what they were recognized as, refused or not.", &["route", "message"])?,
             field_faults: Field::ALL
                 .into_iter()
-                .flat_map(|field| FaultCode::ALL.map(|code| field_faults.with_label_values(&[field.name(), code.label()])))
+                .flat_map(|field| FaultCode::ALL.map(|code| field_faults.with_label_values(&[field.told(), code.label()])))
                 .collect(),
             durations: make.histograms("request_duration_seconds", "From the complete head to the end.", &SECONDS, route_outcome)?,
             overhead: make.histograms(
@@ -372,6 +385,10 @@ impl Metrics {
             upstream_failures: make.counters("upstream_failures_total", "Failures of servers that requests and look-ups met, by cause.", &["upstream", "server", "cause"])?,
             upstream_ejections: make.counters("upstream_ejections_total", "How often a server was not asked for a while because it failed requests in a row.", &["upstream", "server"])?,
             upstream_address_changes: make.counters("upstream_address_changes_total", "How often the addresses of a name changed.", &["upstream", "server"])?,
+            upstream_queued: make.register(IntGaugeVec::new(
+                Maker::opts("upstream_queued", "Requests that wait because their upstream has max_in_flight."),
+                &["upstream"],
+            )?)?,
             upstream_in_flight: make.register(IntGaugeVec::new(
                 Maker::opts("upstream_in_flight", "Requests that the servers of an upstream have."),
                 &["upstream"],
@@ -384,6 +401,10 @@ impl Metrics {
             limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
             limiter_evictions: evictions.with_label_values(policy),
             limiter_overflow: overflow.with_label_values(policy),
+            forwarding_headers_replaced: make.counter(
+                "forwarding_headers_replaced_total",
+                "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
+            )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
@@ -425,6 +446,7 @@ impl Metrics {
                         .with_label_values(&[name, reason.code(), mode.label()])
                 })
             }),
+            messages: Kind::ALL.map(|message| self.messages.with_label_values(&[name, message.label()])),
             overhead: self.overhead.with_label_values(&[name]),
             body_bytes: self.body_bytes.with_label_values(&[name]),
         })
@@ -444,6 +466,9 @@ impl Metrics {
                     .remove_label_values(&[name, reason.code(), mode.label()]);
             }
         }
+        for message in Kind::ALL {
+            let _ = self.messages.remove_label_values(&[name, message.label()]);
+        }
         let _ = self.overhead.remove_label_values(&[name]);
         let _ = self.body_bytes.remove_label_values(&[name]);
     }
@@ -461,11 +486,19 @@ impl Metrics {
         let _ = self.upstream_durations.remove_label_values(&[name]);
         let _ = self.upstream_retries.remove_label_values(&[name]);
         let _ = self.upstream_in_flight.remove_label_values(&[name]);
+        let _ = self.upstream_queued.remove_label_values(&[name]);
     }
 
     /// `upstream_in_flight`
     pub fn upstream_in_flight(&self, upstream: &str, requests: usize) {
         self.upstream_in_flight
+            .with_label_values(&[upstream])
+            .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// `upstream_queued`
+    pub fn upstream_queued(&self, upstream: &str, requests: usize) {
+        self.upstream_queued
             .with_label_values(&[upstream])
             .set(i64::try_from(requests).unwrap_or(i64::MAX));
     }

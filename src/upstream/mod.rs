@@ -12,6 +12,7 @@ pub mod health;
 pub mod idle;
 pub mod origin;
 pub mod peer;
+pub mod places;
 pub mod pool;
 pub mod resolve;
 pub mod sample;

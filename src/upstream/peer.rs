@@ -27,7 +27,11 @@ pub fn of(server: &Server, rules: &Rules) -> Result<HttpPeer> {
     let options = &mut peer.options;
     options.connection_timeout = Some(rules.connect_timeout);
     options.total_connection_timeout = Some(rules.connect_timeout);
-    options.read_timeout = Some(rules.timeout);
+    // Of the whole time the proxy knows nothing: it bounds the wait for each part.
+    let silence = rules
+        .total_timeout
+        .map_or(rules.timeout, |total| total.min(rules.timeout));
+    options.read_timeout = Some(silence);
     options.write_timeout = Some(rules.timeout);
     options.idle_timeout = Some(rules.keepalive);
     // The bytes after an Upgrade stay HTTP (RFC 9110 7.8 lets a server ignore it).

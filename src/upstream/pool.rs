@@ -11,6 +11,7 @@ use super::budget::Budget;
 use super::entry::Entry;
 use super::failure::Cause;
 use super::health::{CheckRule, EjectRule};
+use super::places::{Full, Place, Places, PlacesRule};
 use super::server::{InFlight, Server};
 
 /// `[upstreams.NAME]` without its servers.
@@ -28,6 +29,14 @@ pub struct Rules {
     pub keepalive: Duration,
     /// Further servers after a failed connect.
     pub retries: usize,
+    /// From the first connect to the end of the answer; none = no limit but that of silence.
+    pub total_timeout: Option<Duration>,
+    /// The same for calls that run in the background.
+    pub background_timeout: Duration,
+    /// What happens to a request that may have been read.
+    pub resend: Resend,
+    /// None = as many as come.
+    pub places: Option<PlacesRule>,
     /// None = only what is down is checked, by connects.
     pub check: Option<CheckRule>,
     /// When a server is not asked for a while.
@@ -45,10 +54,33 @@ impl Default for Rules {
             // that the handler's server is just closing.
             keepalive: Duration::from_secs(4),
             retries: usize::MAX,
+            total_timeout: None,
+            // Below the 5 s at which Bitrix24 counts such a call as too slow.
+            background_timeout: Duration::from_millis(4500),
+            resend: Resend::Never,
+            places: None,
             check: None,
             eject: EjectRule::default(),
         }
     }
+}
+
+/// What happens to a request whose connection broke after it was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resend {
+    /// It is executed at most once (RFC 9110 9.2.2).
+    Never,
+    /// It may be sent once more: executing it twice does what executing it once does.
+    Once,
+}
+
+/// How long a request may take altogether.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// `total_timeout`.
+    Usual,
+    /// `background_timeout`, where that is shorter.
+    Background,
 }
 
 /// An entry as an upstream has it.
@@ -79,19 +111,26 @@ pub struct Upstream {
     pub listed: Vec<Listed>,
     /// Outlives a reload.
     pub budget: Arc<Budget>,
+    /// None = as many requests as come.
+    pub places: Option<Arc<Places>>,
     present: ArcSwap<Present>,
     ejecting: Mutex<()>,
 }
 
 impl Upstream {
-    /// An upstream whose first server has the first turn.
-    pub fn new(name: &str, listed: Vec<Listed>, rules: Rules, budget: Arc<Budget>) -> Upstream {
+    /// An upstream whose first server has the first turn. What `before` counts goes on.
+    pub fn new(name: &str, listed: Vec<Listed>, rules: Rules, before: Option<&Upstream>) -> Upstream {
+        let kept = before.and_then(|before| before.places.as_ref());
         Upstream {
+            places: rules.places.map(|rule| match kept {
+                Some(kept) if kept.rule() == rule => kept.clone(),
+                Some(_) | None => Arc::new(Places::new(rule)),
+            }),
+            budget: before.map(|before| before.budget.clone()).unwrap_or_default(),
             name: name.into(),
             present: ArcSwap::from_pointee(Present::new(members(&listed))),
             rules,
             listed,
-            budget,
             ejecting: Mutex::new(()),
         }
     }
@@ -155,9 +194,11 @@ fn members(listed: &[Listed]) -> Vec<Member> {
 pub struct Target {
     upstream: Arc<Upstream>,
     portal: Option<Portal>,
+    pace: Pace,
     asked: Asked,
     /// The last failure.
     cause: Option<Cause>,
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -194,15 +235,43 @@ pub struct Told {
 
 impl Target {
     /// A way on which nobody was asked yet.
-    pub fn new(upstream: &Arc<Upstream>, portal: impl FnOnce() -> Option<Portal>) -> Target {
+    pub fn new(upstream: &Arc<Upstream>, pace: Pace, portal: impl FnOnce() -> Option<Portal>) -> Target {
         Target {
             portal: match upstream.rules.balance {
                 Balance::MemberId => portal(),
                 Balance::RoundRobin | Balance::LeastConnections => None,
             },
             upstream: upstream.clone(),
+            pace,
             asked: Asked::Nobody,
             cause: None,
+            place: None,
+        }
+    }
+
+    /// Waits until the upstream takes one more request, where it takes not any number.
+    ///
+    /// # Errors
+    /// Where that can not be waited for.
+    pub async fn admit(&mut self) -> Result<(), Full> {
+        if let Some(places) = &self.upstream.places {
+            self.place = Some(places.take().await?);
+        }
+        Ok(())
+    }
+
+    /// From the first connect to the end of the answer.
+    pub fn total_timeout(&self) -> Option<Duration> {
+        let Rules {
+            total_timeout,
+            background_timeout,
+            ..
+        } = self.upstream.rules;
+        match self.pace {
+            Pace::Usual => total_timeout,
+            Pace::Background => {
+                Some(total_timeout.map_or(background_timeout, |total| total.min(background_timeout)))
+            }
         }
     }
 
@@ -335,22 +404,22 @@ impl Target {
 mod tests {
     use super::*;
     use crate::upstream::address::Address;
-    use crate::upstream::entry::Place;
+    use crate::upstream::entry;
 
     fn upstream(count: u16, rules: Rules) -> Arc<Upstream> {
         let listed = (1..=count).map(|port| Listed {
             entry: Arc::new(Entry::new(
                 &format!("s{port}"),
-                Place::Fixed(Address::Inet(([10, 0, 0, 1], port).into())),
+                entry::Place::Fixed(Address::Inet(([10, 0, 0, 1], port).into())),
             )),
             weight: 1,
             backup: false,
         });
-        Arc::new(Upstream::new("u", listed.collect(), rules, Arc::default()))
+        Arc::new(Upstream::new("u", listed.collect(), rules, None))
     }
 
     fn asked(upstream: &Arc<Upstream>) -> Vec<String> {
-        let mut target = Target::new(upstream, || None);
+        let mut target = Target::new(upstream, Pace::Usual, || None);
         let mut seen = Vec::new();
         while let Some(server) = target.server() {
             seen.push(server.name.to_string());
@@ -387,7 +456,7 @@ mod tests {
         let upstream = upstream(2, Rules::default());
         let now = Instant::now();
         for _ in 0..20 {
-            let mut target = Target::new(&upstream, || None);
+            let mut target = Target::new(&upstream, Pace::Usual, || None);
             target.server().unwrap();
             target.connected();
             target.failed(Cause::Timeout, now);
@@ -406,7 +475,7 @@ mod tests {
     fn what_is_in_flight_is_counted_until_the_way_ends() {
         let upstream = upstream(1, Rules::default());
         let in_flight = || upstream.servers().map(|server| server.in_flight()).sum::<usize>();
-        let mut target = Target::new(&upstream, || None);
+        let mut target = Target::new(&upstream, Pace::Usual, || None);
         assert_eq!(in_flight(), 0);
         target.server().unwrap();
         assert_eq!(in_flight(), 1);

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::answer::{AnswerHead, Body, BrokenAnswer};
 use super::failure::{self, Cause};
 use super::idle::IdleBound;
-use super::pool::Target;
+use super::pool::{Resend, Target};
 use super::server::Server;
 use super::socket::Connection;
 
@@ -130,7 +130,7 @@ struct Limits {
 /// head of its answer.
 ///
 /// It goes to another server only after a failed connect, and over another connection of the same server at
-/// most once, where it is proven that nothing of it was taken (RFC 9110 9.2.2). `again` is called for each
+/// most once, where it is proven that nothing of it was taken (RFC 9110 9.2.2), or the upstream is `idempotent`. `again` is called for each
 /// of these.
 ///
 /// # Errors
@@ -145,6 +145,7 @@ pub async fn send(
     loop {
         let server = target.server().ok_or(SendFault::Unreachable)?.clone();
         let rules = &target.upstream().rules;
+        let resend = rules.resend;
         let limits = Limits {
             silence: rules.timeout,
             keepalive: rules.keepalive,
@@ -171,6 +172,11 @@ pub async fn send(
                 again();
             }
             Err(Attempt::NothingTaken) => return Err(SendFault::Reset),
+            Err(Attempt::Lost(SendFault::Reset)) if may_resend && resend == Resend::Once => {
+                target.failed(Cause::Reset, Instant::now());
+                (may_resend, kept) = (false, false);
+                again();
+            }
             Err(Attempt::Lost(fault)) => return Err(fault),
         }
     }

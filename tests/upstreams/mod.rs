@@ -3,6 +3,8 @@
 mod balance;
 mod health;
 mod names;
+mod overload;
+mod retries;
 mod truth;
 
 use std::net::SocketAddr;

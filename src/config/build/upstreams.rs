@@ -1,21 +1,23 @@
 //! `[upstreams.NAME]`. No name is looked up here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::server::seconds;
-use super::word;
 use crate::config::fault::Faults;
 use crate::config::settings::{ServerSpec, UpstreamSpec};
 use crate::config::units::{ServerAddress, ServerText};
 use crate::config::upstreams::{CheckTable, EjectTable, ServerItem, UpstreamTable};
+use crate::config::values::word;
 use crate::config::values::{At, Count, Name};
 use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;
 use crate::upstream::entry::Place;
 use crate::upstream::health::{CheckRule, EjectRule};
-use crate::upstream::pool::Rules;
+use crate::upstream::places::PlacesRule;
+use crate::upstream::pool::{Resend, Rules};
 use crate::upstream::resolve::Host;
 
 pub(super) fn build(
@@ -73,6 +75,24 @@ fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
             .retries
             .as_ref()
             .map_or(usize::MAX, |retries| retries.value.0),
+        total_timeout: table.total_timeout.as_ref().map(|span| span.value.0),
+        background_timeout: table
+            .background_timeout
+            .as_ref()
+            .map_or(Duration::from_millis(4500), |span| span.value.0),
+        resend: match table
+            .idempotent
+            .as_ref()
+            .is_some_and(|idempotent| idempotent.value)
+        {
+            true => Resend::Once,
+            false => Resend::Never,
+        },
+        places: table.max_in_flight.as_ref().map(|most| PlacesRule {
+            most: most.value.0 as usize,
+            queue: count(&table.queue, 100) as usize,
+            queue_timeout: seconds(&table.queue_timeout, 1),
+        }),
         check: table.check.as_ref().map(|check| self::check(check.get_ref())),
         eject: match &table.eject {
             Some(eject) => self::eject(eject.get_ref(), faults),

@@ -74,6 +74,11 @@ impl Target {
         }
     }
 
+    /// The path as it came, to be kept.
+    pub fn path_of_line(&self) -> Bytes {
+        self.raw.slice(self.path_at..self.path_end)
+    }
+
     /// The path decoded once: what routes are matched with.
     pub fn path(&self) -> &[u8] {
         self.decoded.as_deref().unwrap_or_else(|| self.raw_path())

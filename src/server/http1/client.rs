@@ -12,6 +12,7 @@ use super::wire::Wire;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::request::head::{Framing, RequestHead, Version};
+use crate::response::rejection::Rejection;
 use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
@@ -170,6 +171,11 @@ impl Client for Http1Client {
 
     fn sent(&self) -> Sent {
         self.sent
+    }
+
+    /// A connection has one request at a time.
+    async fn place(&mut self) -> Result<(), Rejection> {
+        Ok(())
     }
 
     async fn stream(mut self, server: &Server, passed: HandedOver, _: Box<RequestHead>) -> Self::Next {

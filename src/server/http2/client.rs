@@ -9,7 +9,7 @@ use pingora::apps::HttpServerApp as _;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::HttpSession;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::process::request::{Request, Sent};
@@ -33,6 +33,7 @@ pub struct Http2Client {
     /// As it came, for the proxy of pass routes.
     uri: Uri,
     streamed: Arc<Semaphore>,
+    place: Option<OwnedSemaphorePermit>,
     head: Option<Box<ResponseHeader>>,
     /// Kept back, so that the last piece can end the stream.
     last: Bytes,
@@ -52,6 +53,7 @@ impl Http2Client {
             session,
             uri,
             streamed,
+            place: None,
             head: None,
             last: Bytes::new(),
             sent: Sent::default(),
@@ -179,9 +181,16 @@ impl Client for Http2Client {
         self.sent
     }
 
+    async fn place(&mut self) -> Result<(), Rejection> {
+        // By then a client that takes nothing was given up.
+        let within = self.session.get_write_timeout().unwrap_or_default();
+        let place = timeout(within, self.streamed.clone().acquire_owned()).await;
+        self.place = place.ok().and_then(Result::ok);
+        self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
+    }
+
     async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> bool {
-        // A place is free again at the latest when another's client was given up.
-        let _place = self.streamed.clone().acquire_owned().await;
+        let _place = self.place.take();
         let outcome = passed.outcome();
         let (mut parts, ()) = http::Request::new(()).into_parts();
         let RequestHead { method, headers, .. } = *head;

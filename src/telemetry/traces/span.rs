@@ -137,9 +137,13 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         duration: _,
         // No value of a call, no number that the metrics tell better.
         request_id: _,
+        host: _,
+        path: _,
         series: _,
         faults: _,
         limits: _,
+        message: _,
+        scheme_replaced: _,
         member_id: _,
         domain: _,
         placement: _,

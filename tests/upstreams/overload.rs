@@ -1,0 +1,55 @@
+//! More requests than the servers of an upstream are to have.
+
+use std::time::{Duration, Instant};
+
+use super::{call, over};
+use crate::common::forms::{BODY, TARGET, post, request};
+use crate::common::{Gateway, Upstream};
+
+const QUEUED: &str = "widget_gateway_upstream_queued";
+
+#[test]
+fn what_is_too_much_waits_and_what_is_more_is_refused_at_once() {
+    let server = Upstream::start();
+    let gate = server.hold();
+    let keys = "max_in_flight = 1\nqueue = 1\nqueue_timeout = \"1h\"\n";
+    let gateway = Gateway::start(over(&[server.address], keys));
+    let [mut asked, mut queued] = [gateway.connect(), gateway.connect()];
+    asked.send(post(TARGET, &[], BODY));
+    server.wait_for(1);
+    queued.send(post(TARGET, &[], BODY));
+    gateway.metric_reaches(QUEUED, &[("upstream", "handlers")], 1.0);
+    for refused in [call(&gateway), gateway.ask(request("GET", "/", &[], ""))] {
+        assert_eq!(refused.status, 503);
+        assert_eq!(
+            (refused.header("retry-after"), &refused.json()["code"]),
+            (Some("1"), &"overloaded".into())
+        );
+    }
+    assert_eq!(gateway.ask_admin("GET", "/-/healthy").status, 200);
+    assert_eq!(server.take().len(), 1);
+    gate.open();
+    assert_eq!([asked.response().status, queued.response().status], [200, 200]);
+    gateway.metrics_when("nobody in the queue", |metrics| metrics.value(QUEUED, &[]) == 0.0);
+    assert_eq!(call(&gateway).status, 200);
+}
+
+#[test]
+fn the_wait_in_the_queue_has_an_end() {
+    let server = Upstream::start();
+    let gate = server.hold();
+    let keys = "max_in_flight = 1\nqueue_timeout = \"300ms\"\n";
+    let gateway = Gateway::start(over(&[server.address], keys));
+    let mut asked = gateway.connect();
+    asked.send(post(TARGET, &[], BODY));
+    server.wait_for(1);
+    let began = Instant::now();
+    assert_eq!(call(&gateway).status, 503);
+    assert!(
+        began.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
+    gate.open();
+    assert_eq!(asked.response().status, 200);
+}
