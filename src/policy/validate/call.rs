@@ -30,7 +30,7 @@ pub enum PlaceRule {
     Strict,
 }
 
-/// A sound message. [`validate`] is its only maker.
+/// A sound message. [`validate`](super::validate()) is its only maker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Call {
     /// A widget that a user opened.

@@ -7,7 +7,7 @@ macro_rules! fields {
         /// A name that Bitrix24 gives meaning to (case-sensitive): alone, or as a path of names.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u8)]
-        pub enum Field { $(#[doc = $name] $variant),+ }
+        pub enum Field { $(#[doc = concat!("`", $name, "`")] $variant),+ }
 
         impl Field {
             /// Every known name, in the order of the contract.
