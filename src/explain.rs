@@ -19,6 +19,8 @@ use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
 use crate::request::head::fault::Malformed;
 use crate::request::head::{Framing, HeadScan, RequestHead};
+use crate::request::media_type::MediaType;
+use crate::request::message;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::upstream::origin::{Origin, Peer};
 use crate::upstream::resolve::Found;
@@ -92,14 +94,17 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         Ok(routed) => routed,
         Err((_, rejection)) => return Ok(Err(rejection)),
     };
-    let (kind, mode) = match routed.route.kind {
-        Kind::Widget(mode) => ("widget", mode),
-        Kind::Pass => ("pass", Mode::Enforce),
-    };
     let route = routed.route;
+    let (kind, mode, takes) = match route.kind {
+        Kind::Widget(widget) => {
+            let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
+            ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
+        }
+        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+    };
     writeln!(
         out,
-        "route: {} ({kind}, {}), upstream {}",
+        "route: {} ({kind}, {}{takes}), upstream {}",
         route.name,
         mode.label(),
         route.upstream
@@ -113,7 +118,13 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         if body.len() > bounds.limit {
             return Ok(Err(Rejection::BodyTooLarge));
         }
-        fields(head.target.query(), &body, env, out)?;
+        match MediaType::of(&head.headers) {
+            Some(MediaType::Json) => {
+                writeln!(out, "body: JSON, which is not looked into")?;
+                fields(head.target.query(), b"", env, out)?;
+            }
+            Some(MediaType::Form) | None => fields(head.target.query(), &body, env, out)?,
+        }
     }
     decision(&routed, &head, &body, env, out)
 }
@@ -157,7 +168,7 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
     };
     writeln!(out, "fields:")?;
     for field in Field::ALL {
-        let is_in = |form: &Form<'_>| *form.reading(field) != Reading::Absent;
+        let is_in = |form: &Form<'_>| form.has(field);
         let from = match (is_in(&in_query), is_in(&in_body)) {
             (true, true) => "query and body",
             (true, false) => "query",
@@ -172,7 +183,7 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
             }
             Reading::Value(value) => format!("{} bytes, redacted", value.len()),
         };
-        writeln!(out, "  {:<18} from {from}: {what}", field.name())?;
+        writeln!(out, "  {:<23} from {from}: {what}", field.name())?;
     }
     Ok(())
 }
@@ -180,7 +191,15 @@ fn fields(query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Res
 /// Tokens never, and the options may hold a session id of the portal.
 fn is_shown(field: Field) -> bool {
     match field {
-        Field::AuthId | Field::RefreshId | Field::ApplicationToken | Field::PlacementOptions => false,
+        Field::AuthId
+        | Field::RefreshId
+        | Field::ApplicationToken
+        | Field::PlacementOptions
+        | Field::EventToken
+        | Field::AuthAccessToken
+        | Field::AuthRefreshToken
+        | Field::AuthApplicationToken
+        | Field::Auth => false,
         Field::Domain
         | Field::Protocol
         | Field::Lang
@@ -190,7 +209,13 @@ fn is_shown(field: Field) -> bool {
         | Field::ApplicationScope
         | Field::MemberId
         | Field::Status
-        | Field::Placement => true,
+        | Field::Placement
+        | Field::Event
+        | Field::WorkflowId
+        | Field::AuthMemberId
+        | Field::AuthDomain
+        | Field::AuthClientEndpoint
+        | Field::AuthServerEndpoint => true,
     }
 }
 
@@ -207,8 +232,11 @@ fn decision(
     };
     let origin = Origin::of(peer, &head.headers, &env.trusted, || [0; 16]);
     let decision = pipeline::decide(routed, head, peer, &origin, body, Duration::ZERO, env);
+    if let Some(message) = decision.findings.message {
+        writeln!(out, "message: {}", message.label())?;
+    }
     for fault in &decision.findings.faults {
-        writeln!(out, "fault: {} {}", fault.field.name(), fault.code.says())?;
+        writeln!(out, "fault: {} {}", fault.field.told(), fault.code.says())?;
     }
     for rejection in &decision.findings.would_reject {
         writeln!(

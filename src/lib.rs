@@ -1,5 +1,169 @@
-//! A reverse proxy in front of Bitrix24 widget handlers. The modules stand in the order in which a
-//! request meets them; `pipeline` is the file to read first.
+//! widget-gateway: a reverse proxy in front of Bitrix24 widget handlers. It reads each widget call exactly as
+//! PHP will read it, refuses what is incomplete, invalid or could be read in two ways, limits requests per
+//! portal, and tells the handler in headers what it established.
+//!
+//! # The way of a request
+//!
+//! ```text
+//!  socket ─► head ─► route ─┬─ held (widget): body ─► message ─► validate ─► limit ─► exchange with a server ─► answer
+//!                           └─ streamed (pass):      Pingora's proxy ────────────────────────────────────────────────► answer
+//!                      every step may end in a Rejection ─► problem+json or page;  at the end one record ─► metric, log line, span
+//! ```
+//!
+//! Two files to read first. [`pipeline`] is the decision, pure: no socket, no clock, no global. Each of its steps
+//! takes the value that only the step before can make, so one that is left out does not compile.
+//! [`server::exchange`] is the sequence around it: identify, route, hold, decide, forward or refuse, record.
+//!
+//! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
+//! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
+//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]).
+//!
+//! # The map
+//!
+//! The modules stand in the order in which a request meets them. A room may import those of its row and nothing
+//! else; no two files hold each other; Pingora is named only at the edges. `tests/architecture.rs` enforces it.
+//!
+//! | room | owns | may import |
+//! |---|---|---|
+//! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, what kind of message it is, a type per field | |
+//! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
+//! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
+//! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
+//! | [`pipeline`] | the order of the steps | these four |
+//! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
+//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `pipeline` |
+//! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
+//! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
+//! | [`admin`] | operators' sockets | the same, never `server` |
+//! | [`explain`], [`run`], `main` | a request in words; start, signals, drain, hand-over; the command line | what they need |
+//!
+//! # Where a new thing belongs
+//!
+//! **A rule of a field** is a type in `request/field/values.rs` with a `parse`, read in [`policy::validate`]. A new
+//! field is a line of the list in `request/field/names.rs`; the differential test, the fuzz targets and the metric labels
+//! take their names from there.
+//!
+//! **A kind of message** is a variant of [`request::message::Kind`], told by its shape there, and of
+//! [`policy::validate::Call`]. What the faults of a message come to, and in which order they are told, is
+//! [`policy::judge`].
+//!
+//! **A rule of the front door** is a variant of [`request::head::fault::Malformed`] and the place in
+//! [`request::head`] that finds it: heads are parsed once, never checked and parsed again.
+//!
+//! **A refusal** is a row of `rejections!` in [`response::rejection`], which has its code (its metric label too),
+//! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
+//! Its case goes into `tests/refusals/`.
+//!
+//! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
+//! `upstream/headers/reserved.rs`.
+//!
+//! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
+//! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
+//! line and `explain` know no policy by name.
+//!
+//! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
+//! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
+//! the keys that wait for a restart follow by themselves, but for routes, `[widget]`, `[limits]` and `[upstreams]`,
+//! which `admin/config.rs` spells. Then `conf/gateway.toml`, and `UPDATE=1 cargo test --lib config` for the schema.
+//!
+//! **A fact of a request** that operators want is a field of [`telemetry::record::RequestRecord`]; metric, log line and
+//! span do not compile until each has said what it does with it. **A metric** is a family in [`telemetry::metrics`].
+//!
+//! `tests/documents.rs` fails until the tables of `conf/README.md` have the key, code, family or header. What must
+//! hold for any bytes stands in `tests/fuzz/`: `tests/fuzz/run smoke` builds the targets `form`, `head`, `chunks` and
+//! `decision` with g++ and the stable toolchain and runs each for ten seconds; an input that breaks an invariant
+//! goes into `tests/fuzz/regressions/`, which `tests/properties.rs` replays.
+//!
+//! # Glossary
+//!
+//! | word | means |
+//! |---|---|
+//! | client | who opened the connection to us and sent the request: a browser, or a proxy in front |
+//! | peer | the address at the other end of that connection, and whether it is TLS |
+//! | trusted proxy | a peer whose forwarding headers are believed |
+//! | origin | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
+//! | listener | an address that clients connect to |
+//! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
+//! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
+//! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
+//! | target | of a request, path and query; of a decision, the way through the servers of an upstream |
+//! | route | an entry of `[[routes]]`: which requests, what is done with them, and to which upstream they go |
+//! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
+//! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
+//! | form | query and body of a held request, as PHP reads them |
+//! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
+//! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |
+//! | message | what a form is by its shape: a placement, an event, a robot's, or the page's own |
+//! | call | a sound message, every field in its type ([`Call`](policy::validate::Call)) |
+//! | member | a portal, by its `member_id`; the key of its limit |
+//! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
+//! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
+//! | forward | a decided request on its way to a server; it cannot be made without that proof |
+//! | upstream | a named group of servers that serve the same handlers |
+//! | server | one address of an upstream; a name in the configuration may be several |
+//! | handler | the application behind: the PHP script that draws the widget |
+//! | answer | what a server sends |
+//! | reply | what goes back to the client: an answer, or a refusal |
+//! | response | the room that makes replies; the field's word for both kinds |
+//! | refusal | a reply of our own, for one of the reasons of [`Rejection`](response::rejection::Rejection) |
+//! | mode | whether a fault is enforced (refused) or observed (told, and let through) |
+//! | outcome | how a request ended, in one of six words |
+//! | record | all that is told of an ended request |
+//! | snapshot | one configuration, built; a request keeps the one it began with |
+//! | generation | the number of a snapshot |
+//! | engine | Pingora |
+//!
+//! # Design notes
+//!
+//! - **Pingora's `Server` is not used.** It always sleeps its whole grace period, panics on an address that can not be
+//!   bound, and shuts down on SIGQUIT without a successor. [`run`] and [`server`] put runtimes, services and signals
+//!   together.
+//! - **HTTP/1 is our own on both sides of a held call; HTTP/2 is the engine's sessions.** The engine takes bare LF, a
+//!   missing Host and an empty chunk size, and escapes a raw space before any hook sees it; here each head is waited for
+//!   with a deadline and judged by its raw bytes, and connections are counted when they are accepted. What HTTP/2 changes
+//!   in a request's form is undone where the head is made, so that nobody behind sees a difference.
+//! - **The body is held whole, then sent.** Nothing half-read reaches a handler, a refusal costs no connection to it, and
+//!   a length is always announced.
+//! - **A POST is executed at most once.** A call goes to another connection or server only if none of its bytes can have
+//!   been taken: the connect failed; the write failed before its first byte was accepted; or the answer is an end of stream,
+//!   no reset, and the kernel's count of acknowledged bytes (`tcpi_bytes_acked`) has not moved. A FIN carries the
+//!   acknowledgement of all that the peer's kernel had received, so one that acknowledges nothing was sent before the call
+//!   arrived. A reset proves nothing and is a 502, unless the upstream is `idempotent`. At most one such resend, on a fresh
+//!   connection, counted. Races are kept rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
+//!   a line at start says so.
+//! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
+//!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
+//!   ejections and retries are one account for both.
+//! - **What only traffic can change does not decide whether traffic comes.** A server that is down is asked last and probed
+//!   in the background; readiness heals by itself.
+//! - **"Sent" is said after sending.** Status and byte counts of a record move when a write has succeeded; while nothing was
+//!   sent, the refusal can still be told.
+//! - **Every wait has an end:** handshake, head, body, connect, first byte, silence, a client that does not read (below
+//!   everything that buffers, [`server::pace`]), a log that nobody reads, name look-ups at a stop.
+//! - **Everything written for the upstream is ours:** framing, Content-Type, Connection, Cookie in one line, forwarded and
+//!   reserved headers; the rest of a held call's lines goes on as it came.
+//! - **The reader** ([`request::form`]) splits at `&`, judges each name, and decodes only the values of known names, as PHP
+//!   does. A plain byte-by-byte reading is kept beside its tests as the reference; in debug builds (every test and fuzz
+//!   target) serde_urlencoded reads each plain part a second time and must agree. The sample handler reads its form with
+//!   serde_urlencoded, as any handler would; on the hot path it would repair broken UTF-8 and so make different values
+//!   equal, and letting it decode just the escaped values of known names took 15 500 instructions for a genuine call
+//!   instead of 8 200.
+//! - **The limiter's arithmetic is governor's, its tables are hashbrown's** ([`policy::limit`]): sharded, bounded, swept;
+//!   a key over its limit is never dropped to make room, keys without a place share one state. A key is kept as a SipHash
+//!   of 64 bits under a secret that the process draws: 17 bytes with its arrival time. That two of a million members share
+//!   a state has a chance of 3 in 100 million, and without the secret nobody can look for such a pair.
+//! - **One snapshot per request**, taken once; limiter state lives beside the configuration, since governor's times are
+//!   relative to a limiter's birth and can not move into another. "Unchanged" is judged by what a configuration means, not
+//!   by its bytes. Time is a parameter: the clock is read at the edge, tests drive it.
+//! - **rustls:** certificates can be exchanged at run time through a resolver, and the build needs no more than cmake
+//!   and a C compiler.
+//! - **No huge pages.** The allocator asks for pages of 2 MiB and the kernel clears each in one go, 3 ms in which a thread
+//!   answers nobody. When ten thousand slow connections came in a burst, that was two fifths of the process's time and the
+//!   whole of what genuine requests noticed: p99 4.7 ms, 0.9 ms without. Throughput is the same.
+//! - **No-steal runtime, mimalloc, fat LTO, one codegen unit** were the cheapest combination for this kind of proxy.
+//!   Panics unwind: one bad request must not take the process; a caught one is an `internal_error`, counted and logged.
+//! - **`src/build.rs`** asks git and rustc what is being built, for `build_info`; `GATEWAY_REVISION` overrides it where
+//!   there is no git, as in a container build.
 
 pub mod request;
 pub mod policy;

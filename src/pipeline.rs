@@ -2,26 +2,30 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Widget`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Target`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, header};
-
 use crate::policy::Mode;
+use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
-use crate::policy::route::{Kind, NoRoute, Route, Routes};
-use crate::policy::validate::{Known, Unsound, Widget, validate};
+use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
-use crate::request::field::{Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement};
+use crate::request::cookie::{self, PlainAuth};
+use crate::request::field::{
+    Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
+};
 use crate::request::form::Form;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
+use crate::request::media_type::MediaType;
+use crate::request::message;
 use crate::response::rejection::Rejection;
 use crate::upstream::balance::Portal;
-use crate::upstream::headers::{self, CookieRule, Rewrite};
+use crate::upstream::headers::{self, CookieRule, Rewrite, Told};
 use crate::upstream::origin::{Origin, Peer, TrustedProxies};
 use crate::upstream::pool::{Pace, Target, Upstream};
 
@@ -41,7 +45,7 @@ pub struct Env {
 }
 
 /// `[widget]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WidgetRules {
     /// The largest body, in bytes.
     pub body_limit: usize,
@@ -55,17 +59,20 @@ pub struct WidgetRules {
     pub member_id: MemberIdShape,
     /// What happens to cookies named like a field.
     pub cookies: CookieRule,
+    /// Where tokens may be sent.
+    pub server_endpoints: ServerEndpoints,
 }
 
 impl Default for WidgetRules {
     fn default() -> WidgetRules {
         WidgetRules {
-            body_limit: 256 * 1024,
+            body_limit: 1024 * 1024,
             body_timeout: Duration::from_secs(10),
             held_bodies: 256 * 1024 * 1024,
             max_params: 1000,
             member_id: MemberIdShape::Hex32,
             cookies: CookieRule::Strip,
+            server_endpoints: ServerEndpoints::default(),
         }
     }
 }
@@ -119,6 +126,8 @@ pub struct Findings {
     pub faults: Vec<FieldFault>,
     /// What the limits said, as far as they were asked.
     pub limits: Decisions,
+    /// What the request was recognized as, refused or not.
+    pub message: Option<message::Kind>,
     /// Only once validated.
     pub member_id: Option<MemberId>,
     /// Only once validated; normalized.
@@ -144,7 +153,9 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
     })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => hold(head, &env.widget).map_err(|rejection| (Some(route_index), rejection))?,
+        Kind::Widget(widget) => {
+            hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        }
     };
     Ok(Routed {
         route_index,
@@ -154,9 +165,11 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
 }
 
 /// A widget's media type, and a length that is announced.
-fn hold(head: &RequestHead, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    if !is_plain_form(&head.headers) {
-        return Err(Rejection::UnsupportedMediaType);
+fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+    match MediaType::of(&head.headers) {
+        Some(MediaType::Form) => {}
+        Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
+        Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match head.framing.announced() {
         Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
@@ -166,32 +179,6 @@ fn hold(head: &RequestHead, rules: &WidgetRules) -> Result<BodyPlan, Rejection> 
             held: rules.held_bodies,
         })),
     }
-}
-
-/// Exactly one Content-Type that PHP, and everyone else, reads as a urlencoded form.
-fn is_plain_form(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else {
-        return false;
-    };
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return false;
-    }
-    // As every browser spells it.
-    if only == "application/x-www-form-urlencoded" {
-        return true;
-    }
-    let mut parts = only.as_bytes().split(|&b| b == b';').map(<[u8]>::trim_ascii);
-    let is_form = parts
-        .next()
-        .is_some_and(|media| media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"));
-    let charset = parts.next();
-    is_form
-        && parts.next().is_none()
-        && charset.is_none_or(|parameter| {
-            parameter.eq_ignore_ascii_case(b"charset=utf-8")
-                || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
-        })
 }
 
 /// Decides a request whose body is there (or is nobody's business here).
@@ -207,19 +194,18 @@ pub fn decide(
     let mut findings = Findings::default();
     let cleared = match routed.route.kind {
         Kind::Pass => Ok(Cleared::Pass),
-        Kind::Widget(mode) => findings.judge(mode, head, body, now, env).map(Cleared::Widget),
+        Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
     };
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&routed.route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let mut rewrite = headers::on_every_route(peer, origin, &head.headers);
-        match &cleared {
-            Cleared::Pass => headers::on_pass_route(&mut rewrite, &head.headers),
-            Cleared::Widget(passed) => {
-                let (known, cookies) = (passed.known(), env.widget.cookies);
-                headers::on_widget_route(&mut rewrite, known, body.len(), cookies, &head.headers);
+        let rewrite = match &cleared {
+            Cleared::Pass => headers::on_pass_route(peer, origin, &head.headers),
+            Cleared::Widget(judged) => {
+                let told = judged.told(body.len(), env.widget.cookies);
+                headers::on_widget_route(peer, origin, &head.headers, told)
             }
-        }
+        };
         Ok(Forward {
             rewrite,
             target: Target::new(upstream, pace(&findings), || {
@@ -245,47 +231,69 @@ fn pace(findings: &Findings) -> Pace {
 }
 
 impl Findings {
-    /// Form, `Widget`, `Permit`. The steps know nothing of modes: what they find is refused or observed
+    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
     /// here.
     fn judge(
         &mut self,
-        mode: Mode,
+        route: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
         now: Now,
         env: &Env,
-    ) -> Result<Passed, Rejection> {
-        let form = match Form::parse(head.target.query(), body, env.widget.max_params) {
+    ) -> Result<Judged, Rejection> {
+        let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+        // PHP puts nothing of JSON where it puts forms.
+        let form = match media_type {
+            MediaType::Form => body,
+            MediaType::Json => &[],
+        };
+        let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => {
-                let observed = self.observe_or(mode, fault.into())?;
-                return Ok(Passed::Observed(None, observed));
+                let observed = self.observe_or(route.mode, fault.into())?;
+                return Ok(Judged {
+                    media_type,
+                    plain_auth: PlainAuth::Shadows,
+                    passed: Passed::Observed(None, observed),
+                });
             }
         };
-        let read = validate(&form, env.widget.member_id);
-        self.note(&read, env.widget.cookies, &head.headers);
-        let refused_cookies = env.widget.cookies == CookieRule::Refuse && self.faults.iter().any(is_cookie);
-        match read {
-            Ok(widget) => {
-                if refused_cookies {
-                    self.observe_or(mode, Rejection::of_fields(self.faults.clone()))?;
-                }
-                self.permit(widget, mode, now, env).map(Passed::Permitted)
-            }
-            Err(unsound) => {
-                let mut faults = unsound.faults.clone();
-                if refused_cookies {
-                    faults.clone_from(&self.faults);
-                }
-                let observed = self.observe_or(mode, Rejection::of_fields(faults))?;
-                Ok(Passed::Observed(Some(unsound), observed))
-            }
+        let plain_auth = PlainAuth::beside(&form);
+        let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
+        let refused_cookies: &[FieldFault] = match env.widget.cookies {
+            CookieRule::Refuse => &cookies,
+            CookieRule::Strip | CookieRule::Keep => &[],
+        };
+        let grammar = Grammar {
+            member_id: env.widget.member_id,
+            server_endpoints: &env.widget.server_endpoints,
+        };
+        let judged = judge(&form, route, grammar, refused_cookies);
+        self.note(&judged, &cookies);
+        if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
+            return Err(Rejection::UnsupportedMediaType);
         }
+        let passed = match judged {
+            Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+            Err(Refused { refusal, read }) => {
+                let observed = self.observe_or(route.mode, refusal.into())?;
+                match read {
+                    // Nothing is wrong with it but what was observed.
+                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+                    Err(unsound) => Passed::Observed(Some(unsound), observed),
+                }
+            }
+        };
+        Ok(Judged {
+            media_type,
+            plain_auth,
+            passed,
+        })
     }
 
     /// Asks the limits and notes what they said.
-    fn permit(&mut self, widget: Widget, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
-        let asked = env.limits.admit(widget, mode, now);
+    fn permit(&mut self, call: Call, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(call, mode, now);
         self.limits = match &asked {
             Ok(permit) => *permit.decisions(),
             Err(refused) => refused.decisions,
@@ -308,42 +316,62 @@ impl Findings {
         }
     }
 
-    fn note(&mut self, read: &Result<Widget, Box<Unsound>>, cookies: CookieRule, headers: &HeaderMap) {
-        let known = match read {
-            Ok(widget) => widget.known(),
-            Err(unsound) => {
-                self.faults.clone_from(&unsound.faults);
-                unsound.known()
+    fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
+        let known = match judged {
+            Ok(call) => call.known(),
+            Err(refused) => {
+                self.faults = refused.faults().to_vec();
+                refused.known()
             }
         };
+        self.message = known.message;
         self.member_id = known.member_id.cloned();
         self.domain = known.domain.cloned();
         self.placement = known.placement.cloned();
-        if cookies != CookieRule::Keep && headers.contains_key(header::COOKIE) {
-            let shadowed = headers::shadowed_by_cookies(headers).into_iter();
-            self.faults.extend(shadowed.map(|field| FieldFault {
-                field,
-                code: FaultCode::Cookie,
-            }));
-        }
+        self.faults.extend(cookies);
     }
 }
 
-fn is_cookie(fault: &FieldFault) -> bool {
-    fault.code == FaultCode::Cookie
+/// The cookies that could be taken for a field, where that matters.
+fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth) -> Vec<FieldFault> {
+    let shadowed = match rule {
+        CookieRule::Keep => Vec::new(),
+        CookieRule::Strip | CookieRule::Refuse => cookie::shadowed(&head.headers, plain_auth),
+    };
+    let as_fault = |field| FieldFault {
+        field,
+        code: FaultCode::Cookie,
+    };
+    shadowed.into_iter().map(as_fault).collect()
 }
 
 /// A request that nothing keeps from its server: the one way to a [`Forward`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Cleared {
     /// Nobody here judges it.
     Pass,
     /// It was judged.
-    Widget(Passed),
+    Widget(Judged),
 }
 
-/// A widget call that may go on.
+/// A request to a widget route that may go on.
 #[derive(Debug)]
+struct Judged {
+    media_type: MediaType,
+    plain_auth: PlainAuth,
+    passed: Passed,
+}
+
+/// Why it may.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
@@ -355,12 +383,22 @@ enum Passed {
 #[derive(Debug)]
 struct Observed(());
 
-impl Passed {
-    fn known(&self) -> Known<'_> {
-        match self {
+impl Judged {
+    fn told(&self, length: usize, cookies: CookieRule) -> Told<'_> {
+        let known = match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
             Passed::Observed(None, Observed(())) => Known::default(),
+        };
+        Told {
+            known,
+            media_type: self.media_type,
+            length,
+            cookies,
+            plain_auth: self.plain_auth,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -658,7 +658,7 @@ fn a_client_that_never_reads_is_closed_and_leaves_nothing_behind() {
     gateway.metrics_when("that they are closed", |now| now.value(OPEN, &[]) <= before);
     let held = started.elapsed();
     assert!(
-        held > Duration::from_secs(5) && held < Duration::from_secs(18),
+        held > Duration::from_secs(5) && held < Duration::from_secs(45),
         "a slow reader has its time, and no more: {held:?}"
     );
     // The allocator gives pages back when it is used again.

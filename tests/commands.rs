@@ -105,7 +105,8 @@ fn explain_tells_every_decision_and_no_token() {
     let words = text(&accepted.stdout);
     assert_eq!(accepted.status.code(), Some(0), "{words}");
     for line in [
-        "route: widget (widget, enforce), upstream sample",
+        "route: widget (widget, enforce, takes placement), upstream sample",
+        "message: placement",
         "fault: member_id is shadowed by a cookie",
         "limit: member, 100 per 1 s, burst 500: a fresh key, allows",
         &format!("header set: X-Bitrix24-Member-Id: {MEMBER}"),
@@ -119,6 +120,23 @@ fn explain_tells_every_decision_and_no_token() {
     }
     for secret in SECRETS {
         assert!(!words.contains(secret), "{words}");
+    }
+    let event = "event=ONAPPINSTALL&auth[domain]=p.example&auth[access_token]=s6p6eclrvim6da22ft9ch94e";
+    let event = command_reading(&["explain"], &post("/", &[], event));
+    assert_eq!(event.status.code(), Some(1));
+    let words = text(&event.stdout);
+    for line in [
+        "  event                   from body: \"ONAPPINSTALL\"",
+        "  auth[domain]            from body: \"p.example\"",
+        "  auth[access_token]      from body: 24 bytes, redacted",
+        "message: event",
+        "verdict: refused, 422 unexpected_message: this is a message of the kind event, which this route \
+         does not take; to take it, its key accepts needs event",
+    ] {
+        assert!(
+            words.lines().any(|told| told == line),
+            "{line}\nis not in\n{words}"
+        );
     }
     let refused = command_reading(
         &["explain", "-"],

@@ -3,19 +3,20 @@
 
 use crate::common::forms::{self, BODY, MEMBER, QUERY, TARGET, chunked, post, request};
 use crate::common::php::{PhpServer, Seen};
-use crate::common::{Gateway, shown};
+use crate::common::{Gateway, Setup, shown};
 use serde_json::Value;
 
 /// As php.ini-production says, and as a container image without any php.ini is.
 const PROFILES: [&[&str]; 2] = [&["-d", "request_order=GP"], &["-n"]];
 
 /// What the gateway sets on a widget call, as PHP names it.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "HTTP_X_BITRIX24_APP_SID",
     "HTTP_X_BITRIX24_DOMAIN",
     "HTTP_X_BITRIX24_LANG",
     "HTTP_X_BITRIX24_LOCALE",
     "HTTP_X_BITRIX24_MEMBER_ID",
+    "HTTP_X_BITRIX24_MESSAGE",
     "HTTP_X_BITRIX24_PLACEMENT",
     "HTTP_X_BITRIX24_PLACEMENT_OPTIONS",
     "HTTP_X_BITRIX24_PLACEMENT_OPTIONS_STATE",
@@ -150,6 +151,9 @@ fn look_alikes_never_become_our_headers() {
             for name in OURS {
                 assert!(!call.text("server", name).unwrap().contains("evil"), "{name}");
             }
+            // There the application may have names of its own.
+            let of_ours = |line: &&str| !line.to_ascii_lowercase().contains("anything");
+            let group: Vec<&str> = group.into_iter().filter(of_ours).collect();
             let probe = seen(&gateway, &request("GET", "/", &group, ""));
             assert_eq!(
                 bitrix_names(&probe),
@@ -232,12 +236,33 @@ fn headers_of_other_gateways_are_not_believed() {
         "Content_Length: 1",
         "Content_Type: text/plain",
         "Upgrade: h2c",
+        "Client-IP: 6.6.6.6",
+        "X-Client-IP: 6.6.6.6",
+        "X-Cluster-Client-IP: 6.6.6.6",
+        "True-Client-IP: 6.6.6.6",
+        "CF-Connecting-IP: 6.6.6.6",
+        "Forwarded-For: 6.6.6.6",
+        "X-Forwarded: 6.6.6.6",
+        "X-Forwarded-Ssl: on",
+        "X-Forwarded-Prefix: /evil",
+        "X-Forwarded-Anything: evil",
+        "X-Host: evil.example",
+        "X-Original-Host: evil.example",
+        "Front-End-Https: on",
+        "X-Url-Scheme: https",
+        "Remote-User: evil",
+        "X-Remote-User: evil",
+        "Client_IP: 6.6.6.6",
+        "X-Bitrix24-Verified: evil",
+        "X-Bitrix24-User-Id: evil",
     ];
     for bytes in [post(TARGET, &lines, BODY), request("GET", "/", &lines, "")] {
         let call = seen(&gateway, &bytes);
         for name in [
             "HTTP_FORWARDED",
-            "HTTP_X_REAL_IP",
+            "HTTP_X_FORWARDED_SSL",
+            "HTTP_FRONT_END_HTTPS",
+            "HTTP_X_URL_SCHEME",
             "HTTP_X_ORIGINAL_URL",
             "HTTP_X_REWRITE_URL",
             "HTTP_X_HTTP_METHOD_OVERRIDE",
@@ -248,10 +273,9 @@ fn headers_of_other_gateways_are_not_believed() {
         ] {
             assert_eq!(call.text("server", name), None, "{name}");
         }
-        assert_eq!(
-            call.text("server", "HTTP_X_FORWARDED_FOR").as_deref(),
-            Some("127.0.0.1")
-        );
+        for name in ["HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP"] {
+            assert_eq!(call.text("server", name).as_deref(), Some("127.0.0.1"), "{name}");
+        }
         assert_eq!(
             call.text("server", "HTTP_X_FORWARDED_HOST").as_deref(),
             Some("widgets.example")
@@ -268,6 +292,78 @@ fn headers_of_other_gateways_are_not_believed() {
                 "{name}: {value}"
             );
         }
+    }
+}
+
+#[test]
+fn a_proxy_in_front_says_who_the_client_is() {
+    let php = PhpServer::start(PROFILES[0]);
+    let setup = Setup::of(forms::routes(&[php.address])).top("trusted_proxies = [\"127.0.0.1\"]");
+    let gateway = Gateway::with(setup);
+    let lines = [
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Real-IP: 7.7.7.7",
+        "True-Client-IP: 6.6.6.6",
+        "X-Forwarded-Ssl: on",
+        "Client_IP: 7.7.7.7",
+    ];
+    let call = seen(&gateway, &post(TARGET, &lines, BODY));
+    for (name, value) in [
+        ("HTTP_X_FORWARDED_FOR", Some("6.6.6.6, 127.0.0.1")),
+        ("HTTP_X_REAL_IP", Some("6.6.6.6")),
+        ("HTTP_TRUE_CLIENT_IP", Some("6.6.6.6")),
+        ("HTTP_X_FORWARDED_SSL", Some("on")),
+        ("HTTP_CLIENT_IP", None),
+    ] {
+        assert_eq!(call.text("server", name).as_deref(), value, "{name}");
+    }
+}
+
+#[test]
+fn a_proxy_that_nobody_listed_is_noticed() {
+    let (_php, gateway) = setting(PROFILES[0]);
+    for line in [
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Proto: http",
+        "X-A: b",
+    ] {
+        seen(&gateway, &post(TARGET, &[line], BODY));
+    }
+    gateway.request_lines(4);
+    gateway.metric_reaches("widget_gateway_forwarding_headers_replaced_total", &[], 2.0);
+    let told = gateway
+        .logs()
+        .into_iter()
+        .filter(|line| line["msg"] == "X-Forwarded-Proto was replaced");
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0]["level"], &told[0]["client"]),
+        (&"warn".into(), &"127.0.0.1".into())
+    );
+}
+
+#[test]
+fn an_application_keeps_its_own_names_on_a_pass_route() {
+    let (_php, gateway) = setting(PROFILES[0]);
+    let lines = ["X-Bitrix24-Signature: own", "X-Bitrix24-Member-Id: evil"];
+    let page = seen(&gateway, &request("GET", "/", &lines, ""));
+    assert_eq!(bitrix_names(&page), ["HTTP_X_BITRIX24_SIGNATURE"]);
+    let call = seen(&gateway, &post(TARGET, &lines, BODY));
+    assert_eq!(bitrix_names(&call), OURS);
+}
+
+#[test]
+fn cookie_lines_arrive_as_one() {
+    let (_php, gateway) = setting(PROFILES[0]);
+    let cookies = ["Cookie: a=1; b=2", "Cookie: c=3"];
+    for bytes in [post(TARGET, &cookies, BODY), request("GET", "/", &cookies, "")] {
+        let call = seen(&gateway, &bytes);
+        assert_eq!(
+            call.text("server", "HTTP_COOKIE").as_deref(),
+            Some("a=1; b=2; c=3")
+        );
     }
 }
 

@@ -68,6 +68,37 @@ fn every_accepted_fixture_is_forwarded() {
     assert!(forwarded > 20, "only {forwarded} cases were forwarded");
 }
 
+/// Each message that some route promises to take is one that the properties see forwarded.
+#[test]
+fn every_message_that_some_route_takes_is_forwarded() {
+    let fixtures: Value = serde_json::from_str(include_str!("fixtures/messages.json")).unwrap();
+    let mut forwarded = std::collections::BTreeMap::new();
+    for case in fixtures.as_array().unwrap() {
+        let (_, query) = case["path"].as_str().unwrap().split_once('?').unwrap_or_default();
+        let data = format!(
+            "/all?{query}\nmember.id=1; a=b\n{}",
+            case["body"].as_str().unwrap()
+        );
+        let is_form = case["headers"]["Content-Type"] == "application/x-www-form-urlencoded";
+        let outcome = case["expect"]["accepts_all"].as_str().unwrap();
+        if !is_form || case["method"] != "POST" {
+            continue;
+        }
+        let is_taken = ["placement", "event", "robot", "own"].contains(&outcome);
+        assert_eq!(
+            invariants::decision(data.as_bytes()),
+            is_taken,
+            "{}",
+            case["name"]
+        );
+        *forwarded.entry(outcome.to_owned()).or_insert(0) += 1;
+    }
+    assert!(
+        forwarded.len() > 5 && forwarded.values().all(|count| *count > 0),
+        "{forwarded:?}"
+    );
+}
+
 /// A known name, spelled as PHP reads it or nearly so.
 fn name() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
@@ -81,9 +112,17 @@ fn name() -> impl Strategy<Value = String> {
         "status",
         "PLACEMENT",
         "PLACEMENT_OPTIONS",
+        "event",
+        "event_token",
+        "auth[member_id]",
+        "auth[domain]",
+        "auth[access_token]",
+        "auth[x]",
+        "auth[x][y]",
+        "auth",
     ]);
     let exact = known.clone().prop_map(str::to_owned);
-    let odd = (known, 0..14).prop_map(|(name, how)| match how {
+    let odd = (known, 0..20).prop_map(|(name, how)| match how {
         0 => name.replace('_', "."),
         1 => name.replace('_', "+"),
         2 => name.replace('_', "%20"),
@@ -97,6 +136,12 @@ fn name() -> impl Strategy<Value = String> {
         10 => format!("{name}{}", "[a]".repeat(65)),
         11 => format!("[{name}]"),
         12 => format!("{name}%5d"),
+        13 => name.replace('[', "%5B").replace(']', "%5d"),
+        14 => name.replace('[', "[+"),
+        15 => name.replace(']', ""),
+        16 => name.replace('[', "]["),
+        17 => format!("{name}[]"),
+        18 => format!("x;{name}"),
         _ => name.to_lowercase(),
     });
     prop_oneof![6 => exact, 2 => odd, 1 => "[a-c._\\[\\]%05B ]{0,6}"]
@@ -105,6 +150,8 @@ fn name() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("3f7a90c1d2e45b68a0719cbe8d243f56".to_owned()),
+        Just("portal.bitrix24.com".to_owned()),
+        Just("Portal.Bitrix24.com:".to_owned()),
         Just("en".to_owned()),
         Just("1".to_owned()),
         Just("a+b".to_owned()),
@@ -134,6 +181,9 @@ fn part() -> impl Strategy<Value = String> {
 /// A sound call, so that what is added decides.
 const QUERY: &str = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&";
 const BODY: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=DEFAULT&";
+
+/// The same of an event and of a robot.
+const EVENT: &str = "auth[domain]=portal.bitrix24.com&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56&";
 
 /// One byte changed, added or taken away, a few times.
 fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
@@ -195,6 +245,19 @@ proptest! {
     fn what_is_forwarded_is_unique(query in part(), cookie in part(), body in part()) {
         let cookie = cookie.replace('&', "; ");
         invariants::decision(format!("{QUERY}{query}\n{cookie}\n{BODY}{body}").as_bytes());
+    }
+
+    #[test]
+    fn every_kind_of_message_that_is_forwarded_is_unique(
+        first in prop::sample::select(vec!["", "event=ONX&", "event_token=x&"]),
+        query in part(),
+        cookie in part(),
+        body in part(),
+    ) {
+        let cookie = cookie.replace('&', "; ");
+        invariants::decision(format!("/all?{query}\n{cookie}\n{first}{EVENT}{body}").as_bytes());
+        invariants::decision(format!("/all?{query}\n{cookie}\n{body}").as_bytes());
+        invariants::decision(format!("/all?{QUERY}{query}\n{cookie}\n{BODY}{body}").as_bytes());
     }
 
     #[test]

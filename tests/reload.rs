@@ -216,7 +216,7 @@ fn restart_only_keys_wait_and_the_rest_applies() {
     let reload = &gateway.reload_lines(1)[0];
     assert_eq!(
         reload["restart_pending"],
-        serde_json::json!(["server.threads", "server.max_connections"])
+        serde_json::json!(["server.max_connections", "server.threads"])
     );
     assert_eq!(
         gateway

@@ -11,10 +11,14 @@ mod properties;
 
 mod front_door;
 mod cases;
+mod messages;
 mod bodies;
 mod refusals;
 mod limits;
+mod cookies;
+mod one_hop;
 mod answers;
+mod slow_clients;
 mod php;
 mod differential;
 
@@ -34,3 +38,4 @@ mod operations;
 mod build_info;
 mod standard_error;
 mod setup_lines;
+mod documents;

@@ -1,7 +1,8 @@
 //! The floor of `benches/compare`: Pingora that passes a request through and writes one line of log,
 //! with the runtime, the allocator and the build profile of the gateway, and nothing else.
 //!
-//! `bare-pingora LISTEN UPSTREAM`, both as `host:port`.
+//! `bare-pingora LISTEN TLS CERT KEY UPSTREAM THREADS`: LISTEN speaks HTTP/1.1, TLS speaks HTTP/2 and
+//! HTTP/1.1 with the certificate and key of the two PEM files; addresses are `host:port`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
@@ -55,13 +57,21 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let (Some(listen), Some(Ok(upstream)), None) =
-        (args.next(), args.next().map(|to| to.parse()), args.next())
-    else {
-        eprintln!("usage: bare-pingora LISTEN UPSTREAM");
-        return ExitCode::from(2);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, tls, cert, key, upstream, threads] = args.as_slice() else {
+        return usage();
     };
+    let (Ok(upstream), Ok(threads)) = (upstream.parse(), threads.parse()) else {
+        return usage();
+    };
+    let mut secured = match TlsSettings::intermediate(cert, key) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("bare-pingora: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    secured.enable_h2();
     let lines = Arc::<Mutex<Vec<u8>>>::default();
     let gathered = lines.clone();
     std::thread::spawn(move || {
@@ -75,7 +85,7 @@ fn main() -> ExitCode {
         }
     });
     let conf = ServerConf {
-        threads: 1,
+        threads,
         work_stealing: false,
         upstream_keepalive_pool_size: 1024,
         grace_period_seconds: Some(0),
@@ -85,7 +95,13 @@ fn main() -> ExitCode {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare { upstream, lines });
-    service.add_tcp(&listen);
+    service.add_tcp(listen);
+    service.add_tls_with_settings(tls, None, secured);
     server.add_service(service);
     server.run_forever()
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: bare-pingora LISTEN TLS CERT KEY UPSTREAM THREADS");
+    ExitCode::from(2)
 }

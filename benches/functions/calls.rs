@@ -10,11 +10,17 @@ use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
-use widget_gateway::request::field::{MemberId, MemberIdShape};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::validate::{Call, FieldRules, PlaceRule, Unsound, validate};
+use widget_gateway::request::cookie::PlainAuth;
+use widget_gateway::request::field::{FieldSet, MemberId, MemberIdShape, ServerEndpoints};
+use widget_gateway::request::form::Form;
 use widget_gateway::request::head::RequestHead;
+use widget_gateway::request::media_type::MediaType;
+use widget_gateway::request::message::{Kinds, Message};
 use widget_gateway::upstream::address::Address;
 use widget_gateway::upstream::entry::{Entry, Place};
+use widget_gateway::upstream::headers::{CookieRule, Told};
 use widget_gateway::upstream::origin::Peer;
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
@@ -102,8 +108,30 @@ pub fn route(path: &str) -> Route {
         name: "widget".into(),
         path: PathRule::parse(path).unwrap(),
         methods: vec![Method::POST],
-        kind: Kind::Widget(Mode::Enforce),
+        kind: Kind::Widget(WidgetRoute::default()),
         upstream: "handlers".into(),
+    }
+}
+
+/// A form as the message of such a route.
+pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call, Box<Unsound>> {
+    let rules = FieldRules {
+        member_id: MemberIdShape::Hex32,
+        server_endpoints,
+        required: FieldSet::default(),
+        places: PlaceRule::Any,
+    };
+    validate(Message::of(form, Kinds::default()), rules)
+}
+
+/// What is told of such a message.
+pub fn told(call: &Call, length: usize) -> Told<'_> {
+    Told {
+        known: call.known(),
+        media_type: MediaType::Form,
+        length,
+        cookies: CookieRule::Strip,
+        plain_auth: PlainAuth::Harmless,
     }
 }
 

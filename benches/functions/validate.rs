@@ -1,11 +1,10 @@
-//! `validate`: from the form's values to a `Widget`, or to all faults.
+//! `validate`: from the form's values to a `Call`, or to all faults.
 
 use std::hint::black_box;
 
-use super::calls::{BODY, QUERY, body_with_options};
+use super::calls::{BODY, QUERY, body_with_options, read};
 use criterion::Criterion;
-use widget_gateway::policy::validate::validate;
-use widget_gateway::request::field::MemberIdShape;
+use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 
 pub fn validation(c: &mut Criterion) {
@@ -22,9 +21,8 @@ pub fn validation(c: &mut Criterion) {
     ];
     for (name, body, is_sound) in rows {
         let form = Form::parse(QUERY.as_bytes(), body.as_bytes(), 1000).unwrap();
-        assert_eq!(validate(&form, MemberIdShape::Hex32).is_ok(), is_sound, "{name}");
-        group.bench_function(name, |b| {
-            b.iter(|| validate(black_box(&form), MemberIdShape::Hex32))
-        });
+        let endpoints = ServerEndpoints::default();
+        assert_eq!(read(&form, &endpoints).is_ok(), is_sound, "{name}");
+        group.bench_function(name, |b| b.iter(|| read(black_box(&form), &endpoints)));
     }
 }

@@ -17,15 +17,14 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota};
+use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota, read, told};
 use widget_gateway::pipeline::{self, decide, route};
-use widget_gateway::policy::validate::validate;
-use widget_gateway::request::cookie;
-use widget_gateway::request::field::MemberIdShape;
+use widget_gateway::request::cookie::{self, PlainAuth};
+use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::head::{HeadScan, RequestHead, Target};
 use widget_gateway::response::page;
-use widget_gateway::upstream::headers::{CookieRule, on_every_route, on_widget_route};
+use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
 use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 /// As in the gateway.
@@ -96,7 +95,8 @@ fn form_of_1000_foreign_names() {
 
 fn validation() {
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    repeat(|| validate(black_box(&form), MemberIdShape::Hex32).unwrap());
+    let endpoints = ServerEndpoints::default();
+    repeat(|| read(black_box(&form), &endpoints).unwrap());
 }
 
 fn member_id_display() {
@@ -105,7 +105,7 @@ fn member_id_display() {
 }
 
 fn cookie_crumb() {
-    repeat(|| cookie::shadows(black_box(b" PHPSESSID=k3v9m2n8b7c6x5z4")));
+    repeat(|| cookie::shadows(black_box(b" PHPSESSID=k3v9m2n8b7c6x5z4"), PlainAuth::Harmless));
 }
 
 fn limiter_admit() {
@@ -119,27 +119,16 @@ fn limiter_admit() {
     repeat(|| limiter.check(black_box(asked.next().unwrap()), Duration::from_millis(1)));
 }
 
-fn headers_on_every_route() {
+fn headers_on_pass_route() {
     let (given, origin) = (headers(BODY.len()), origin());
-    repeat(|| on_every_route(PEER, &origin, black_box(&given)));
+    repeat(|| on_pass_route(PEER, &origin, black_box(&given)));
 }
 
 fn headers_on_widget_route() {
     let (given, origin) = (headers(BODY.len()), origin());
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
-    let widget = validate(&form, MemberIdShape::Hex32).unwrap();
-    let before = on_every_route(PEER, &origin, &given);
-    repeat(|| {
-        let mut rewrite = before.clone();
-        on_widget_route(
-            &mut rewrite,
-            black_box(widget.known()),
-            BODY.len(),
-            CookieRule::Strip,
-            &given,
-        );
-        rewrite
-    });
+    let call = read(&form, &ServerEndpoints::default()).unwrap();
+    repeat(|| on_widget_route(PEER, &origin, &given, told(black_box(&call), BODY.len())));
 }
 
 fn pipeline_open() {
@@ -219,7 +208,7 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("field::MemberId to text", member_id_display),
     ("cookie::shadows", cookie_crumb),
     ("limit::Limiter::check, 10 000 members", limiter_admit),
-    ("headers::on_every_route", headers_on_every_route),
+    ("headers::on_pass_route", headers_on_pass_route),
     ("headers::on_widget_route", headers_on_widget_route),
     ("pipeline::decide, accepted", || decided(BODY, true)),
     ("pipeline::decide, missing field", || decided(&missing(), false)),

@@ -1,10 +1,10 @@
--- benches/compare's genuine calls, with the far end of the latencies; or, to fill the table of members,
+-- The genuine calls (benches/genuine.lua), with the far end of the latencies; or, to fill the table of members,
 -- each call with a member of its own.
---   JOB=.../compare/wrk.lua wrk ... -s wrk.lua URL -- accepted
---   JOB=.../compare/wrk.lua wrk ... -s wrk.lua URL -- fill TURN
+--   JOB=.../genuine.lua wrk ... -s wrk.lua URL
+--   JOB=.../genuine.lua wrk ... -s wrk.lua URL -- fill TURN
 dofile(assert(os.getenv("JOB"), "JOB is not set"))
 
-local compare, threads, filling, turn, number = init, 0, false, 0, 0
+local genuine, threads, filling, turn, number = init, 0, false, 0, 0
 
 function setup(thread)
     thread:set("place", threads)
@@ -13,7 +13,7 @@ end
 
 function init(args)
     filling, turn = args[1] == "fill", args[2]
-    if not filling then compare(args) end
+    if not filling then genuine() end
 end
 
 local taken = request

@@ -151,7 +151,7 @@ fn routes(live: &Live) -> Vec<Value> {
                     config::path_rule(&route.path)
                 ));
                 modes.push(match route.kind {
-                    Kind::Widget(mode) => mode.label(),
+                    Kind::Widget(widget) => widget.mode.label(),
                     Kind::Pass => "pass",
                 });
             }
@@ -223,7 +223,7 @@ fn configuration(process: &Process, live: &Live) -> Value {
         .as_ref()
         .map(|history| history.iter().rev().map(record).collect());
     json!({
-        "file": process.path,
+        "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
         "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),

@@ -14,7 +14,9 @@ use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
-use crate::request::field::MemberIdShape;
+use crate::policy::validate::PlaceRule;
+use crate::request::field::{Field, MemberIdShape};
+use crate::request::message::Kind;
 use crate::upstream::headers::CookieRule;
 
 /// The configuration of widget-gateway.
@@ -142,6 +144,16 @@ pub struct RouteTable {
     pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
     /// Instead of `[widget] mode` on this route.
     pub mode: Option<At<Word<Mode>>>,
+    /// The kinds of message that a widget route takes: calls of widgets, events and what else a portal sends
+    /// by itself, robots, requests of the handler's own page.
+    #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"]))]
+    pub accepts: Option<Spanned<Vec<At<Word<Kind>>>>>,
+    /// Further fields without which a widget route refuses a message.
+    pub require: Option<Vec<At<Word<Field>>>>,
+    /// Where fields have to stand: `any`, or `strict` for DOMAIN, PROTOCOL, LANG and APP_SID in the query
+    /// and all others in the body.
+    #[schemars(extend("default" = "any"))]
+    pub places: Option<At<Word<PlaceRule>>>,
 }
 
 /// How widget calls are read.
@@ -169,6 +181,13 @@ pub struct WidgetTable {
     /// Cookies that PHP could take for a field: `strip` them, `refuse` the request, or `keep` them.
     #[schemars(extend("default" = "strip"))]
     pub cookies: Option<At<Word<CookieRule>>>,
+    /// The hosts that SERVER_ENDPOINT and auth[server_endpoint] may name: handlers send tokens there. `*` is
+    /// any.
+    #[schemars(
+        with = "Option<Vec<At<String>>>",
+        extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"])
+    )]
+    pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
 }
 
 /// How much each member may ask.
@@ -264,7 +283,6 @@ impl KindWord {
 impl Words for KindWord {
     const WORDS: &'static [(&'static str, KindWord)] =
         &[("widget", KindWord::Widget), ("pass", KindWord::Pass)];
-    const LATER: &'static [&'static str] = &["event", "check"];
 }
 
 /// A method that can be routed. CONNECT is never served, and TRACE shows a request's secrets.
@@ -285,6 +303,43 @@ impl Words for MethodWord {
 
 impl Words for Mode {
     const WORDS: &'static [(&'static str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+}
+
+impl Words for Kind {
+    const WORDS: &'static [(&'static str, Kind)] = &[
+        ("placement", Kind::Placement),
+        ("event", Kind::Event),
+        ("robot", Kind::Robot),
+        ("own", Kind::Own),
+    ];
+}
+
+impl Words for PlaceRule {
+    const WORDS: &'static [(&'static str, PlaceRule)] =
+        &[("any", PlaceRule::Any), ("strict", PlaceRule::Strict)];
+}
+
+/// What some message has without being nothing without it.
+impl Words for Field {
+    const WORDS: &'static [(&'static str, Field)] = &[
+        ("APP_SID", Field::AppSid),
+        ("AUTH_ID", Field::AuthId),
+        ("AUTH_EXPIRES", Field::AuthExpires),
+        ("REFRESH_ID", Field::RefreshId),
+        ("SERVER_ENDPOINT", Field::ServerEndpoint),
+        ("APPLICATION_TOKEN", Field::ApplicationToken),
+        ("APPLICATION_SCOPE", Field::ApplicationScope),
+        ("status", Field::Status),
+        ("PLACEMENT_OPTIONS", Field::PlacementOptions),
+        ("event", Field::Event),
+        ("workflow_id", Field::WorkflowId),
+        ("auth[member_id]", Field::AuthMemberId),
+        ("auth[client_endpoint]", Field::AuthClientEndpoint),
+        ("auth[server_endpoint]", Field::AuthServerEndpoint),
+        ("auth[access_token]", Field::AuthAccessToken),
+        ("auth[refresh_token]", Field::AuthRefreshToken),
+        ("auth[application_token]", Field::AuthApplicationToken),
+    ];
 }
 
 impl Words for MemberIdShape {

@@ -2,6 +2,7 @@
 
 mod build;
 mod certificate;
+mod content;
 mod endpoint;
 mod fault;
 mod file;
@@ -18,13 +19,14 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub use certificate::{Certificate, Certificates};
+use content::read_file;
 pub use fault::Fault;
 pub use mark::Watched;
 pub use schema::schema;
@@ -33,6 +35,7 @@ pub use settings::{
     Settings, TracesSettings, UpstreamSpec, restart_only_changes,
 };
 pub use store::Snapshot;
+pub use units::{Size, Span};
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -151,28 +154,6 @@ fn settings(
         Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.others)),
         _ => Err(faults.into_sorted()),
     }
-}
-
-/// A whole file, if it is one and not larger than that. Says what is wrong otherwise.
-fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
-    let unreadable = |e: std::io::Error| format!("can not be read: {e}");
-    // Before it is opened: a FIFO would block.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err("is a directory".to_owned());
-    }
-    if !metadata.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    let mut content = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(largest + 1)
-        .read_to_end(&mut content)
-        .map_err(unreadable)?;
-    if content.len() as u64 > largest {
-        return Err(format!("is over {largest} bytes"));
-    }
-    Ok(content)
 }
 
 /// The command `check`: every fault and warning on a line, one line when the file is sound. Returns

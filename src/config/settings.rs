@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::certificate::Certificates;
 use super::fault::Fault;
@@ -50,7 +52,7 @@ pub struct Settings {
 }
 
 /// `[server]`, with every default filled in.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ServerSettings {
     /// Never empty; those of `listen` first.
     pub listeners: Vec<ListenerSettings>,
@@ -61,20 +63,28 @@ pub struct ServerSettings {
     /// Client connections open at once.
     pub max_connections: usize,
     /// For an idle connection.
+    #[serde(serialize_with = "spelled::span")]
     pub keepalive_timeout: Duration,
     /// For a header section.
+    #[serde(serialize_with = "spelled::span")]
     pub header_timeout: Duration,
     /// For a client that takes nothing of its answer.
+    #[serde(serialize_with = "spelled::span")]
     pub write_timeout: Duration,
     /// From SIGTERM until connections are no longer taken.
+    #[serde(serialize_with = "spelled::span")]
     pub drain_delay: Duration,
     /// From then on, for running requests.
+    #[serde(serialize_with = "spelled::span")]
     pub grace_period: Duration,
     /// Where a successor takes the listeners.
+    #[serde(serialize_with = "spelled::optional_path")]
     pub upgrade_socket: Option<PathBuf>,
     /// Who may use the admin address besides loopback.
+    #[serde(serialize_with = "spelled::networks")]
     pub admin_allow: Vec<IpNet>,
     /// The token for writes from elsewhere than loopback.
+    #[serde(serialize_with = "spelled::optional_path")]
     pub admin_token_file: Option<PathBuf>,
     /// Whether readiness needs an upstream server that is up.
     pub ready_requires_upstream: bool,
@@ -83,7 +93,7 @@ pub struct ServerSettings {
 }
 
 /// An address that is served.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ListenerSettings {
     /// An IP address and a port.
     pub address: String,
@@ -94,11 +104,13 @@ pub struct ListenerSettings {
 }
 
 /// A certificate and its key.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CertPaths {
     /// The chain.
+    #[serde(serialize_with = "spelled::path")]
     pub cert: PathBuf,
     /// The private key.
+    #[serde(serialize_with = "spelled::path")]
     pub key: PathBuf,
 }
 
@@ -166,9 +178,10 @@ pub struct ServerSpec {
 }
 
 /// `[log]`.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct LogSettings {
     /// The least important lines that are written.
+    #[serde(serialize_with = "spelled::level")]
     pub level: LevelFilter,
     /// The share of forwarded requests whose line is written, 0.0 to 1.0.
     pub sample_forwarded: f64,
@@ -177,7 +190,7 @@ pub struct LogSettings {
 }
 
 /// `[traces]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct TracesSettings {
     /// None = nothing is traced.
     pub endpoint: Option<String>,
@@ -185,57 +198,61 @@ pub struct TracesSettings {
     pub sample: f64,
 }
 
-/// The keys of `[server]` that differ, which only a restart applies.
-pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<&'static str> {
-    // Taken apart, so that a new key can not be forgotten here.
-    let ServerSettings {
-        listeners,
-        admin,
-        threads,
-        max_connections,
-        keepalive_timeout,
-        header_timeout,
-        write_timeout,
-        drain_delay,
-        grace_period,
-        upgrade_socket,
-        admin_allow,
-        admin_token_file,
-        ready_requires_upstream,
-        admin_hosts,
-    } = old;
-    [
-        ("server.listen", !same_sockets(listeners, &new.listeners)),
-        ("server.admin", *admin != new.admin),
-        ("server.threads", *threads != new.threads),
-        ("server.max_connections", *max_connections != new.max_connections),
-        (
-            "server.keepalive_timeout",
-            *keepalive_timeout != new.keepalive_timeout,
-        ),
-        ("server.header_timeout", *header_timeout != new.header_timeout),
-        ("server.write_timeout", *write_timeout != new.write_timeout),
-        ("server.drain_delay", *drain_delay != new.drain_delay),
-        ("server.grace_period", *grace_period != new.grace_period),
-        ("server.upgrade_socket", *upgrade_socket != new.upgrade_socket),
-        ("server.admin_allow", *admin_allow != new.admin_allow),
-        (
-            "server.admin_token_file",
-            *admin_token_file != new.admin_token_file,
-        ),
-        (
-            "server.ready_requires_upstream",
-            *ready_requires_upstream != new.ready_requires_upstream,
-        ),
-        ("server.admin_hosts", *admin_hosts != new.admin_hosts),
-    ]
-    .into_iter()
-    .filter_map(|(key, changed)| changed.then_some(key))
-    .collect()
+/// The keys of `[server]` that differ, which only a restart applies. Certificates are exchanged while
+/// running; whether there is TLS at all is not.
+pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<String> {
+    let (old, new) = (without_certificates(old), without_certificates(new));
+    let name = |key: &String| match key.as_str() {
+        "listeners" => "server.listen".to_owned(),
+        key => format!("server.{key}"),
+    };
+    let changed = old.iter().filter(|(key, value)| new.get(*key) != Some(*value));
+    changed.map(|(key, _)| name(key)).collect()
 }
 
-/// Certificates are exchanged while running; whether there is TLS at all is not.
-fn same_sockets(old: &[ListenerSettings], new: &[ListenerSettings]) -> bool {
-    let socket = |one: &ListenerSettings| (one.address.clone(), one.h2c, one.tls.is_empty());
-    old.iter().map(socket).eq(new.iter().map(socket))
+fn without_certificates(server: &ServerSettings) -> serde_json::Map<String, Value> {
+    let mut server = server.clone();
+    for listener in &mut server.listeners {
+        for CertPaths { cert, key } in &mut listener.tls {
+            (*cert, *key) = Default::default();
+        }
+        listener.tls.truncate(1);
+    }
+    match serde_json::to_value(server) {
+        Ok(Value::Object(keys)) => keys,
+        // A struct whose keys are text and whose values are written by us is always an object.
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// Values as the file spells them.
+mod spelled {
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use ipnet::IpNet;
+    use log::LevelFilter;
+    use serde::{Serialize, Serializer};
+
+    use crate::config::units::Span;
+
+    pub(super) fn span<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&Span(*span))
+    }
+
+    pub(super) fn networks<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(networks.iter().map(IpNet::to_string))
+    }
+
+    pub(super) fn path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&path.display())
+    }
+
+    pub(super) fn optional_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_ref().map(|path| path.display().to_string()).serialize(to)
+    }
+
+    pub(super) fn level<S: Serializer>(level: &LevelFilter, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&level.as_str().to_ascii_lowercase())
+    }
 }

@@ -102,7 +102,7 @@ fn assemble(
         .collect();
     Env {
         routes: Routes::new(spec.routes.clone()),
-        widget: spec.widget,
+        widget: spec.widget.clone(),
         limits: Limits { member },
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),

@@ -11,8 +11,10 @@ use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
-use crate::policy::route::{Kind, PathRule};
-use crate::request::field::{MemberId, MemberIdShape};
+use crate::policy::route::{Kind, PathRule, WidgetRoute};
+use crate::policy::validate::PlaceRule;
+use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
+use crate::request::message::{self, Kinds};
 use crate::upstream::address::Address;
 use crate::upstream::entry::Place;
 use crate::upstream::failure::Cause;
@@ -27,7 +29,7 @@ path = "/"
 kind = "widget"
 upstream = "handlers"
 [upstreams.handlers]
-servers = ["127.0.0.1:9000"]
+servers = ["127.0.0.1:8081"]
 "#;
 
 fn of(text: &str) -> Result<Settings, String> {
@@ -110,11 +112,11 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(
         restart_only_changes(&shipped.server, &full.server),
         [
+            "server.admin_allow",
+            "server.admin_hosts",
             "server.listen",
             "server.threads",
-            "server.upgrade_socket",
-            "server.admin_allow",
-            "server.admin_hosts"
+            "server.upgrade_socket"
         ]
     );
 }
@@ -205,7 +207,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
     );
     assert_eq!(
         (route.methods.as_slice(), route.kind),
-        (&[Method::POST][..], Kind::Widget(Mode::Enforce))
+        (&[Method::POST][..], Kind::Widget(WidgetRoute::default()))
     );
     let upstream = &settings.spec.upstreams[0];
     assert_eq!(
@@ -214,7 +216,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
     );
     assert_eq!(
         upstream.servers[0].place,
-        Place::Fixed(Address::Inet("127.0.0.1:9000".parse().unwrap()))
+        Place::Fixed(Address::Inet("127.0.0.1:8081".parse().unwrap()))
     );
     assert_eq!(
         (
@@ -228,6 +230,34 @@ fn the_smallest_file_has_the_contracts_defaults() {
 }
 
 #[test]
+fn a_route_says_which_messages_it_takes() {
+    let route = "kind = \"widget\"\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
+                 places = \"strict\"";
+    let text = SMALLEST.replace("kind = \"widget\"", route)
+        + "[widget]\nserver_endpoints = [\"OAuth.corp.example\"]\n";
+    let spec = of(&text).unwrap().spec;
+    assert_eq!(
+        spec.routes[0].kind,
+        Kind::Widget(WidgetRoute {
+            mode: Mode::Enforce,
+            accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
+            require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
+            places: PlaceRule::Strict,
+        })
+    );
+    let listed = Domain::parse(b"oauth.corp.example").unwrap();
+    assert_eq!(
+        spec.widget.server_endpoints,
+        ServerEndpoints::Listed([listed].into())
+    );
+    let any = SMALLEST.to_owned() + "[widget]\nserver_endpoints = [\"*\"]\n";
+    assert_eq!(
+        of(&any).unwrap().spec.widget.server_endpoints,
+        ServerEndpoints::Any
+    );
+}
+
+#[test]
 fn what_the_file_says_is_what_is_built() {
     let text = SMALLEST.replace("kind = \"widget\"", "kind = \"widget\"\nmode = \"enforce\"")
         + "[widget]\nmode = \"observe\"\nmember_id = \"token\"\n[limits.member]\nrate = \"30/m\"\nmode = \"observe\"\n\
@@ -236,7 +266,12 @@ fn what_the_file_says_is_what_is_built() {
     let spec = of(&text).unwrap().spec;
     assert_eq!(
         spec.routes.iter().map(|route| route.kind).collect::<Vec<_>>(),
-        [Kind::Widget(Mode::Enforce), Kind::Widget(Mode::Observe)]
+        [Mode::Enforce, Mode::Observe].map(|mode| {
+            Kind::Widget(WidgetRoute {
+                mode,
+                ..WidgetRoute::default()
+            })
+        })
     );
     let limit = spec.member_limit.unwrap();
     assert_eq!(
@@ -371,7 +406,7 @@ fn a_reload_keeps_what_stays() {
     let first_server = before.env.upstreams["handlers"].servers().next().unwrap();
     first_server.health.connect_failed(Cause::Refused);
 
-    let text = SMALLEST.replace("\"127.0.0.1:9000\"", "\"127.0.0.1:9001\", \"127.0.0.1:9000\"");
+    let text = SMALLEST.replace("\"127.0.0.1:8081\"", "\"127.0.0.1:9001\", \"127.0.0.1:8081\"");
     let next = of(&format!("{text}{limit}[[limits.overrides]]\nmember_id = \"3f7a90c1d2e45b68a0719cbe8d243f56\"\nrate = \"9/s\"\n")).unwrap();
     assert_eq!(
         restart_only_changes(&before.settings.server, &next.server),

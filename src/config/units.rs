@@ -1,5 +1,6 @@
 //! Values with a unit or a shape: durations, sizes, rates, networks, addresses.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -54,6 +55,16 @@ impl Value for Span {
     }
 }
 
+/// In the file's spelling.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => write!(f, "{}s", self.0.as_secs()),
+            _ => write!(f, "{}ms", self.0.as_millis()),
+        }
+    }
+}
+
 /// A size: `"64KiB"`, `"1MiB"`, `"512B"`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub usize);
@@ -87,6 +98,17 @@ impl Value for Size {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*(B|KiB|MiB|GiB)$" })
+    }
+}
+
+/// In the file's spelling, in the largest unit that fits.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(each, _)| self.0.is_multiple_of(*each)) {
+            Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
+            None => write!(f, "{}B", self.0),
+        }
     }
 }
 
@@ -305,6 +327,18 @@ mod tests {
 
     fn wrong<T: Value>(text: &str) -> String {
         T::read(Raw::Text(text)).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn sizes_and_spans_are_spelled_as_in_the_file() {
+        assert_eq!(
+            [262_144, 1 << 30, 3 << 20, 1000].map(|bytes| Size(bytes).to_string()),
+            ["256KiB", "1GiB", "3MiB", "1000B"]
+        );
+        assert_eq!(
+            [75_000, 250, 1500].map(|millis| Span(Duration::from_millis(millis)).to_string()),
+            ["75s", "250ms", "1500ms"]
+        );
     }
 
     #[test]

@@ -314,3 +314,8 @@ impl Value for Name {
         json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" })
     }
 }
+
+/// What was given, or the default.
+pub(super) fn word<T: Copy>(given: &Option<At<Word<T>>>, default: T) -> T {
+    given.as_ref().map_or(default, |word| word.value.0)
+}

@@ -6,15 +6,31 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use http::Method;
 
-use crate::policy::Mode;
+use super::Mode;
+use super::validate::PlaceRule;
+use crate::request::field::FieldSet;
+use crate::request::message::Kinds;
 
 /// What a route does with its requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Bitrix24 widget calls: the form is read, checked, limited and normalized.
-    Widget(Mode),
+    Widget(WidgetRoute),
     /// Anything else that is passed on behind the strict front door.
     Pass,
+}
+
+/// What a widget route takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WidgetRoute {
+    /// What faults lead to.
+    pub mode: Mode,
+    /// The kinds of message; never none.
+    pub accepts: Kinds,
+    /// Fields that have to be there, besides those that their kind of message is nothing without.
+    pub require: FieldSet,
+    /// Where fields have to stand.
+    pub places: PlaceRule,
 }
 
 /// One `[[routes]]` entry.

@@ -19,6 +19,7 @@ use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::notice::Notices;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
@@ -44,6 +45,8 @@ pub struct Process {
     pub recent: Mutex<Recent>,
     /// Where lines go.
     pub log: LogSink,
+    /// What is told in words, seldom.
+    pub notices: Notices,
     /// The bound of all limiters.
     pub table: Arc<KeyTable>,
     /// All held bodies.
@@ -84,6 +87,7 @@ impl Process {
             top: Arc::default(),
             recent: Mutex::default(),
             log,
+            notices: Notices::default(),
             table,
             held: Arc::default(),
             idle: Arc::new(IdleBound::new(most_idle(&server))),

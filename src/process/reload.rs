@@ -31,14 +31,14 @@ pub enum ReloadOutcome {
         /// Its number.
         generation: u64,
         /// Changed keys that wait for a restart.
-        restart_pending: Vec<&'static str>,
+        restart_pending: Vec<String>,
     },
     /// Content and meaning are those in force.
     Unchanged {
         /// Its number.
         generation: u64,
         /// Changed keys that wait for a restart.
-        restart_pending: Vec<&'static str>,
+        restart_pending: Vec<String>,
     },
     /// Nothing changed.
     Refused {

@@ -82,7 +82,7 @@ impl Request {
         headers: &HeaderMap,
         peer: Peer,
         at: Instant,
-    ) -> Request {
+    ) -> Box<Request> {
         let live = process.live.load_full();
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
@@ -99,7 +99,7 @@ impl Request {
             begun.span
         });
         process.metrics.in_flight.inc();
-        Request {
+        Box::new(Request {
             held: Held::none(&process.held),
             process: process.clone(),
             live,
@@ -118,7 +118,7 @@ impl Request {
             bytes_in: 0,
             sent: Sent::default(),
             end: End::UnderWay,
-        }
+        })
     }
 
     /// The id that the client and the server are told.
@@ -175,12 +175,12 @@ impl Request {
         routed: &Routed<'_>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Forward, Rejection> {
+    ) -> Result<Box<Forward>, Rejection> {
         let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
         let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
         self.findings = decision.findings;
-        decision.verdict
+        decision.verdict.map(Box::new)
     }
 
     /// Stops the clock of the gateway's own time.
@@ -228,12 +228,12 @@ impl Request {
     }
 
     /// The server's answer went back whole.
-    pub fn answered(mut self, sent: Sent) {
+    pub fn answered(mut self: Box<Self>, sent: Sent) {
         (self.end, self.sent) = (End::Answered, sent);
     }
 
     /// It was refused, or its answer broke off, and this is what the client got of it.
-    pub fn refused(mut self, rejection: Rejection, sent: Sent) {
+    pub fn refused(mut self: Box<Self>, rejection: Rejection, sent: Sent) {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 
@@ -242,6 +242,7 @@ impl Request {
             metrics,
             top,
             log,
+            notices,
             epoch,
             ..
         } = &*self.process;
@@ -264,6 +265,7 @@ impl Request {
                 .ok()
                 .filter(|path| !path.is_empty()),
             route: route.map(|route| &*route.name),
+            message: findings.message,
             series: self.live.series.route(self.route),
             outcome,
             rejection,
@@ -274,6 +276,7 @@ impl Request {
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
             client: self.caller.client,
+            scheme_replaced: self.caller.scheme_replaced,
             status: match rejection {
                 Some(rejection) => rejection.reason().status(),
                 None => self.sent.status.unwrap_or_default(),
@@ -302,6 +305,7 @@ impl Request {
                 }),
         };
         count::count(metrics, &record);
+        notices.tell(log, &record, now.saturating_duration_since(*epoch));
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);
@@ -338,3 +342,6 @@ impl Drop for Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

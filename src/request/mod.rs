@@ -10,4 +10,6 @@ pub mod fingerprint;
 pub mod field;
 pub mod form;
 pub mod head;
+pub mod media_type;
+pub mod message;
 pub mod options;

@@ -30,7 +30,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
 /// A fault as problem document and access log show it.
 pub fn fault(out: &mut Vec<u8>, fault: &FieldFault) {
     let mut object = Object::begin(out);
-    object.text("field", fault.field.name());
+    object.text("field", fault.field.told());
     object.text("code", fault.code.label());
     object.end();
 }

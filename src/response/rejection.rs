@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
+use crate::policy::judge::{Ambiguity, Refusal};
 use crate::policy::limit::{Limited, PolicyName};
 use crate::request::body::BodyFault;
-use crate::request::field::FieldFault;
+use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
+use crate::request::message::Kind;
 use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
 
@@ -69,7 +71,9 @@ rejections! {
     /// The body's chunks are broken, or the form can not be read safely.
     MalformedForm(BrokenForm) = "malformed_form", 400, Info, "The form can not be read";
     /// Two readers could take two values for a field. All faults of the request, never empty.
-    AmbiguousField(Vec<FieldFault>) = "ambiguous_field", 400, Warn, "Fields could be read in more than one way";
+    AmbiguousField(Ambiguity) = "ambiguous_field", 400, Warn, "Fields could be read in more than one way";
+    /// A message of a kind that the route does not take.
+    UnexpectedMessage(Kind) = "unexpected_message", 422, Info, "Such messages are not taken here";
     /// Required fields are missing or blank. All faults of the request.
     MissingField(Vec<FieldFault>) = "missing_field", 422, Info, "Required fields are missing";
     /// Fields break the grammar of their type. All faults of the request.
@@ -154,20 +158,26 @@ enum Occurrence<'r> {
     Plain(&'static str),
     /// These words, and to come again in so many seconds.
     Later(&'static str, u64),
-    Fields(&'r [FieldFault]),
+    /// All faults, and those fields of them that the handler's own address may carry.
+    Fields(&'r [FieldFault], &'r [Field]),
+    Unexpected(Kind),
     Allowed(&'r [Method]),
     Limited(PolicyName, Limited),
 }
 
 impl Rejection {
     const fn occurrence(&self) -> Occurrence<'_> {
-        use Occurrence::{Allowed, Fields, Later, Plain};
+        use Occurrence::{Allowed, Fields, Later, Plain, Unexpected};
         match self {
             Rejection::MalformedRequest(malformed) => Plain(malformed.says()),
             Rejection::MalformedForm(broken) => Plain(broken.says()),
-            Rejection::AmbiguousField(faults)
-            | Rejection::MissingField(faults)
-            | Rejection::InvalidField(faults) => Fields(faults.as_slice()),
+            Rejection::AmbiguousField(Ambiguity { faults, in_address }) => {
+                Fields(faults.as_slice(), in_address.as_slice())
+            }
+            Rejection::UnexpectedMessage(kind) => Unexpected(*kind),
+            Rejection::MissingField(faults) | Rejection::InvalidField(faults) => {
+                Fields(faults.as_slice(), &[])
+            }
             Rejection::NotFound => Plain("no route has this path"),
             Rejection::MethodNotAllowed(allowed) => Allowed(allowed.as_slice()),
             Rejection::BodyTimeout => Plain("the whole body has to arrive within the time limit"),
@@ -176,7 +186,8 @@ impl Rejection {
             Rejection::UriTooLong => Plain("the request line is over 8 KiB"),
             Rejection::HeaderTooLarge => Plain("the header section is over 32 KiB or 100 lines"),
             Rejection::UnsupportedMediaType => Plain(
-                "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding",
+                "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding; \
+                 JSON is taken where accepts has own, and uploads need a pass route with a path of their own",
             ),
             Rejection::RateLimited(policy, limited) => Occurrence::Limited(*policy, *limited),
             Rejection::NotImplemented => {
@@ -191,23 +202,12 @@ impl Rejection {
         }
     }
 
-    /// The verdict over all faults of a form: ambiguous beats missing beats invalid.
-    pub fn of_fields(faults: Vec<FieldFault>) -> Rejection {
-        use crate::request::field::FaultCode::{Blank, Missing};
-        if faults.iter().any(|fault| fault.code.is_ambiguous()) {
-            Rejection::AmbiguousField(faults)
-        } else if faults.iter().any(|fault| matches!(fault.code, Missing | Blank)) {
-            Rejection::MissingField(faults)
-        } else {
-            Rejection::InvalidField(faults)
-        }
-    }
-
     /// The faults of fields, where there are any.
     pub const fn faults(&self) -> &[FieldFault] {
         match self.occurrence() {
-            Occurrence::Fields(faults) => faults,
+            Occurrence::Fields(faults, _) => faults,
             Occurrence::Plain(_)
+            | Occurrence::Unexpected(_)
             | Occurrence::Later(..)
             | Occurrence::Allowed(_)
             | Occurrence::Limited(..) => &[],
@@ -218,12 +218,26 @@ impl Rejection {
     pub fn detail(&self) -> Cow<'static, str> {
         match self.occurrence() {
             Occurrence::Plain(words) | Occurrence::Later(words, _) => words.into(),
-            Occurrence::Fields(faults) => {
-                let each: Vec<_> = faults
+            Occurrence::Fields(faults, in_address) => {
+                let each = faults
                     .iter()
-                    .map(|fault| format!("{} {}", fault.field.name(), fault.code.says()))
-                    .collect();
-                each.join(", ").into()
+                    .map(|fault| format!("{} {}", fault.field.told(), fault.code.says()));
+                let mut words = each.collect::<Vec<_>>().join(", ");
+                if !in_address.is_empty() {
+                    let names: Vec<_> = in_address.iter().map(|field| field.told()).collect();
+                    words.push_str(&format!(
+                        "; of these the query has {}: if the handler's own address carries it, it has to be renamed there",
+                        names.join(", ")
+                    ));
+                }
+                words.into()
+            }
+            Occurrence::Unexpected(kind) => {
+                let kind = kind.label();
+                format!(
+                    "this is a message of the kind {kind}, which this route does not take; to take it, its key accepts needs {kind}"
+                )
+                .into()
             }
             Occurrence::Allowed(methods) => format!("allowed here: {}", listed(methods)).into(),
             Occurrence::Limited(_, limited) => format!("try again in {} s", limited.retry_after).into(),
@@ -243,7 +257,7 @@ impl Rejection {
     /// draft-ietf-httpapi-ratelimit-headers-11).
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let headers = match self.occurrence() {
-            Occurrence::Plain(_) | Occurrence::Fields(_) => [None, None, None],
+            Occurrence::Plain(_) | Occurrence::Fields(..) | Occurrence::Unexpected(_) => [None, None, None],
             Occurrence::Later(_, seconds) => [Some((header::RETRY_AFTER, seconds.into())), None, None],
             Occurrence::Allowed(methods) => [text(header::ALLOW, listed(methods)), None, None],
             Occurrence::Limited(policy, Limited { quota, retry_after }) => {
@@ -263,9 +277,11 @@ impl Rejection {
     pub const fn violated_policy(&self) -> Option<PolicyName> {
         match self.occurrence() {
             Occurrence::Limited(policy, _) => Some(policy),
-            Occurrence::Plain(_) | Occurrence::Later(..) | Occurrence::Fields(_) | Occurrence::Allowed(_) => {
-                None
-            }
+            Occurrence::Plain(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Allowed(_) => None,
         }
     }
 }
@@ -278,6 +294,17 @@ fn listed(methods: &[Method]) -> String {
 /// Numbers, names of policies and methods are header values.
 fn text(name: HeaderName, value: String) -> Option<(HeaderName, HeaderValue)> {
     Some((name, HeaderValue::try_from(value).ok()?))
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Rejection {
+        match refusal {
+            Refusal::Ambiguous(ambiguity) => Rejection::AmbiguousField(ambiguity),
+            Refusal::Unexpected(kind) => Rejection::UnexpectedMessage(kind),
+            Refusal::Missing(faults) => Rejection::MissingField(faults),
+            Refusal::Invalid(faults) => Rejection::InvalidField(faults),
+        }
+    }
 }
 
 impl From<HeadFault> for Rejection {

@@ -111,8 +111,13 @@ impl Reply {
     ///
     /// # Errors
     /// What the engine says; it takes every head that was parsed.
-    pub fn to_engine(&self) -> pingora::Result<ResponseHeader> {
-        let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 3))?;
+    pub fn to_engine(&self, version: Version) -> pingora::Result<ResponseHeader> {
+        let lines = Some(self.fields.len() + 3);
+        let mut head = match version {
+            // Names have no case there (RFC 9113 8.2.1).
+            Version::Http2 => ResponseHeader::build_no_case(self.status, lines)?,
+            Version::Http10 | Version::Http11 => ResponseHeader::build(self.status, lines)?,
+        };
         for field in &self.fields {
             head.append_header(field.name.clone(), field.value.clone())?;
         }

@@ -8,6 +8,8 @@ use super::shared::Server;
 use super::stream::HandedOver;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
+use crate::request::head::RequestHead;
+use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::answer::AnswerHead;
 
@@ -56,8 +58,19 @@ pub trait Client: Send + Sized {
     /// What was written.
     fn sent(&self) -> Sent;
 
+    /// Waits for a place among the streamed requests of the connection.
+    ///
+    /// # Errors
+    /// Where none was free in time.
+    fn place(&mut self) -> impl Future<Output = Result<(), Rejection>> + Send;
+
     /// Hands a request of a pass route to Pingora's proxy, which carries it to its end.
-    fn stream(self, server: &Server, passed: HandedOver) -> impl Future<Output = Self::Next> + Send;
+    fn stream(
+        self,
+        server: &Server,
+        passed: HandedOver,
+        head: Box<RequestHead>,
+    ) -> impl Future<Output = Self::Next> + Send;
 
     /// Leaves the connection as it has to be left.
     fn end(self, ended: Ended) -> impl Future<Output = Self::Next> + Send;

@@ -26,7 +26,7 @@ use crate::upstream::send::{self, SendFault};
 pub async fn exchange<C: Client>(
     server: &Server,
     mut client: C,
-    head: RequestHead,
+    head: Box<RequestHead>,
     peer: Peer,
     at: Instant,
 ) -> C::Next {
@@ -39,9 +39,8 @@ pub async fn exchange<C: Client>(
         ) {
             (Ok(forward), BodyPlan::Stream) => {
                 request.own_time_ends();
-                return client
-                    .stream(server, HandedOver::new(request, forward, head.version))
-                    .await;
+                let handed = HandedOver::new(request, forward, head.version);
+                return Box::pin(client.stream(server, handed, head)).await;
             }
             (decided, _) => decided,
         },
@@ -58,7 +57,7 @@ pub async fn exchange<C: Client>(
             request.answered(client.sent());
             Ended::Answered
         }
-        Err(rejection) => refuse(server, &mut client, request, &head, rejection).await,
+        Err(rejection) => Box::pin(refuse(server, &mut client, request, &head, rejection)).await,
     };
     client.end(ended).await
 }
@@ -70,9 +69,10 @@ async fn decide<C: Client>(
     routed: &Routed<'_>,
     head: &RequestHead,
     peer: Peer,
-) -> Result<Forward, Rejection> {
-    if let BodyPlan::Hold(bounds) = routed.body {
-        hold(client, request, bounds).await?;
+) -> Result<Box<Forward>, Rejection> {
+    match routed.body {
+        BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
+        BodyPlan::Stream => client.place().await?,
     }
     let mut forward = request.decide(routed, head, peer)?;
     request.own_time_ends();
@@ -101,7 +101,7 @@ async fn carry<C: Client>(
     client: &mut C,
     request: &mut Request,
     head: &RequestHead,
-    mut forward: Forward,
+    mut forward: Box<Forward>,
 ) -> Result<(), Rejection> {
     request.upstream_begins();
     let wire = send::Request::new(
@@ -167,7 +167,7 @@ async fn relay<C: Client>(
 async fn refuse<C: Client>(
     server: &Server,
     client: &mut C,
-    request: Request,
+    request: Box<Request>,
     head: &RequestHead,
     rejection: Rejection,
 ) -> Ended {

@@ -46,7 +46,7 @@ impl Outcome {
 
 impl HandedOver {
     /// For a client of this version.
-    pub fn new(request: Request, forward: Forward, version: Version) -> HandedOver {
+    pub fn new(request: Box<Request>, forward: Box<Forward>, version: Version) -> HandedOver {
         let outcome = Outcome::default();
         HandedOver {
             passed: Arc::new(Mutex::new(Some(Passed {
@@ -69,8 +69,8 @@ impl HandedOver {
 
 /// One request of a pass route.
 pub struct Passed {
-    request: Request,
-    forward: Forward,
+    request: Box<Request>,
+    forward: Box<Forward>,
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,
@@ -95,6 +95,11 @@ fn unreachable() -> Box<Error> {
 }
 
 impl Passed {
+    /// Whether the upstream says that its handlers may get a request twice.
+    fn may_be_resent(&self) -> bool {
+        self.forward.target.upstream().rules.resend == Resend::Once
+    }
+
     async fn refuse(&mut self, session: &mut Session, rejection: Rejection) {
         let is_answered = session
             .response_written()
@@ -118,7 +123,7 @@ impl Passed {
         let asked = &session.req_header().headers;
         let (reply, body) = Reply::of_rejection(rejection, asked, self.request.id(), to_head);
         session
-            .write_response_header(Box::new(reply.to_engine()?), body.is_empty())
+            .write_response_header(Box::new(reply.to_engine(self.version)?), body.is_empty())
             .await?;
         if !body.is_empty() {
             session.write_response_body(Some(body), true).await?;
@@ -269,12 +274,9 @@ impl ProxyHttp for Streamed {
             session.req_header().method,
             Method::GET | Method::HEAD | Method::OPTIONS
         );
+        let is_bare = session.is_body_empty();
         match ctx {
-            Some(passed)
-                if (is_safe || passed.forward.target.upstream().rules.resend == Resend::Once)
-                    && !passed.was_resent
-                    && !session.as_ref().retry_buffer_truncated() =>
-            {
+            Some(passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
                 error.retry.decide_reuse(client_reused);
                 if error.retry() {
                     passed.was_resent = true;

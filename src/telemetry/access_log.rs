@@ -48,6 +48,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         host,
         path,
         route,
+        message,
         outcome,
         rejection,
         would_reject,
@@ -67,6 +68,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         age: _,
         overhead: _,
         held: _,
+        scheme_replaced: _,
     } = record;
     let mut object = Object::begin(out);
     object.plain("ts", append_timestamp);
@@ -77,6 +79,9 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         object.text("trace_id", trace_id);
     }
     object.text("route", route.unwrap_or(NO_ROUTE));
+    if let Some(message) = message {
+        object.text("message", message.label());
+    }
     object.text("method", method);
     if let Some(host) = host {
         object.text("host", cut(host));

@@ -14,8 +14,10 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         would_reject,
         faults,
         limits,
+        message,
         member_id,
         placement,
+        scheme_replaced,
         duration,
         overhead,
         held,
@@ -50,6 +52,12 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
             series.inc();
         }
     }
+    if let Some(message) = message {
+        series.messages(*message).inc();
+    }
+    metrics
+        .forwarding_headers_replaced
+        .inc_by(u64::from(*scheme_replaced));
     if let (Some(placement), Some(_)) = (placement, member_id) {
         metrics.placement(placement::label(placement)).inc();
     }

@@ -15,6 +15,7 @@ use super::placement;
 use crate::policy::Mode;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::request::message::Kind;
 use crate::response::rejection::Reason;
 
 /// The `route` of a request for which no route was found.
@@ -148,6 +149,7 @@ pub struct RouteSeries {
     requests: [IntCounter; Outcome::ALL.len()],
     durations: [Histogram; Outcome::ALL.len()],
     rejections: [[IntCounter; 2]; Reason::ALL.len()],
+    messages: [IntCounter; Kind::ALL.len()],
     /// The gateway's own time.
     pub overhead: Histogram,
     /// Held bodies.
@@ -168,6 +170,11 @@ impl RouteSeries {
     /// `rejections_total`
     pub fn rejections(&self, reason: Reason, mode: Mode) -> &IntCounter {
         slot(slot(&self.rejections, reason as usize), mode as usize)
+    }
+
+    /// `messages_total`
+    pub fn messages(&self, message: Kind) -> &IntCounter {
+        slot(&self.messages, message as usize)
     }
 }
 
@@ -193,6 +200,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     rejections: IntCounterVec,
+    messages: IntCounterVec,
     field_faults: Vec<IntCounter>,
     durations: HistogramVec,
     overhead: HistogramVec,
@@ -212,6 +220,8 @@ pub struct Metrics {
     limiter_keys_limit: IntGauge,
     limiter_evictions: IntCounter,
     limiter_overflow: IntCounter,
+    /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
+    pub forwarding_headers_replaced: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
     /// Connections of all listeners.
@@ -347,9 +357,10 @@ impl Metrics {
                 "Requests refused by the gateway itself; with mode observe, those that would have been.",
                 &["route", "reason", "mode"],
             )?,
+            messages: make.counters("messages_total", "Messages by what they were recognized as, refused or not.", &["route", "message"])?,
             field_faults: Field::ALL
                 .into_iter()
-                .flat_map(|field| FaultCode::ALL.map(|code| field_faults.with_label_values(&[field.name(), code.label()])))
+                .flat_map(|field| FaultCode::ALL.map(|code| field_faults.with_label_values(&[field.told(), code.label()])))
                 .collect(),
             durations: make.histograms("request_duration_seconds", "From the complete head to the end.", &SECONDS, route_outcome)?,
             overhead: make.histograms(
@@ -390,6 +401,10 @@ impl Metrics {
             limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
             limiter_evictions: evictions.with_label_values(policy),
             limiter_overflow: overflow.with_label_values(policy),
+            forwarding_headers_replaced: make.counter(
+                "forwarding_headers_replaced_total",
+                "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
+            )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
@@ -431,6 +446,7 @@ impl Metrics {
                         .with_label_values(&[name, reason.code(), mode.label()])
                 })
             }),
+            messages: Kind::ALL.map(|message| self.messages.with_label_values(&[name, message.label()])),
             overhead: self.overhead.with_label_values(&[name]),
             body_bytes: self.body_bytes.with_label_values(&[name]),
         })
@@ -449,6 +465,9 @@ impl Metrics {
                     .rejections
                     .remove_label_values(&[name, reason.code(), mode.label()]);
             }
+        }
+        for message in Kind::ALL {
+            let _ = self.messages.remove_label_values(&[name, message.label()]);
         }
         let _ = self.overhead.remove_label_values(&[name]);
         let _ = self.body_bytes.remove_label_values(&[name]);

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod count;
 pub mod log;
 pub mod metrics;
+pub mod notice;
 pub mod outcome;
 pub mod placement;
 pub mod recent;

@@ -54,6 +54,7 @@ impl Outcome {
             Reason::MalformedRequest
             | Reason::MalformedForm
             | Reason::AmbiguousField
+            | Reason::UnexpectedMessage
             | Reason::MissingField
             | Reason::InvalidField
             | Reason::NotFound

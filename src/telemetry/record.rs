@@ -8,6 +8,7 @@ use super::metrics::{RouteSeries, UpstreamSeries};
 use super::outcome::Outcome;
 use crate::policy::limit::Decisions;
 use crate::request::field::{FieldFault, MemberId};
+use crate::request::message::Kind;
 use crate::response::rejection::Rejection;
 
 /// One ended request.
@@ -24,6 +25,8 @@ pub struct RequestRecord<'a> {
     pub path: Option<&'a str>,
     /// The route's name; none where no route was found.
     pub route: Option<&'a str>,
+    /// What it was recognized as, refused or not.
+    pub message: Option<Kind>,
     /// The series of the route, or of `none`.
     pub series: &'a RouteSeries,
     /// How it ended.
@@ -44,6 +47,8 @@ pub struct RequestRecord<'a> {
     pub placement: Option<&'a str>,
     /// The client's address.
     pub client: IpAddr,
+    /// Whether what an untrusted peer said of the client's connection was replaced.
+    pub scheme_replaced: bool,
     /// What the client got; 499 where it did not wait for an answer.
     pub status: u16,
     /// Since its head was complete.

@@ -1,5 +1,6 @@
 //! A server's answer: its head, judged once, and its body piece by piece.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -180,9 +181,10 @@ impl AnswerHead {
     /// # Errors
     /// Where it is none, or longer than 128 KiB or 256 lines.
     pub fn take(ahead: &mut BytesMut, to_head: bool) -> Result<Option<AnswerHead>, BrokenAnswer> {
-        let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-        let mut parsed = httparse::Response::new(&mut lines);
-        let end = match parsed.parse(ahead) {
+        let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let end = match config.parse_response_with_uninit_headers(&mut parsed, ahead, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD => end,
             Ok(httparse::Status::Partial) if ahead.len() <= MAX_HEAD => return Ok(None),
             Ok(_) | Err(_) => return Err(BrokenAnswer),

@@ -19,6 +19,13 @@ pub struct Peer {
     pub tls: bool,
 }
 
+impl Peer {
+    /// Of the connection.
+    pub const fn scheme(self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
 /// The peers whose forwarding headers are believed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -44,6 +51,9 @@ pub struct Origin {
     pub request_id: String,
     /// Whether a trusted peer began the trace.
     pub traceparent_received: bool,
+    /// Whether a peer that is not believed said another scheme than its connection has: a proxy that is
+    /// missing in `trusted_proxies`, most of all.
+    pub scheme_replaced: bool,
     traceparent: String,
     trusted: bool,
 }
@@ -92,6 +102,10 @@ impl Origin {
             },
             request_id,
             traceparent_received: received.is_some(),
+            scheme_replaced: !is_trusted
+                && headers
+                    .get("x-forwarded-proto")
+                    .is_some_and(|said| said != peer.scheme()),
             traceparent,
             trusted: is_trusted,
         }

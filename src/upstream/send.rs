@@ -19,7 +19,7 @@ use super::socket::Connection;
 const JOINED: usize = 16 * 1024;
 /// Room for a usual answer, and for a piece of a long one.
 const READ: usize = 4096;
-const READ_MORE: usize = 32 * 1024;
+const READ_MORE: usize = 16 * 1024;
 /// An answer has at most so many interim ones before it.
 const MAX_INTERIM: usize = 16;
 

@@ -121,9 +121,7 @@ async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
 fn acknowledged(socket: &Socket) -> Option<u64> {
     match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo)
-            .ok()
-            .and_then(|[.., acked]| Some(acked)),
+        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().map(|[.., acked]| acked),
         Socket::Unix(_) => None,
     }
 }

@@ -30,28 +30,35 @@ pub struct Look {
     pub width: u32,
 }
 
+type Lines = Box<dyn Iterator<Item = String> + Send>;
+
+fn driver_on_a_free_port() -> Option<(Child, Lines, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|e| panic!("chromedriver: {e}; install it: {INSTALL}"));
+    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let mut lines: Lines = Box::new(lines.map_while(Result::ok));
+    let port = lines.find_map(|line| {
+        let (_, port) = line.split_once("successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    });
+    if port.is_none() {
+        driver.wait().unwrap();
+    }
+    Some((driver, lines, port?))
+}
+
 impl Browser {
     pub fn start() -> Browser {
         let only = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("chromedriver: {e}; install it: {INSTALL}"));
-        let mut lines = BufReader::new(driver.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let port = lines
-            .find_map(|line| {
-                line.split_once("successfully on port ")?
-                    .1
-                    .trim_end_matches('.')
-                    .parse()
-                    .ok()
-            })
+        // It takes a port of IPv4 and the same of IPv6, and leaves where the second is in use.
+        let (driver, lines, port) = (0..5)
+            .find_map(|_| driver_on_a_free_port())
             .expect("chromedriver tells its port");
         // Whatever it says later must not block it.
         std::thread::spawn(move || lines.for_each(drop));

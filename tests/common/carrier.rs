@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::frames::{DEFAULT_WINDOW, Frames, MAX_WINDOW};
 use super::h2::Session;
 use super::request::{Body, Request};
 use super::{Conn, Gateway, Response};
@@ -27,7 +28,6 @@ impl Carrier {
         Carrier::H2c,
         Carrier::H2Tls,
     ];
-    pub const HTTP1: [Carrier; 3] = [Carrier::Http11, Carrier::Http10, Carrier::Tls11];
 
     pub fn is_http2(self) -> bool {
         matches!(self, Carrier::H2c | Carrier::H2Tls)
@@ -66,14 +66,72 @@ impl Carrier {
         }
     }
 
+    /// A session of HTTP/2 by hand, whose answers may be so long each before a window is opened.
+    pub fn frames(self, gateway: &Gateway, window: u32) -> Frames {
+        let address = self.address(gateway);
+        let mut frames = match self.is_tls() {
+            true => Frames::open_tls(address, window),
+            false => Frames::open(address, window),
+        };
+        frames.open_window(0, MAX_WINDOW - DEFAULT_WINDOW);
+        frames
+    }
+
+    /// Asks with every window open, and does not read.
+    pub fn send(self, gateway: &Gateway, request: &Request) -> Sent {
+        if self.is_http2() {
+            let mut frames = self.frames(gateway, MAX_WINDOW);
+            frames.ask(1, request);
+            return Sent::Http2(frames);
+        }
+        let address = self.address(gateway);
+        let mut conn = match self.is_tls() {
+            true => Conn::open_tls(address),
+            false => Conn::open(address),
+        };
+        conn.send(self.spell(request));
+        Sent::Http1(conn)
+    }
+
+    /// The request as bytes of HTTP/1.
+    fn spell(self, request: &Request) -> Vec<u8> {
+        request.to_http1(match self {
+            Carrier::Http10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        })
+    }
+
     /// One request on a connection of its own.
     pub fn ask(self, gateway: &Gateway, request: &Request) -> Response {
         self.open(gateway).ask(request)
     }
+}
 
-    /// The same, and how the answer ended.
-    pub fn get(self, gateway: &Gateway, request: &Request) -> Got {
-        self.open(gateway).get(request)
+/// A request on its way, on a connection of its own, whose answer nobody has read.
+pub enum Sent {
+    Http1(Conn),
+    /// As stream 1.
+    Http2(Frames),
+}
+
+impl Sent {
+    /// Takes a few bytes of the answer. Whatever becomes of the connection, it goes on.
+    pub fn sip(&mut self, bytes: usize) {
+        match self {
+            Sent::Http1(conn) => _ = conn.sip(bytes),
+            Sent::Http2(frames) => _ = frames.sip(bytes),
+        }
+    }
+
+    /// Resets the stream and keeps the connection.
+    pub fn reset(self) -> Frames {
+        match self {
+            Sent::Http1(_) => panic!("it has no streams"),
+            Sent::Http2(mut frames) => {
+                frames.reset(1);
+                frames
+            }
+        }
     }
 }
 
@@ -116,20 +174,32 @@ impl Client {
     }
 
     pub fn get(&mut self, request: &Request) -> Got {
+        self.get_noticing(request, || {})
+    }
+
+    /// The same; `on_head` is called between the head of the answer and its body.
+    pub fn get_noticing(&mut self, request: &Request, on_head: impl FnOnce() + Send) -> Got {
         if self.carrier == Carrier::Http10 && self.is_used {
             self.wire = Wire::Http1(Conn::open(self.address));
         }
         self.is_used = true;
         match &mut self.wire {
             Wire::Http1(conn) => {
-                let version = match self.carrier {
-                    Carrier::Http10 => "HTTP/1.0",
-                    _ => "HTTP/1.1",
-                };
-                conn.send_as_far_as_taken(request.to_http1(version));
-                conn.get(&request.method)
+                conn.send_as_far_as_taken(self.carrier.spell(request));
+                conn.get_noticing(&request.method, on_head)
             }
-            Wire::Http2(session) => session.get(request),
+            Wire::Http2(session) => session.get_noticing(request, on_head),
+        }
+    }
+
+    /// Leaves between the head of the answer and its body.
+    pub fn leave_behind_the_head(mut self, request: &Request) {
+        match &mut self.wire {
+            Wire::Http1(conn) => {
+                conn.send(self.carrier.spell(request));
+                assert!(conn.head().is_some(), "a head");
+            }
+            Wire::Http2(session) => session.leave_behind_the_head(request),
         }
     }
 
@@ -139,14 +209,6 @@ impl Client {
         match &mut self.wire {
             Wire::Http1(conn) => Some(conn),
             Wire::Http2(_) => None,
-        }
-    }
-
-    /// The session of HTTP/2.
-    pub fn http2(&mut self) -> Option<&mut Session> {
-        match &mut self.wire {
-            Wire::Http1(_) => None,
-            Wire::Http2(session) => Some(session),
         }
     }
 }
@@ -169,8 +231,9 @@ pub fn table<R: Sync, S>(
             ran += 1;
             println!("{carrier:?}: {}", name(row));
             let of_row = || check(carrier, current.get_or_insert_with(|| setting(carrier)), row);
-            if catch_unwind(AssertUnwindSafe(of_row)).is_err() {
-                failed.push(format!("{carrier:?}: {}", name(row)));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(of_row)) {
+                let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+                failed.push(format!("{carrier:?}: {}: {said}", name(row)));
                 // Whatever it left behind is no other row's.
                 current = None;
             }
@@ -188,7 +251,13 @@ pub fn table<R: Sync, S>(
         rows.len() * ran.len(),
         ran.len()
     );
-    assert_eq!(failed.concat(), [""; 0], "{what}: these rows do not hold");
+    let failed = failed.concat();
+    assert!(
+        failed.is_empty(),
+        "{what}: {} of {total} rows do not hold:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
     ran.try_into().unwrap()
 }
 

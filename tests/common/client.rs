@@ -16,7 +16,7 @@ pub struct Conn {
 }
 
 /// What carries bytes both ways.
-trait Duplex: Read + Write + Send {
+pub trait Duplex: Read + Write + Send {
     /// Says that nothing more will come.
     fn finish(&mut self);
 }
@@ -77,8 +77,7 @@ impl Conn {
 
     /// The same over TLS, where the harness's certificate is served.
     pub fn open_tls(address: SocketAddr) -> Conn {
-        let tls = ClientConnection::new(identity::client(&[b"http/1.1"]), identity::server_name()).unwrap();
-        Conn::over(StreamOwned::new(tls, connected(address)))
+        Conn::over(connected_tls(address, b"http/1.1"))
     }
 
     fn over(stream: impl Duplex + 'static) -> Conn {
@@ -139,6 +138,11 @@ impl Conn {
 
     /// The next final answer, and how it ended. Where nothing but the close ends it, it is whole.
     pub fn get(&mut self, method: &str) -> Got {
+        self.get_noticing(method, || {})
+    }
+
+    /// The same; `on_head` is called between its head and its body.
+    pub fn get_noticing(&mut self, method: &str, on_head: impl FnOnce()) -> Got {
         let mut interim = Vec::new();
         loop {
             let Some((status, headers)) = self.head() else {
@@ -148,6 +152,7 @@ impl Conn {
                 interim.push(status);
                 continue;
             }
+            on_head();
             let mut body = Vec::new();
             let is_whole = self.body(method, status, &headers, &mut body).is_some();
             let response = Response {
@@ -285,6 +290,11 @@ impl Conn {
         }
     }
 
+    /// Reads so many bytes at most and forgets them; false at the end of the connection.
+    pub fn sip(&mut self, bytes: usize) -> bool {
+        matches!(self.stream.read(&mut vec![0; bytes]), Ok(1..))
+    }
+
     /// Waits for the other side to close; anything that comes instead is a failure.
     pub fn expect_closed(&mut self) {
         assert!(self.held.is_empty(), "more came: {}", shown(&self.held));
@@ -299,7 +309,13 @@ impl Conn {
     }
 }
 
-fn connected(address: SocketAddr) -> TcpStream {
+/// The same under TLS, for this protocol; it shakes hands with the first byte.
+pub fn connected_tls(address: SocketAddr, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+    let tls = ClientConnection::new(identity::client(&[protocol]), identity::server_name()).unwrap();
+    StreamOwned::new(tls, connected(address))
+}
+
+pub fn connected(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("connect to {address}: {e}"));
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

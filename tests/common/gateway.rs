@@ -370,6 +370,12 @@ impl Gateway {
         Metrics::parse(response.text())
     }
 
+    /// A scrape that has all of so many requests: a line is written once everything else was counted.
+    pub fn metrics_after(&self, requests: usize) -> Metrics {
+        self.request_lines(requests);
+        self.metrics()
+    }
+
     /// Scrapes until the metrics are as they should be: they move right after an answer, not before.
     pub fn metrics_when(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
         let deadline = Instant::now() + PATIENCE;
@@ -450,6 +456,11 @@ impl Gateway {
     pub fn resident_kib(&self) -> u64 {
         let resident = self.kernel_says("VmRSS");
         resident.trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The most that it ever was.
+    pub fn most_resident_kib(&self) -> u64 {
+        self.kernel_says("VmHWM").trim_end_matches(" kB").parse().unwrap()
     }
 
     /// A line of the process's status (proc_pid_status(5)).

@@ -2,8 +2,7 @@
 //! where it is not.
 
 use std::future::{Future, poll_fn};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::LazyLock;
 
@@ -14,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
 use super::carrier::Got;
+use super::frames::{self, Frame, Frames};
 use super::request::{Body, HOST, Request};
 use super::{PATIENCE, Response, identity};
 
@@ -82,22 +82,40 @@ impl Session {
         Ok(Session { client, scheme })
     }
 
-    pub fn get(&mut self, request: &Request) -> Got {
-        run(self.start(request)).unwrap_or_else(|e| {
+    /// `on_head` is called between the head of the answer and its body.
+    pub fn get_noticing(&self, request: &Request, on_head: impl FnOnce() + Send) -> Got {
+        run(self.exchange(request, on_head)).unwrap_or_else(|e| {
             println!("{} {}: {e}", request.method, request.target);
             Got::Nothing
         })
     }
 
+    /// Resets the stream between the head of the answer and its body.
+    pub fn leave_behind_the_head(&self, request: &Request) {
+        let (is_there, there) = tokio::sync::oneshot::channel();
+        let exchange = self.exchange(request, || is_there.send(()).unwrap());
+        run(async {
+            tokio::select! {
+                biased;
+                there = there => there.expect("a head"),
+                got = exchange => panic!("it ended: {got:?}"),
+            }
+        });
+    }
+
     /// The same, for more than one at a time. An error is an end before any head.
-    pub fn start(&self, request: &Request) -> impl Future<Output = Result<Got, h2::Error>> + Send + use<> {
+    pub fn exchange<F: FnOnce() + Send>(
+        &self,
+        request: &Request,
+        on_head: F,
+    ) -> impl Future<Output = Result<Got, h2::Error>> + Send + use<F> {
         let head = head(request, self.scheme);
         let outgoing = match &request.body {
             Body::None => Outgoing::Nothing,
             Body::Length(body) | Body::Unannounced(body) => Outgoing::Whole(body.clone().into()),
             Body::Part { sent, .. } => Outgoing::Part(sent.clone().into()),
         };
-        exchange(self.client.clone(), head, outgoing)
+        exchange(self.client.clone(), head, outgoing, on_head)
     }
 }
 
@@ -114,7 +132,7 @@ pub fn ask(address: SocketAddr, request: http::Request<()>, body: &[u8]) -> Resu
         } else {
             Outgoing::Whole(body)
         };
-        let got = exchange(session.client, request, outgoing).await?;
+        let got = exchange(session.client, request, outgoing, || {}).await?;
         Ok(got.whole("over HTTP/2"))
     })
 }
@@ -166,6 +184,7 @@ async fn exchange(
     client: SendRequest<Bytes>,
     request: http::Request<()>,
     outgoing: Outgoing,
+    on_head: impl FnOnce(),
 ) -> Result<Got, h2::Error> {
     let mut client = client.ready().await?;
     let (body, ends) = match outgoing {
@@ -181,7 +200,7 @@ async fn exchange(
         // Answered or not: the stream is open until the answer is there.
         std::future::pending::<()>().await;
     });
-    let mut received = pin!(receive(response));
+    let mut received = pin!(receive(response, on_head));
     // Both at once: an answer may come before the body is through.
     tokio::select! {
         biased;
@@ -208,12 +227,13 @@ async fn send(sending: &mut h2::SendStream<Bytes>, mut body: Bytes, ends: bool) 
     }
 }
 
-async fn receive(mut response: h2::client::ResponseFuture) -> Result<Got, h2::Error> {
+async fn receive(mut response: h2::client::ResponseFuture, on_head: impl FnOnce()) -> Result<Got, h2::Error> {
     let mut interim = Vec::new();
     while let Some(head) = poll_fn(|cx| response.poll_informational(cx)).await {
         interim.push(head?.status().as_u16());
     }
     let (head, mut incoming) = response.await?.into_parts();
+    on_head();
     let mut body = Vec::new();
     let mut is_whole = true;
     while let Some(piece) = incoming.data().await {
@@ -262,47 +282,23 @@ pub enum Raw {
 
 /// Sends one stream of literal header fields, without any check, and a body if there is one.
 pub fn raw(address: SocketAddr, fields: &[(&[u8], &[u8])], body: Option<&[u8]>) -> Raw {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        // Literal, never indexed, new name (RFC 7541 6.2.3); lengths below 127 take one byte.
-        block.push(0x10);
-        for part in [name, value] {
-            assert!(part.len() < 127);
-            block.push(u8::try_from(part.len()).unwrap());
-            block.extend_from_slice(part);
-        }
-    }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut bytes, 4, 0, 0, &[]);
-    frame(&mut bytes, 1, if body.is_some() { 0x4 } else { 0x5 }, 1, &block);
+    let mut frames = Frames::open(address, 64 * 1024);
+    frames.headers(1, fields, body.is_none());
     if let Some(body) = body {
-        frame(&mut bytes, 0, 0x1, 1, body);
+        frames.send(frames::DATA, 0x1, 1, body);
     }
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&bytes).unwrap();
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).is_err() {
-            return Raw::Gone;
-        }
-        let mut content = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        if stream.read_exact(&mut content).is_err() {
-            return Raw::Gone;
-        }
-        match (head[3], head[8]) {
-            (1, 1) if content.first() == Some(&0x88) => return Raw::Ok,
-            (1, 1) if content.first() == Some(&0x8c) => return Raw::BadRequest,
-            (1, 1) => return Raw::Other([content[0], content[1]]),
-            (3, 1) => return Raw::Reset,
-            (7, _) => return Raw::Gone,
-            _ => {}
-        }
+    let of_interest = |frame: &Frame| match frame.kind {
+        frames::HEADERS | frames::RST_STREAM => frame.stream == 1,
+        kind => kind == frames::GOAWAY,
+    };
+    let Some(frame) = frames.next_that(of_interest) else {
+        return Raw::Gone;
+    };
+    match (frame.kind, frame.content.as_slice()) {
+        (frames::HEADERS, [0x88, ..]) => Raw::Ok,
+        (frames::HEADERS, [0x8c, ..]) => Raw::BadRequest,
+        (frames::HEADERS, [first, second, ..]) => Raw::Other([*first, *second]),
+        (frames::RST_STREAM, _) => Raw::Reset,
+        _ => Raw::Gone,
     }
-}
-
-fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u8, content: &[u8]) {
-    bytes.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes()[1..]);
-    bytes.extend_from_slice(&[kind, flags, 0, 0, 0, stream]);
-    bytes.extend_from_slice(content);
 }

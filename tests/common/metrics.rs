@@ -1,5 +1,7 @@
 //! Prometheus text, and the one question that tests ask of it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// One scrape.
 #[derive(Clone)]
 pub struct Metrics {
@@ -44,6 +46,27 @@ impl Metrics {
             }
         }
         found
+    }
+
+    /// The labels of every family, by its name. A bucket's bound is none.
+    pub fn families(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let types = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names = types.filter_map(|rest| rest.split(' ').next());
+        let mut families: BTreeMap<_, _> = names.map(|name| (name.to_owned(), BTreeSet::new())).collect();
+        for Series { name, labels, .. } in &self.series {
+            let suffixes = ["", "_bucket", "_sum", "_count"];
+            let family = suffixes
+                .iter()
+                .filter_map(|suffix| name.strip_suffix(suffix))
+                .find(|family| families.contains_key(*family))
+                .unwrap_or_else(|| panic!("{name} is of no family"));
+            let labels = labels
+                .iter()
+                .map(|(label, _)| label.clone())
+                .filter(|label| label != "le");
+            families.entry(family.to_owned()).or_default().extend(labels);
+        }
+        families
     }
 
     /// The lines that begin with the name, for a failure.

@@ -7,6 +7,7 @@
 pub mod carrier;
 pub mod client;
 pub mod forms;
+pub mod frames;
 pub mod gateway;
 pub mod h2;
 pub mod identity;

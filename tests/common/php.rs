@@ -1,5 +1,6 @@
 //! Real PHP: its own web server, and its FastCGI workers for form parsing in bulk.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -18,7 +19,8 @@ const INSTALL: &str = "real PHP is part of these tests: apt-get install -y php-c
 
 /// Tells everything that a script can see of its request; bytes as hex, since JSON takes only UTF-8.
 const DUMP: &str = r#"<?php
-function told($v) { return is_array($v) ? ['array' => count($v)] : ['hex' => bin2hex((string)$v)]; }
+function leaves($v, $path) { $out = []; foreach ($v as $k => $v) { $at = [...$path, bin2hex((string)$k)]; array_push($out, ...(is_array($v) ? leaves($v, $at) : [[$at, bin2hex((string)$v)]])); } return $out; }
+function told($v) { return is_array($v) ? ['array' => leaves($v, [])] : ['hex' => bin2hex((string)$v)]; }
 function all($from) { $out = []; foreach ($from as $k => $v) $out[bin2hex((string)$k)] = told($v); return (object)$out; }
 header('Content-Type: application/json');
 echo json_encode([
@@ -72,6 +74,36 @@ impl Seen {
         })
     }
 
+    /// What stands under a name at a path of keys.
+    pub fn at(&self, array: &str, name: &str, keys: &[&str]) -> Option<Held> {
+        if keys.is_empty() {
+            return self.held(array, name);
+        }
+        let keys: Vec<_> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        let leaves = self.leaves(array, name);
+        match leaves.get(&keys) {
+            Some(text) => Some(Held::Text(text.clone())),
+            None => leaves
+                .keys()
+                .any(|path| path.starts_with(&keys))
+                .then_some(Held::Array),
+        }
+    }
+
+    /// Every text under a name, with its keys; none where the name is a text itself.
+    pub fn leaves(&self, array: &str, name: &str) -> BTreeMap<Vec<Vec<u8>>, Vec<u8>> {
+        let held = &self.0[array][hex(name.as_bytes())]["array"];
+        let leaves = held.as_array().map(Vec::as_slice).unwrap_or_default();
+        let text = |value: &Value| unhex(value.as_str().expect("hex"));
+        leaves
+            .iter()
+            .map(|leaf| {
+                let path = leaf[0].as_array().expect("a path").iter().map(text).collect();
+                (path, text(&leaf[1]))
+            })
+            .collect()
+    }
+
     pub fn text(&self, array: &str, name: &str) -> Option<String> {
         match self.held(array, name)? {
             Held::Text(text) => Some(String::from_utf8_lossy(&text).into_owned()),
@@ -97,12 +129,25 @@ impl Seen {
     /// The known names only, for a failure.
     pub fn known(&self) -> String {
         let mut lines = String::new();
-        for name in KNOWN {
+        for name in KNOWN
+            .into_iter()
+            .chain(["event", "event_token", "workflow_id", "auth"])
+        {
             let all = ["get", "post", "cookie", "request"].map(|array| self.held(array, name));
             if all.iter().any(Option::is_some) {
                 lines += &format!(
                     "  {name}: get {:?} post {:?} cookie {:?} request {:?}\n",
                     all[0], all[1], all[2], all[3]
+                );
+            }
+        }
+        for array in ["get", "post", "cookie", "request"] {
+            for (path, text) in self.leaves(array, "auth") {
+                let path = path.join(&b"]["[..]);
+                lines += &format!(
+                    "  {array} auth[{}]: {}\n",
+                    path.escape_ascii(),
+                    text.escape_ascii()
                 );
             }
         }

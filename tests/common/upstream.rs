@@ -1,9 +1,11 @@
 //! A recording upstream: strict about what it reads, told what to answer.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::{PATIENCE, shown};
 
@@ -23,10 +25,14 @@ struct Inner {
     reply: Reply,
     requests: Vec<Received>,
     connections: usize,
+    /// Of these, those that have ended.
+    ended: usize,
+    /// Of the connections that stand, to end them from outside.
+    open: Vec<Weak<TcpStream>>,
     broken: Vec<String>,
 }
 
-/// What a connection is answered with. `Raw`, `Cut` and `Silent` close it.
+/// What a connection is answered with. All but the first two and `Held` close it.
 #[derive(Clone, Default)]
 pub enum Reply {
     /// 200 with a short text.
@@ -35,9 +41,13 @@ pub enum Reply {
     /// 200 whose body is the request as it came; nothing is recorded.
     Echo,
     /// These bytes, then a close.
-    Raw(Vec<u8>),
+    Raw(Bytes),
     /// The close alone.
     Close,
+    /// A reset: the close of somebody who died.
+    Reset,
+    /// These bytes, and the close once the gate is open.
+    RawUntil(Bytes, Gate),
     /// 200, once the gate is open.
     Held(Gate),
 }
@@ -52,13 +62,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn wait(&self) {
+    /// Whether it was opened in time.
+    fn wait(&self) -> bool {
         let opened = self.0.0.lock().unwrap();
-        let _opened = self
-            .0
-            .1
-            .wait_timeout_while(opened, PATIENCE, |open| !*open)
-            .unwrap();
+        let waited = self.0.1.wait_timeout_while(opened, PATIENCE, |open| !*open);
+        *waited.unwrap().0
     }
 }
 
@@ -182,8 +190,15 @@ impl Upstream {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = shared.clone();
-                state.change(|inner| inner.connections += 1);
-                std::thread::spawn(move || serve(stream, &state));
+                let stream = Arc::new(stream);
+                state.change(|inner| {
+                    inner.connections += 1;
+                    inner.open.push(Arc::downgrade(&stream));
+                });
+                std::thread::spawn(move || {
+                    serve(stream, &state);
+                    state.change(|inner| inner.ended += 1);
+                });
             }
         });
         Upstream { address, state }
@@ -238,9 +253,49 @@ impl Upstream {
         self.state.inner.lock().unwrap().connections
     }
 
+    /// Ends every connection, as a server does with idle ones.
+    pub fn close_connections(&self) {
+        for stream in self.state.change(|inner| std::mem::take(&mut inner.open)) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
     /// Not one request, whole or cut, since the last `take`.
     pub fn expect_untouched(&self) {
         assert_eq!(self.take(), [], "nothing may reach the upstream");
+    }
+
+    /// How many of these have ended.
+    pub fn ended(&self) -> usize {
+        self.state.inner.lock().unwrap().ended
+    }
+
+    /// Waits until so many connections have ended, by whichever side.
+    pub fn wait_for_ends(&self, count: usize) {
+        let ended = self.ends_within(count, PATIENCE);
+        assert!(ended, "only {} of {count} connections ended", self.ended());
+    }
+
+    /// Whether so many end before the time is over.
+    pub fn ends_within(&self, count: usize, time: Duration) -> bool {
+        let inner = self.state.inner.lock().unwrap();
+        let waited = self
+            .state
+            .changed
+            .wait_timeout_while(inner, time, |inner| inner.ended < count);
+        waited.unwrap().0.ended >= count
+    }
+
+    /// Whether so many requests stand recorded before the time is over.
+    pub fn comes_within(&self, count: usize, time: Duration) -> bool {
+        let inner = self.state.inner.lock().unwrap();
+        let waited = self
+            .state
+            .changed
+            .wait_timeout_while(inner, time, |inner| inner.requests.len() < count);
+        waited.unwrap().0.requests.len() >= count
     }
 
     /// Waits until so many requests stand recorded.
@@ -267,11 +322,11 @@ impl State {
     }
 }
 
-fn serve(mut stream: TcpStream, state: &State) {
+fn serve(stream: Arc<TcpStream>, state: &State) {
     stream.set_nodelay(true).unwrap();
     let mut held = Vec::new();
     loop {
-        let received = match receive(&mut stream, &mut held) {
+        let received = match receive(&stream, &mut held) {
             Ok(Some(received)) => received,
             Ok(None) => return,
             Err(broken) => {
@@ -284,22 +339,43 @@ fn serve(mut stream: TcpStream, state: &State) {
         let answer = match &reply {
             Reply::Echo => ok(&[&received.head[..], b"\r\n\r\n", &received.body].concat(), head),
             Reply::Ok | Reply::Held(_) => ok(b"handled\n", head),
-            Reply::Raw(bytes) => bytes.clone(),
-            Reply::Close => Vec::new(),
+            Reply::Raw(bytes) | Reply::RawUntil(bytes, _) => bytes.clone(),
+            Reply::Close | Reply::Reset => Bytes::new(),
         };
         if !matches!(reply, Reply::Echo) {
             state.change(|inner| inner.requests.push(received));
         }
         if let Reply::Held(gate) = &reply {
-            gate.wait();
+            let _ = gate.wait();
         }
-        if stream.write_all(&answer).is_err() || matches!(reply, Reply::Raw(_) | Reply::Close) {
+        if (&*stream).write_all(&answer).is_err() {
             return;
+        }
+        match reply {
+            Reply::Ok | Reply::Echo | Reply::Held(_) => {}
+            Reply::Raw(_) | Reply::Close => return,
+            Reply::Reset => return reset(stream),
+            Reply::RawUntil(_, gate) => {
+                if !gate.wait() {
+                    let late = "the close was waited for in vain".to_owned();
+                    state.change(|inner| inner.broken.push(late));
+                }
+                return;
+            }
         }
     }
 }
 
-fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
+fn reset(stream: Arc<TcpStream>) {
+    let stream = Arc::into_inner(stream).expect("nobody else has it");
+    stream.set_nonblocking(true).unwrap();
+    super::h2::run(async {
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        stream.set_zero_linger().unwrap();
+    });
+}
+
+fn ok(body: &[u8], head_only: bool) -> Bytes {
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -308,11 +384,11 @@ fn ok(body: &[u8], head_only: bool) -> Vec<u8> {
     if !head_only {
         answer.extend_from_slice(body);
     }
-    answer
+    answer.into()
 }
 
 /// One whole request; none where the connection ends between two.
-fn receive(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Option<Received>, String> {
+fn receive(stream: &TcpStream, held: &mut Vec<u8>) -> Result<Option<Received>, String> {
     let end = loop {
         if let Some(at) = held.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
@@ -357,7 +433,7 @@ fn receive(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Option<Received
     Ok(Some(Received { body, ..received }))
 }
 
-fn fill(stream: &mut TcpStream, held: &mut Vec<u8>) -> bool {
+fn fill(mut stream: &TcpStream, held: &mut Vec<u8>) -> bool {
     let mut piece = [0; 64 * 1024];
     match stream.read(&mut piece) {
         Ok(size @ 1..) => {
@@ -368,7 +444,7 @@ fn fill(stream: &mut TcpStream, held: &mut Vec<u8>) -> bool {
     }
 }
 
-fn take(stream: &mut TcpStream, held: &mut Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
+fn take(stream: &TcpStream, held: &mut Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
     while held.len() < size {
         if !fill(stream, held) {
             return Err(format!("cut body: {} of {size} bytes", held.len()));
@@ -377,7 +453,7 @@ fn take(stream: &mut TcpStream, held: &mut Vec<u8>, size: usize) -> Result<Vec<u
     Ok(held.drain(..size).collect())
 }
 
-fn chunks(stream: &mut TcpStream, held: &mut Vec<u8>) -> Result<Vec<u8>, String> {
+fn chunks(stream: &TcpStream, held: &mut Vec<u8>) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     loop {
         let at = loop {

@@ -56,8 +56,19 @@ impl Became {
 impl Bench {
     /// `more` is appended to the configuration.
     pub fn start(more: &str) -> Bench {
+        Bench::of("", more)
+    }
+
+    /// Whose route takes every kind of message.
+    pub fn of_all_messages() -> Bench {
+        Bench::of("accepts = [\"placement\", \"event\", \"robot\", \"own\"]", "")
+    }
+
+    fn of(route: &str, more: &str) -> Bench {
         let upstream = Upstream::replying(Reply::Echo);
-        let gateway = Gateway::start(format!("{}{more}", forms::routes(&[upstream.address])));
+        let routes = forms::routes(&[upstream.address]);
+        let routes = routes.replacen("kind = \"widget\"", &format!("kind = \"widget\"\n{route}"), 1);
+        let gateway = Gateway::start(format!("{routes}{more}"));
         let php = std::sync::Mutex::new(PROFILES.map(PhpWorkers::start));
         Bench {
             gateway,

@@ -18,13 +18,22 @@ pub fn case(seed: u64, index: u64) -> Case {
     case
 }
 
-/// Query and body of every case that has to be accepted.
+/// Query and body of every form that has to be accepted.
 fn accepted() -> &'static [(String, String)] {
     static ALL: std::sync::OnceLock<Vec<(String, String)>> = std::sync::OnceLock::new();
     ALL.get_or_init(|| {
-        let cases: Vec<serde_json::Value> =
-            serde_json::from_str(include_str!("../fixtures/widgets.json")).unwrap();
-        let accepted = cases.iter().filter(|case| case["expect"]["outcome"] == "accept");
+        let read = |fixtures: &str| -> Vec<serde_json::Value> { serde_json::from_str(fixtures).unwrap() };
+        let is_form = |case: &serde_json::Value| {
+            let media_type = case["headers"]["Content-Type"].as_str();
+            media_type.is_some_and(|given| given.starts_with("application/x-www-form-urlencoded"))
+        };
+        let kinds = ["placement", "event", "robot", "own"];
+        let mut cases = read(include_str!("../fixtures/widgets.json"));
+        cases.retain(|case| case["expect"]["outcome"] == "accept");
+        let mut messages = read(include_str!("../fixtures/messages.json"));
+        messages
+            .retain(|case| kinds.contains(&case["expect"]["accepts_all"].as_str().unwrap()) && is_form(case));
+        let accepted = cases.iter().chain(&messages);
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let all: Vec<_> = accepted
             .map(|case| {
@@ -34,7 +43,7 @@ fn accepted() -> &'static [(String, String)] {
                 (query, text(&case["body"]))
             })
             .collect();
-        assert_eq!(all.len(), 23);
+        assert_eq!(all.len(), 23 + 36);
         all
     })
 }
@@ -94,7 +103,7 @@ fn disguise(rng: &mut Rng, case: &mut Case) {
                 b"x=%ff",
                 b"x=%",
                 b"new_field",
-                b"auth%5Bmember_id%5D=x",
+                b"data%5Bauth%5D%5Bmember_id%5D=x",
                 b"x;y=z",
                 b"member-id=x",
             ];

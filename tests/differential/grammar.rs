@@ -174,7 +174,7 @@ fn quirk(rng: &mut Rng, case: &mut Case) {
             let pair = noise(rng);
             insert(rng, case, pair);
         }
-        9 | 10 => respell(rng, case),
+        9 | 10 => respell(rng, case, one_spelling),
         11 | 12 => revalue(rng, case),
         13 | 14 => repeat(rng, case),
         15 => {
@@ -225,7 +225,7 @@ const TYPES: [&[&str]; 14] = [
     &["application/x-www-form-urlencoded;"],
 ];
 
-fn insert(rng: &mut Rng, case: &mut Case, pair: Vec<u8>) {
+pub fn insert(rng: &mut Rng, case: &mut Case, pair: Vec<u8>) {
     if rng.one_in(2) {
         let wire = if rng.one_in(20) { pair } else { for_target(&pair) };
         case.query.insert(rng.below(case.query.len() + 1), wire);
@@ -247,7 +247,7 @@ fn for_target(pair: &[u8]) -> Vec<u8> {
     out
 }
 
-fn some_pair<'c>(rng: &mut Rng, case: &'c mut Case) -> Option<&'c mut Vec<u8>> {
+pub fn some_pair<'c>(rng: &mut Rng, case: &'c mut Case) -> Option<&'c mut Vec<u8>> {
     let all = case.query.len() + case.body.len();
     let at = rng.below(all.max(1));
     case.query.iter_mut().chain(&mut case.body).nth(at)
@@ -261,23 +261,21 @@ fn name_and_value(pair: &[u8]) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-fn respell(rng: &mut Rng, case: &mut Case) {
+pub fn respell(rng: &mut Rng, case: &mut Case, spell: impl FnOnce(&mut Rng, Vec<u8>) -> Vec<u8>) {
     let mut own = rng.clone();
     if let Some(pair) = some_pair(rng, case) {
         let (name, value) = name_and_value(pair);
-        *pair = for_target(&[one_spelling(&mut own, name), b"=".to_vec(), value].concat());
+        *pair = for_target(&[spell(&mut own, name), b"=".to_vec(), value].concat());
     }
 }
 
-fn revalue(rng: &mut Rng, case: &mut Case) {
+pub fn revalue(rng: &mut Rng, case: &mut Case) {
     let mut own = rng.clone();
     if let Some(pair) = some_pair(rng, case) {
         let (name, _) = name_and_value(pair);
-        let known = KNOWN
-            .into_iter()
-            .find(|known| known.as_bytes() == name)
-            .unwrap_or("AUTH_ID");
-        *pair = for_target(&[name, b"=".to_vec(), value(&mut own, known)].concat());
+        let known = std::str::from_utf8(&name).unwrap_or("AUTH_ID");
+        let value = value(&mut own, known);
+        *pair = for_target(&[name, b"=".to_vec(), value].concat());
     }
 }
 

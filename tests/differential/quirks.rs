@@ -27,7 +27,7 @@ const EVIL: Php = Other(b"evil");
 const FORWARDED: &str = "";
 
 /// What is appended to the query, to the body, PHP alone, and the gateway's fault or [`FORWARDED`].
-const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
+const ROWS: [(&[u8], &[u8], Php, &str); 85] = [
     // Names that PHP turns into the field's.
     (b"", b"member.id=evil", EVIL, "member_id mangled"),
     (b"", b"member id=evil", EVIL, "member_id mangled"),
@@ -128,8 +128,12 @@ const ROWS: [(&[u8], &[u8], Php, &str); 82] = [
     (b"", b".member_id=x", Same, FORWARDED),
     (b"", b"%00member_id=x", Same, FORWARDED),
     (b"", b"[x]member_id=x", Same, FORWARDED),
-    (b"", b"auth[member_id]=x", Same, FORWARDED),
-    (b"", b"auth%5Bmember_id%5D=x", Same, FORWARDED),
+    // What beside the call names another portal.
+    (b"", b"auth[member_id]=x", Same, "auth[member_id] foreign"),
+    (b"", b"auth%5Bmember_id%5D=x", Same, "auth[member_id] foreign"),
+    (b"auth[domain]=evil.example", b"", Same, "auth[domain] foreign"),
+    (b"", b"event=x&auth[x]=1", Same, "event foreign"),
+    (b"", b"auth[x]=1", Same, FORWARDED),
     (b"", b"%2525member_id=x", Same, FORWARDED),
     (b"", b"%256dember_id=x", Same, FORWARDED),
     (b"", b"member__id=x", Same, FORWARDED),

@@ -41,10 +41,29 @@ pub fn values(name: &str) -> &'static [&'static [u8]] {
         "APP_SID" => &[b"5d41402abc4b2a76b9719d911017c592", b"other-sid"],
         "status" => &[b"L", b"F", b"L1"],
         "AUTH_EXPIRES" => &[b"3600", b"60", b"soon"],
-        "SERVER_ENDPOINT" => &[
+        "SERVER_ENDPOINT" | "auth[server_endpoint]" => &[
             b"https%3A%2F%2Foauth.bitrix.info%2Frest%2F",
             b"https://evil.example/",
         ],
+        "auth[member_id]" => &[
+            b"3f7a90c1d2e45b68a0719cbe8d243f56",
+            b"b81c0d9e7f6a45321908fedcba765432",
+            b"decoy",
+        ],
+        "auth[domain]" => &[
+            b"portal.bitrix24.com",
+            b"PORTAL.bitrix24.com:",
+            b"evil.example",
+            b"https://portal.bitrix24.com/",
+        ],
+        "auth[client_endpoint]" => &[
+            b"https%3A%2F%2Fportal.bitrix24.com%2Frest%2F",
+            b"http://Portal.bitrix24.com:8080/rest/",
+            b"https://portal.bitrix24.com@evil.example/",
+            b"https://evil.example/rest/",
+        ],
+        "event" => &[b"ONAPPINSTALL", b"ONCRMDEALADD", b"x%20y"],
+        "event_token" => &[b"65a1%7CA12%7Chash", b"other"],
         _ => &[
             b"8f21aa66007b3c110058f18a00000001",
             b"other+token",

@@ -1,6 +1,9 @@
 //! What must hold for any bytes. The fuzz targets and `tests/properties.rs` call these four functions
 //! with bytes from different sources; a broken invariant panics.
 
+#[path = "readings.rs"]
+mod readings;
+
 use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +15,22 @@ use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
-use widget_gateway::request::field::Field;
-use widget_gateway::request::form::{Form, FormFault, Reading};
+use widget_gateway::request::field::{Field, FieldSet};
+use widget_gateway::request::form::{Form, FormFault};
 use widget_gateway::request::head::fault::{MAX_HEADER_SECTION, MAX_REQUEST_LINE};
 use widget_gateway::request::head::{Framing, HeadScan, RequestHead, Version};
+use widget_gateway::request::media_type::MediaType;
+use widget_gateway::request::message::{self, Kinds};
 use widget_gateway::upstream::address::Address;
 use widget_gateway::upstream::entry::{Entry, Place};
 use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
-use super::others::{self, Misread};
-use super::php::{self, Event, Seen};
+use super::php;
+use readings::{Readings, set};
 
 const MAX_PARAMS: usize = 1000;
 const MAX_KEYS: usize = 1000;
@@ -53,105 +59,11 @@ pub fn form(data: &[u8]) {
         }
     };
     assert!(!too_many, "accepted {query_pairs} and {body_pairs} parameters");
-    let readings = Readings::of(query, body);
     let whatwg: Vec<(Cow<'_, str>, Cow<'_, str>)> = [query, body]
         .into_iter()
         .flat_map(|part| serde_urlencoded::from_bytes::<Vec<_>>(part).unwrap_or_default())
         .collect();
-    for field in Field::ALL {
-        one_opinion(&form, field, &readings, &whatwg);
-    }
-}
-
-/// What readers behind the gateway make of the two parts.
-struct Readings {
-    /// The query at `&`, the query at `&` and `;`, the body, as PHP reads them.
-    php: [Seen; 3],
-    others: Vec<Misread>,
-}
-
-impl Readings {
-    fn of(query: &[u8], body: &[u8]) -> Readings {
-        Readings {
-            php: [
-                php::read(query, b"&"),
-                php::read(query, b"&;"),
-                php::read(body, b"&"),
-            ],
-            others: others::misread(query, body),
-        }
-    }
-
-    fn events(&self, field: Field) -> impl Iterator<Item = &Event> {
-        self.php.iter().flat_map(move |seen| of(seen, field))
-    }
-
-    /// Found under a name that PHP does not read so.
-    fn has_alias(&self, field: Field) -> bool {
-        self.others
-            .iter()
-            .any(|other| matches!(other, Misread::Name(name) if name == field.name().as_bytes()))
-    }
-
-    /// The name and value are split elsewhere than PHP does.
-    fn is_split_elsewhere(&self, field: Field) -> bool {
-        self.others
-            .iter()
-            .any(|other| matches!(other, Misread::Value(name) if name == field.name().as_bytes()))
-    }
-}
-
-fn of(seen: &Seen, field: Field) -> impl Iterator<Item = &Event> {
-    let is_field = move |name: &[u8]| name == field.name().as_bytes();
-    seen.iter()
-        .filter(move |(name, _)| is_field(name))
-        .map(|(_, event)| event)
-}
-
-/// A value means that every reading of both parts has this value and no other; absence, that none has
-/// any; and a fault, that there is something to be at fault.
-fn one_opinion(form: &Form<'_>, field: Field, readings: &Readings, whatwg: &[(Cow<'_, str>, Cow<'_, str>)]) {
-    let name = field.name();
-    let has_alias = readings.has_alias(field);
-    // `PLACEMENT[OPTIONS` is one field to PHP and another to qs: a fault of one of them is enough.
-    let is_refused = form.faults().next().is_some();
-    let first = readings.events(field).next();
-    match form.reading(field) {
-        Reading::Value(value) => {
-            assert!(first.is_some(), "{name}: a value that PHP does not have");
-            for event in readings.events(field) {
-                assert!(
-                    matches!(event, Event::Text(text) if **text == **value),
-                    "{name}: {event:?} beside {:?}",
-                    value.escape_ascii().to_string()
-                );
-            }
-            assert!(
-                !has_alias || is_refused,
-                "{name}: also under a name that Rack 2 or qs read so"
-            );
-            if field != Field::PlacementOptions {
-                assert!(
-                    !readings.is_split_elsewhere(field),
-                    "{name}: qs splits it elsewhere"
-                );
-                assert!(std::str::from_utf8(value).is_ok(), "{name}: not UTF-8");
-                // The reader of browsers and of most libraries.
-                for (_, other) in whatwg.iter().filter(|(other, _)| other == name) {
-                    assert_eq!(other.as_bytes(), &**value, "{name}: WHATWG reads otherwise");
-                }
-            }
-        }
-        Reading::Absent => {
-            assert!(
-                first.is_none() && (!has_alias || is_refused),
-                "{name}: {first:?} is overlooked"
-            );
-        }
-        Reading::Faulty(code) => {
-            assert!(first.is_some() || has_alias, "{name}: {code:?} without a cause");
-        }
-    }
+    readings::one_opinion(&form, &Readings::of(query, body), &whatwg);
 }
 
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
@@ -459,12 +371,19 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     nothing_forged(&head.headers, &forward);
     let query = head.target.query();
     no_token(&forward, query, body);
-    let enforced = routed.route.kind == Kind::Widget(Mode::Enforce);
-    if enforced {
-        assert!(findings.would_reject.is_empty(), "enforced");
-        unique(&forward, &head.headers, query, body);
-    }
-    enforced
+    let Kind::Widget(WidgetRoute {
+        mode: Mode::Enforce, ..
+    }) = routed.route.kind
+    else {
+        return false;
+    };
+    assert!(findings.would_reject.is_empty(), "enforced");
+    let message = findings.message.expect("what is forwarded was recognized");
+    let is_json = MediaType::of(&head.headers) == Some(MediaType::Json);
+    assert!(!is_json || message == message::Kind::Own, "JSON of Bitrix24's");
+    let form = if is_json { &[] } else { body };
+    readings::unique(message, &forward, &head.headers, query, form, body.len());
+    true
 }
 
 struct World {
@@ -481,6 +400,11 @@ impl World {
             methods: methods.to_vec(),
             kind,
             upstream: "handlers".into(),
+        };
+        let widget = Kind::Widget;
+        let all = WidgetRoute {
+            accepts: Kinds::of(&message::Kind::ALL),
+            ..WidgetRoute::default()
         };
         let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
         let listed = Listed {
@@ -507,12 +431,25 @@ impl World {
         );
         let env = Env {
             routes: Routes::new(vec![
-                route("widget", "/", &[Method::POST], Kind::Widget(Mode::Enforce)),
+                route("widget", "/", &[Method::POST], widget(WidgetRoute::default())),
+                route("all", "/all", &[Method::POST], widget(all)),
+                route(
+                    "strict",
+                    "/strict",
+                    &[Method::POST],
+                    widget(WidgetRoute {
+                        places: PlaceRule::Strict,
+                        ..all
+                    }),
+                ),
                 route(
                     "observed",
                     "/observed",
                     &[Method::POST],
-                    Kind::Widget(Mode::Observe),
+                    widget(WidgetRoute {
+                        mode: Mode::Observe,
+                        ..WidgetRoute::default()
+                    }),
                 ),
                 route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
             ]),
@@ -526,78 +463,6 @@ impl World {
             tick: AtomicU64::new(0),
         }
     }
-}
-
-/// Accepted means unique: for each of the fourteen names, whatever the order of precedence and the
-/// separators, PHP has one text for it, in query and body together, and our headers tell that text.
-fn unique(forward: &Forward, headers: &HeaderMap, query: &[u8], body: &[u8]) {
-    let readings = Readings::of(query, body);
-    let mut texts: [Option<&[u8]>; Field::COUNT] = Default::default();
-    for field in Field::ALL {
-        for event in readings.events(field) {
-            let Event::Text(text) = event else {
-                panic!("{}: {event:?} was forwarded", field.name());
-            };
-            let first = *texts[field.index()].get_or_insert(text);
-            assert_eq!(first, &**text, "{}: two values were forwarded", field.name());
-        }
-        assert!(
-            !readings.has_alias(field),
-            "{}: an alias was forwarded",
-            field.name()
-        );
-    }
-    for field in Field::REQUIRED {
-        let text = texts[field.index()].unwrap_or_default();
-        assert!(
-            !text.trim_ascii().is_empty(),
-            "{}: forwarded without it",
-            field.name()
-        );
-    }
-    for (field, header) in [
-        (Field::MemberId, "X-Bitrix24-Member-Id"),
-        (Field::Lang, "X-Bitrix24-Lang"),
-        (Field::Placement, "X-Bitrix24-Placement"),
-    ] {
-        assert_eq!(set(forward, header), texts[field.index()], "{header}");
-    }
-    let domain = texts[Field::Domain.index()].map(<[u8]>::to_ascii_lowercase);
-    assert_eq!(set(forward, "X-Bitrix24-Domain"), domain.as_deref(), "domain");
-    // What is left of the cookies holds no known name either, decoded or not.
-    let replaced = set(forward, "Cookie").map(<[u8]>::to_vec);
-    let cookies = match replaced {
-        Some(cookie) => cookie,
-        None if forward.rewrite.remove.contains(&header::COOKIE) => Vec::new(),
-        None => headers
-            .get_all(header::COOKIE)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .collect::<Vec<_>>()
-            .join(&b"; "[..]),
-    };
-    for decode_names in [false, true] {
-        let seen = php::read_cookies(&cookies, decode_names);
-        for field in Field::ALL {
-            assert!(
-                of(&seen, field).next().is_none(),
-                "{}: a cookie shadows it",
-                field.name()
-            );
-        }
-    }
-    let length = body.len().to_string();
-    assert_eq!(set(forward, "Content-Length"), Some(length.as_bytes()), "length");
-}
-
-fn set<'f>(forward: &'f Forward, name: &str) -> Option<&'f [u8]> {
-    let mut found = forward
-        .rewrite
-        .to_set()
-        .filter(|(set, _)| set.eq_ignore_ascii_case(name));
-    let value = found.next().map(|(_, value)| value);
-    assert!(found.next().is_none(), "{name} is set twice");
-    value
 }
 
 /// No header of the client's is left that PHP would show under a name of ours.
@@ -628,28 +493,21 @@ fn nothing_forged(headers: &HeaderMap, forward: &Forward) {
 
 /// Tokens are in no header that we write, unless another field has the same text.
 fn no_token(forward: &Forward, query: &[u8], body: &[u8]) {
-    let readings = [php::read(query, b"&"), php::read(body, b"&")];
-    let texts = |fields: &[Field]| -> Vec<Vec<u8>> {
-        let events = fields
-            .iter()
-            .flat_map(|&field| readings.iter().flat_map(move |seen| of(seen, field)));
-        events
-            .filter_map(|event| match event {
-                Event::Text(text) => Some(text.clone()),
-                Event::Array | Event::Deleted => None,
-            })
-            .collect()
-    };
-    let secret = [Field::AuthId, Field::RefreshId, Field::ApplicationToken];
-    let public: Vec<Field> = Field::ALL
-        .into_iter()
-        .filter(|field| !secret.contains(field))
-        .collect();
-    let mut public = texts(&public);
+    const SECRET: FieldSet = FieldSet::of(&[
+        Field::AuthId,
+        Field::RefreshId,
+        Field::ApplicationToken,
+        Field::AuthAccessToken,
+        Field::AuthRefreshToken,
+        Field::AuthApplicationToken,
+    ]);
+    let public = Field::ALL.into_iter().filter(|field| !SECRET.has(*field));
+    let mut public = readings::texts(public, query, body);
     // The portal's address is put together from two fields.
     public.extend(set(forward, "X-Bitrix24-Portal").map(<[u8]>::to_vec));
     let within = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|at| at == short);
-    for token in texts(&secret).iter().filter(|token| token.len() >= 16) {
+    let secrets = readings::texts(SECRET.iter(), query, body);
+    for token in secrets.iter().filter(|token| token.len() >= 16) {
         for (name, value) in forward.rewrite.to_set() {
             if name.starts_with("X-Bitrix24-") && within(value, token) {
                 let lower = token.to_ascii_lowercase();

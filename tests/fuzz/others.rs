@@ -1,13 +1,13 @@
 //! Where two other readers come to another name or value than PHP does, naively: Rack 2.2
 //! (`QueryParser#normalize_params`) and qs 6 (`parseValues`, `parseKeys`), the reader of Express.
 
-use super::php::url_decode;
+use super::php::{self, Key, Path, url_decode};
 
 /// One pair that they read otherwise.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Misread {
-    /// They find this name where PHP finds another.
-    Name(Vec<u8>),
+    /// They find this path where PHP finds another.
+    Name(Path),
     /// qs finds another name and value where PHP finds this name.
     Value(Vec<u8>),
 }
@@ -21,9 +21,10 @@ pub fn misread(query: &[u8], body: &[u8]) -> Vec<Misread> {
     {
         let first = pair.iter().position(|&b| b == b'=');
         let spelled = url_decode(&pair[..first.unwrap_or(pair.len())]);
-        for name in [rack2(&spelled), qs_root(&spelled)] {
-            if name != spelled && !is_index(&spelled, name) {
-                found.push(Misread::Name(name.to_vec()));
+        let in_php = php::name(&spelled);
+        for path in [rack2(&spelled), qs(&spelled)] {
+            if path != in_php {
+                found.push(Misread::Name(path));
             }
         }
         if first.is_some() && qs_equals(pair) != first {
@@ -33,30 +34,46 @@ pub fn misread(query: &[u8], body: &[u8]) -> Vec<Misread> {
     found
 }
 
-/// `name[...]`, a C string at that, is an array to PHP and so a fault of its own.
-fn is_index(spelled: &[u8], name: &[u8]) -> bool {
-    let text = spelled.split(|&b| b == 0).next().unwrap_or_default();
-    let rest = text.strip_prefix(name);
-    rest.is_some_and(|rest| rest.first() == Some(&b'[') && rest.contains(&b']'))
+/// `\A[\[\]]*([^\[\]]+)\]*`, and the same again for each key in what follows.
+fn rack2(name: &[u8]) -> Path {
+    name.split(|b| b"[]".contains(b))
+        .filter(|text| !text.is_empty())
+        .map(|text| Key::Named(text.to_vec()))
+        .collect()
 }
 
-/// `\A[\[\]]*([^\[\]]+)\]*`
-fn rack2(name: &[u8]) -> &[u8] {
-    let start = name.iter().position(|b| !b"[]".contains(b)).unwrap_or(name.len());
-    let text = &name[start..];
-    &text[..text.iter().position(|b| b"[]".contains(b)).unwrap_or(text.len())]
-}
-
-/// The text before the first `[`; where there is none, the text inside `[...]`.
-fn qs_root(name: &[u8]) -> &[u8] {
-    match name.iter().position(|&b| b == b'[') {
-        None => name,
-        Some(0) => match name[1..].iter().position(|b| b"[]".contains(b)) {
-            Some(end) if name[end + 1] == b']' => &name[1..=end],
-            _ => name,
-        },
-        Some(open) => &name[..open],
+/// The text before the first `[...]`, then what stands inside each of them; what stands between is dropped.
+fn qs(name: &[u8]) -> Path {
+    let named = |text: &[u8]| Key::Named(text.to_vec());
+    let mut path = Path::new();
+    let mut rest = name;
+    while let Some((before, inside, after)) = segment(rest) {
+        if path.is_empty() && !before.is_empty() {
+            path.push(named(before));
+        }
+        path.push(match inside {
+            [] => Key::Next,
+            inside => named(inside),
+        });
+        rest = after;
     }
+    match path.is_empty() {
+        true => vec![named(name)],
+        false => path,
+    }
+}
+
+/// `\[[^[\]]*]`: the first bracket that is closed before another opens.
+fn segment(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let close = (1..text.len()).find(|&at| {
+        text[at] == b']'
+            && text[..at]
+                .iter()
+                .rposition(|b| b"[]".contains(b))
+                .is_some_and(|before| text[before] == b'[')
+    })?;
+    let open = text[..close].iter().rposition(|&b| b == b'[')?;
+    Some((&text[..open], &text[open + 1..close], &text[close + 1..]))
 }
 
 /// `indexOf(']=')`, where an encoded bracket counts, else the first `=`.

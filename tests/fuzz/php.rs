@@ -1,19 +1,36 @@
 //! PHP's reading of a form, written naively after `php_register_variable_ex` in `main/php_variables.c`,
 //! step by step as the C code goes. It shares nothing with `src/request/form/`, whose judge it is.
 
-/// What happened to one top-level name, in order.
+/// What happened to one variable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// Set to a text.
     Text(Vec<u8>),
-    /// Made an array, or added to one.
-    Array,
     /// Deleted, because of nesting that is too deep.
     Deleted,
 }
 
-/// Every event of one part with the name that PHP registers, in order.
-pub type Seen = Vec<(Vec<u8>, Event)>;
+/// One step into an array.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Key {
+    Named(Vec<u8>),
+    /// The next free number.
+    Next,
+}
+
+/// The name of a variable, then the keys of arrays in it.
+pub type Path = Vec<Key>;
+
+/// Every event of one part with the path that PHP registers, in order.
+pub type Seen = Vec<(Path, Event)>;
+
+/// The path that a name stands for which is spelled plainly: `a` or `a[b]`.
+pub fn path(name: &str) -> Path {
+    name.split(['[', ']'])
+        .filter(|text| !text.is_empty())
+        .map(|text| Key::Named(text.as_bytes().to_vec()))
+        .collect()
+}
 
 /// `php_default_treat_data` for a query or a body: pairs at any of the separators.
 pub fn read(part: &[u8], separators: &[u8]) -> Seen {
@@ -75,7 +92,14 @@ pub fn url_decode(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `php_register_variable_ex`, of which only the top-level name matters here.
+/// The path that PHP registers for a decoded name; empty where it registers none.
+pub fn name(decoded: &[u8]) -> Path {
+    let mut seen = Seen::new();
+    register(decoded, Vec::new(), &mut seen);
+    seen.pop().map(|(path, _)| path).unwrap_or_default()
+}
+
+/// `php_register_variable_ex`.
 fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
     // A C string ends at its first NUL.
     let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
@@ -94,20 +118,21 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
     }
     let Some(bracket) = bracket else {
         if !var.is_empty() {
-            seen.push((var, Event::Text(value)));
+            seen.push((vec![Key::Named(var)], Event::Text(value)));
         }
         return;
     };
-    let head = var[..bracket].to_vec();
-    if head.is_empty() {
+    let head = Key::Named(var[..bracket].to_vec());
+    if bracket == 0 {
         return;
     }
+    let mut path = vec![head.clone()];
     let mut ip = bracket;
     let mut nest_level = 0;
     loop {
         nest_level += 1;
         if nest_level > 64 {
-            seen.push((head, Event::Deleted));
+            seen.push((vec![head], Event::Deleted));
             return;
         }
         ip += 1;
@@ -116,9 +141,14 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
         if ip < var.len() && b" \t\n\r\x0b\x0c".contains(&var[ip]) {
             ip += 1;
         }
-        if ip >= var.len() || var[ip] != b']' {
+        if ip < var.len() && var[ip] == b']' {
+            path.push(Key::Next);
+        } else {
             match (ip..var.len()).find(|&at| var[at] == b']') {
-                Some(close) => ip = close,
+                Some(close) => {
+                    path.push(Key::Named(var[index_s..close].to_vec()));
+                    ip = close;
+                }
                 None => {
                     // "not an index; un-terminate the var name"
                     if nest_level == 1 {
@@ -128,17 +158,16 @@ fn register(name: &[u8], value: Vec<u8>, seen: &mut Seen) {
                                 *b = b'_';
                             }
                         }
-                        seen.push((var, Event::Text(value)));
-                    } else {
-                        seen.push((head, Event::Array));
+                        path = vec![Key::Named(var)];
                     }
+                    seen.push((path, Event::Text(value)));
                     return;
                 }
             }
         }
         ip += 1;
         if ip >= var.len() || var[ip] != b'[' {
-            seen.push((head, Event::Array));
+            seen.push((path, Event::Text(value)));
             return;
         }
     }

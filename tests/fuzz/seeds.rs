@@ -4,9 +4,10 @@
 use serde_json::Value;
 
 const WIDGETS: &str = include_str!("../fixtures/widgets.json");
+const MESSAGES: &str = include_str!("../fixtures/messages.json");
 
 /// Forms beside the fixtures: `query LF body`.
-const FORMS: [&str; 16] = [
+const FORMS: [&str; 21] = [
     "\n[member_id]=a&]]LANG]x=b&[[status]]=c",
     "AUTH_ID=a]=b\nAUTH_ID=a%5d=b",
     "member_id=a&member_id=a\n%6dember_id=a",
@@ -23,13 +24,23 @@ const FORMS: [&str; 16] = [
     "\nPLACEMENT_OPTIONS={\"a\":[1,2,{\"b\":null}]}&PLACEMENT.OPTIONS=2",
     "\nmember_id[a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a]=b",
     "AUTH_ID=%D0%B6&AUTH_ID=\u{436}\n",
+    "auth[member_id]=a\nevent=x&auth%5Bmember_id%5D=a&auth[x][y]=1&auth[x][z]=2",
+    "auth[x]=1;auth=2\n+auth[a]=1&auth[]=2&auth[+]=3&auth[a]%00=4&auth[a][b=5&auth[a]x=6",
+    "auth=1\nauth[a]=1&auth[a][b]=2&[auth][member_id]=3&auth[[a]]=4&auth]=5",
+    "\nauth[domain]=A.b&auth[domain]=a.b:&DOMAIN=a.B&event.token=1&workflow[id=2",
+    "\nauth[a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a]=b&auth[x]=1",
 ];
 
 /// Small calls that are accepted: `target LF cookie LF body`, and as they come on a connection.
-const CALLS: [&str; 3] = [
+const CALLS: [&str; 8] = [
     "DOMAIN=a&PROTOCOL=1&LANG=en\n\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D",
     "DOMAIN=a&PROTOCOL=1&LANG=en\na=1; member.id=2\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D&AUTH_ID=x&PLACEMENT_OPTIONS={}",
     "POST /?DOMAIN=a&PROTOCOL=1&LANG=en HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nX_Bitrix24.Lang: x\r\n\r\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D",
+    "/all?x=1\nauth=1; auth[a]=2\nevent=ONX&auth[domain]=A.b&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56&auth[client_endpoint]=http://a.b/rest/&auth[access_token]=0123456789abcdef",
+    "/all?auth[domain]=a.b\nevent=1\nevent_token=x&workflow_id=1&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56",
+    "/all?DOMAIN=a&status[]=1\nauth=1\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&event=x&auth=2&LANG=%ff",
+    "/strict?DOMAIN=a&PROTOCOL=1&LANG=en\n\nmember_id=3f7a90c1d2e45b68a0719cbe8d243f56&PLACEMENT=D&auth[member_id]=3f7a90c1d2e45b68a0719cbe8d243f56&auth[domain]=A:",
+    "POST /all?page=2 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json; charset=utf8\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n{\"member_id\":1}",
 ];
 
 const HEADS: [&str; 10] = [
@@ -56,13 +67,16 @@ const CHUNKS: [&str; 6] = [
 
 /// The seeds of one target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
-    let fixtures: Value = serde_json::from_str(WIDGETS).expect("the fixtures");
-    let cases: Vec<Case> = fixtures
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(Case::of)
-        .collect();
+    let read = |fixtures: &str| -> Vec<Case> {
+        let fixtures: Vec<Value> = serde_json::from_str(fixtures).expect("the fixtures");
+        fixtures.iter().map(Case::of).collect()
+    };
+    let mut cases = read(WIDGETS);
+    // The route that takes every kind of message.
+    cases.extend(read(MESSAGES).into_iter().map(|case| Case {
+        target: format!("/all{}", case.target),
+        ..case
+    }));
     let texts = |texts: &[&str]| {
         texts
             .iter()

@@ -121,6 +121,10 @@ fn traffic(gateway: &Gateway) {
             post(&format!("/sound?{QUERY}"), &[], format!("{}&DOMAIN[]=x", body(6))),
             400,
         ),
+        (
+            post("/sound", &[], "event=ONAPPINSTALL&auth[domain]=p.example"),
+            422,
+        ),
         (post("/nowhere", &[], ""), 404),
         (request("GET", "/files/x", &[], ""), 200),
         (request("GET", "/sound", &[], ""), 405),
@@ -241,6 +245,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
         "WidgetGatewayErrorBudgetBurnSlow",
         "WidgetGatewayLimiterOverflow",
         "WidgetGatewayLimiterTableNearlyFull",
+        "WidgetGatewayUnexpectedMessages",
         "WidgetGatewayUpstreamDown",
         "WidgetGatewayUpstreamServerDown",
     ];

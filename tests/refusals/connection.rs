@@ -1,8 +1,9 @@
 //! What becomes of connections, and of clients that leave them.
 
-use super::row::{chunked, form, routes, row};
+use super::row::{chunked, form, part, routes, row};
+use crate::common::carrier::table;
 use crate::common::forms::{BODY, TARGET, post, request};
-use crate::common::{Carrier, Conn, Gateway, Reply, Upstream};
+use crate::common::{Body, Carrier, Conn, Gateway, Reply, Request, Upstream};
 use serde_json::json;
 
 #[test]
@@ -144,22 +145,92 @@ fn a_client_that_leaves_is_client_closed_and_no_fault_of_ours() {
     }
 }
 
+/// The same on every carrier: in the middle of a body, and before the answer.
+#[test]
+fn who_leaves_is_client_closed_whatever_carried_it() {
+    let half = part(BODY.len(), &BODY[..BODY.len() / 2]);
+    let rows = [
+        ("a connection that ends in a body", half.clone(), Leaves::ByClose),
+        ("a stream that is reset in a body", half, Leaves::ByReset),
+        (
+            "a connection that ends before the answer",
+            Request::call(),
+            Leaves::ByClose,
+        ),
+        (
+            "a stream that is reset before the answer",
+            Request::call(),
+            Leaves::ByReset,
+        ),
+    ];
+    let ran = table(
+        "clients that leave",
+        &rows,
+        |row| row.0,
+        |carrier, row| carrier.is_http2() || row.2 == Leaves::ByClose,
+        |carrier| carrier,
+        |carrier, _, (_, request, leaves)| {
+            let upstream = Upstream::start();
+            let gate = upstream.hold();
+            let gateway = Gateway::on_every_carrier(routes(&upstream));
+            let is_whole = matches!(request.body, Body::Length(_));
+            let sent = carrier.send(&gateway, request);
+            if is_whole {
+                upstream.wait_for(1);
+                upstream.take();
+            } else {
+                gateway.metrics_when("a request in flight", |now| {
+                    now.value("widget_gateway_requests_in_flight", &[]) == 1.0
+                });
+            }
+            let kept = match leaves {
+                Leaves::ByClose => {
+                    drop(sent);
+                    None
+                }
+                Leaves::ByReset => Some(sent.reset()),
+            };
+            let left = [("route", "widget"), ("outcome", "client_closed")];
+            gateway.metric_reaches("widget_gateway_requests_total", &left, 1.0);
+            let line = &gateway.request_lines(1)[0];
+            assert_eq!(
+                (&line["outcome"], &line["status"]),
+                (&json!("client_closed"), &json!(499)),
+                "{line}"
+            );
+            upstream.expect_untouched();
+            gate.open();
+            drop(kept);
+        },
+    );
+    assert_eq!(ran, [2, 2, 2, 4, 4]);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    ByClose,
+    ByReset,
+}
+
 /// Kept beside the others because it is the one answer that is not the gateway's own.
 #[test]
 fn an_upstream_answer_passes_unchanged() {
     let answer =
         b"HTTP/1.1 418 Teapot\r\nContent-Type: text/html\r\nX-Own: yes\r\nContent-Length: 5\r\n\r\nshort";
-    let upstream = Upstream::replying(Reply::Raw(answer.to_vec()));
+    let upstream = Upstream::replying(Reply::Raw(answer.to_vec().into()));
     let gateway = Gateway::start(routes(&upstream));
     let response = Conn::open(gateway.http()).roundtrip(post(TARGET, &[], BODY));
     assert_eq!(
         (response.status, response.text(), response.header("X-Own")),
         (418, "short", Some("yes"))
     );
-    let metrics = gateway.metric_reaches(
-        "widget_gateway_upstream_responses_total",
-        &[("upstream", "handlers"), ("code_class", "4xx")],
-        1.0,
+    let metrics = gateway.metrics_after(1);
+    assert_eq!(
+        metrics.value(
+            "widget_gateway_upstream_responses_total",
+            &[("upstream", "handlers"), ("code_class", "4xx")]
+        ),
+        1.0
     );
     assert_eq!(
         metrics.value(

@@ -2,7 +2,7 @@
 
 use super::row::{form, routes};
 use crate::common::forms::{self, BODY, SECRETS, TARGET, post};
-use crate::common::{Gateway, Setup, Upstream, shown};
+use crate::common::{Gateway, Setup, Upstream};
 
 #[test]
 fn a_browser_gets_a_page_and_everyone_else_the_problem() {

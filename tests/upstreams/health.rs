@@ -117,7 +117,10 @@ fn a_silent_server_is_ejected_and_the_last_one_never() {
 #[test]
 fn answers_count_as_failures_where_the_file_says_so() {
     let busy = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-    let (bad, other) = (Upstream::replying(Reply::Raw(busy.to_vec())), Upstream::start());
+    let (bad, other) = (
+        Upstream::replying(Reply::Raw(busy.to_vec().into())),
+        Upstream::start(),
+    );
     let keys = "[upstreams.handlers.eject]\nfailures = 1\nstatuses = [503]\n";
     let gateway = Gateway::start(over(&[bad.address, other.address], keys));
     let statuses: Vec<_> = (0..4).map(|_| call(&gateway).status).collect();
@@ -145,7 +148,7 @@ fn checks_take_a_server_out_and_bring_it_back() {
         assert_eq!(check.header("host").unwrap(), name);
     }
     server.reply(Reply::Raw(
-        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec().into(),
     ));
     gateway.metrics_when("a server that is down", |metrics| {
         metrics.value(UP, &[("server", &name)]) == 0.0

@@ -52,7 +52,7 @@ fn a_line_tells_who_answered_and_who_did_not() {
 fn failures_are_told_by_their_cause_on_both_ways() {
     let gate = crate::common::upstream::Gate::default();
     let cases = [
-        (Reply::Raw(b"garbage\r\n\r\n".to_vec()), 502, "bad_answer"),
+        (Reply::Raw(b"garbage\r\n\r\n".to_vec().into()), 502, "bad_answer"),
         (Reply::Close, 502, "reset"),
         (Reply::Held(gate.clone()), 504, "timeout"),
     ];

@@ -5,16 +5,16 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::server::seconds;
-use super::word;
 use crate::config::fault::Faults;
 use crate::config::file::{LimitsTable, WidgetTable};
 use crate::config::settings::MemberLimitSpec;
 use crate::config::units::Rate;
+use crate::config::values::word;
 use crate::config::values::{At, Count, quoted};
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
-use crate::request::field::{MemberId, MemberIdShape};
+use crate::request::field::{Domain, MemberId, MemberIdShape, ServerEndpoints};
 
 /// A body is held whole, and above this no genuine widget call is known.
 const LARGEST_BODY: usize = 8 << 20;
@@ -37,6 +37,7 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
             .map_or(default.max_params, |count| count.value.0 as usize),
         member_id: word(&table.member_id, default.member_id),
         cookies: word(&table.cookies, default.cookies),
+        server_endpoints: server_endpoints(table, default.server_endpoints, faults),
     };
     if let Some(limit) = table
         .body_limit
@@ -54,6 +55,40 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
         }
     }
     rules
+}
+
+fn server_endpoints(
+    table: &WidgetTable,
+    default: ServerEndpoints,
+    faults: &mut Faults<'_>,
+) -> ServerEndpoints {
+    const ALLOWED: &str = "allowed is a host name without port and scheme, or \"*\" alone for any";
+    let Some(list) = &table.server_endpoints else {
+        return default;
+    };
+    let hosts = list.get_ref();
+    if let [only] = hosts.as_slice()
+        && only.value == "*"
+    {
+        return ServerEndpoints::Any;
+    }
+    if hosts.is_empty() && !faults.is_unread_below(&faults.index().of_value(&list.span())) {
+        faults.at(
+            &list.span(),
+            format!("is empty, so no call could name one, {ALLOWED}"),
+        );
+    }
+    let mut listed = Vec::new();
+    for host in hosts {
+        match Domain::parse(host.value.as_bytes()) {
+            Ok(domain) if !domain.has_port() => listed.push(domain),
+            Ok(_) | Err(_) => faults.at(
+                &host.span,
+                format!("{} is no such host, {ALLOWED}", quoted(&host.value)),
+            ),
+        }
+    }
+    ServerEndpoints::Listed(listed.into())
 }
 
 pub(super) fn member(

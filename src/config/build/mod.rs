@@ -2,50 +2,27 @@
 //! what is built while there are some is never used.
 
 mod limits;
+mod others;
 mod routes;
 mod server;
 mod upstreams;
+mod warnings;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::LevelFilter;
 
-use super::certificate::Certificates;
 use super::fault::Faults;
 use super::file::{File, LogTable, TracesTable};
-use super::mark::Watched;
 use super::settings::{EnvSpec, LogSettings, Settings, TracesSettings};
-use super::values::{At, Share, Word};
-
-/// The default of `server.admin`.
-pub(super) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+use super::values::{At, Share, word};
+pub use others::Others;
+pub use server::ADMIN;
 
 /// Settings, and the other files whose content belongs to them.
 pub(super) struct Built {
     pub(super) settings: Settings,
     pub(super) others: Others,
-}
-
-/// The files that the configuration names, as they were read: what is judged, served and hashed is the
-/// same content.
-#[derive(Default)]
-pub(super) struct Others {
-    pub(super) contents: Vec<(Watched, Vec<u8>)>,
-    pub(super) certificates: Certificates,
-}
-
-impl Others {
-    fn read(&mut self, path: PathBuf, largest: u64) -> Result<&[u8], String> {
-        let watched = Watched::now(&path);
-        let content = super::read_file(&path, largest)?;
-        self.contents.push((watched, content));
-        Ok(self
-            .contents
-            .last()
-            .map(|(_, content)| content.as_slice())
-            .unwrap_or_default())
-    }
 }
 
 /// `base` is the folder of the file: relative paths in it start there.
@@ -54,6 +31,12 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let server = server::build(&file.server, base, &mut others, faults);
     let upstreams = upstreams::build(&file.upstreams, faults);
     let routes = routes::build(file, faults);
+    let own = server.listeners.iter().map(|listener| listener.address.as_str());
+    let own: Vec<_> = own
+        .chain([server.admin.as_str()])
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    warnings::tell(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
     let max_keys = file
         .limits
@@ -103,8 +86,4 @@ fn traces(table: &TracesTable) -> TracesSettings {
 
 fn share(given: &Option<At<Share>>, default: f64) -> f64 {
     given.as_ref().map_or(default, |share| share.value.0)
-}
-
-fn word<T: Copy>(given: &Option<At<Word<T>>>, default: T) -> T {
-    given.as_ref().map_or(default, |word| word.value.0)
 }

@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
+use toml::Spanned;
 
-use super::word;
 use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
-use crate::config::values::quoted;
+use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
-use crate::policy::route::{Kind, PathRule, Route};
+use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::request::field::{Field, FieldSet};
+use crate::request::message::{self, Kinds};
 
 /// The most route names, so that the metrics stay small.
 const MOST: usize = 64;
@@ -74,15 +76,12 @@ fn one(
     if kind.is_none() && !faults.is_unread(span, "kind") {
         faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
     }
-    if let (Some(mode), Some(KindWord::Pass)) = (&table.mode, kind) {
-        faults.at(
-            &mode.span,
-            "has no meaning on a pass route, allowed is a mode on widget routes",
-        );
-    }
     let kind = match kind? {
-        KindWord::Widget => Kind::Widget(word(&table.mode, default_mode)),
-        KindWord::Pass => Kind::Pass,
+        KindWord::Widget => Kind::Widget(widget(table, default_mode, faults)),
+        KindWord::Pass => {
+            of_widgets_alone(table, faults);
+            Kind::Pass
+        }
     };
     let methods = methods.into_iter().map(|(method, _)| method).collect();
     Some(Route {
@@ -92,6 +91,102 @@ fn one(
         kind,
         upstream: upstream?,
     })
+}
+
+/// What only a widget route has.
+fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> WidgetRoute {
+    let default = WidgetRoute::default();
+    let accepts = match &table.accepts {
+        Some(list) => accepts(list, faults),
+        None => default.accepts,
+    };
+    WidgetRoute {
+        mode: word(&table.mode, default_mode),
+        accepts,
+        require: required(table, accepts, faults),
+        places: word(&table.places, default.places),
+    }
+}
+
+fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
+    let mut kinds: Vec<message::Kind> = Vec::new();
+    for word in list.get_ref() {
+        let kind = word.value.0;
+        if kinds.contains(&kind) {
+            let kind = kind.label();
+            faults.at(
+                &word.span,
+                format!("{kind:?} stands in the list twice, allowed is once"),
+            );
+        }
+        kinds.push(kind);
+    }
+    if faults.is_unread_below(&faults.index().of_value(&list.span())) {
+        // What is meant by the others is not known.
+        return Kinds::of(&message::Kind::ALL);
+    }
+    if kinds.is_empty() {
+        faults.at(
+            &list.span(),
+            "is empty, so the route takes no message, at least one kind is needed",
+        );
+    }
+    Kinds::of(&kinds)
+}
+
+/// A field that no message of the accepted kinds is asked for would be asked of nobody.
+fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> FieldSet {
+    let mut required = FieldSet::default();
+    for word in table.require.iter().flatten() {
+        let field = word.value.0;
+        let (of, kinds): (_, &[message::Kind]) = if Field::OF_PLACEMENT.has(field) {
+            ("placement calls have", &[message::Kind::Placement])
+        } else if Field::OF_EVENT.has(field) && Field::OF_ROBOT.has(field) {
+            (
+                "events and robots have",
+                &[message::Kind::Event, message::Kind::Robot],
+            )
+        } else if Field::OF_EVENT.has(field) {
+            ("events have", &[message::Kind::Event])
+        } else {
+            ("robots have", &[message::Kind::Robot])
+        };
+        if kinds.iter().any(|&kind| accepts.has(kind)) {
+            required.insert(field);
+        } else {
+            let name = field.name();
+            faults.at(
+                &word.span,
+                format!("{name:?} is a field that {of}, which this route does not take (accepts)"),
+            );
+        }
+    }
+    required
+}
+
+fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
+    const MEANINGLESS: &str = "has no meaning on a pass route, allowed is";
+    if let Some(mode) = &table.mode {
+        faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
+    }
+    if let Some(accepts) = &table.accepts {
+        faults.at(
+            &accepts.span(),
+            format!("{MEANINGLESS} a list of messages on widget routes"),
+        );
+    }
+    for field in table.require.iter().flatten() {
+        faults.at(
+            &field.span,
+            format!("{MEANINGLESS} a required field on widget routes"),
+        );
+    }
+    if let Some(places) = &table.places {
+        faults.at(
+            &places.span,
+            format!("{MEANINGLESS} a rule for fields on widget routes"),
+        );
+    }
 }
 
 fn name(

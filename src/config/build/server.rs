@@ -1,12 +1,12 @@
 //! `[server]`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Others;
+use super::others::Others;
 use crate::config::certificate::Certificate;
 use crate::config::fault::Faults;
 use crate::config::file::{CertTable, ListenerTable, ServerTable};
@@ -14,6 +14,9 @@ use crate::config::settings::{CertPaths, ListenerSettings, ServerSettings};
 use crate::config::units::Span;
 use crate::config::values::{At, quoted};
 use crate::request::field::Domain;
+
+/// The default of `server.admin`.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 pub(super) fn build(
     table: &ServerTable,
@@ -109,7 +112,7 @@ fn addresses(
             "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]",
         );
     }
-    let admin = table.admin.as_ref().map_or(super::ADMIN, |admin| admin.value.0);
+    let admin = table.admin.as_ref().map_or(ADMIN, |admin| admin.value.0);
     match &table.admin {
         Some(given) => take(&mut taken, admin, &given.span, faults),
         None => {

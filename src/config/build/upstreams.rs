@@ -6,11 +6,11 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::server::seconds;
-use super::word;
 use crate::config::fault::Faults;
 use crate::config::settings::{ServerSpec, UpstreamSpec};
 use crate::config::units::{ServerAddress, ServerText};
 use crate::config::upstreams::{CheckTable, EjectTable, ServerItem, UpstreamTable};
+use crate::config::values::word;
 use crate::config::values::{At, Count, Name};
 use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;

@@ -17,7 +17,7 @@ use governor::state::StateStore;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::limiter::ToldClock;
+use super::clock::ToldClock;
 use crate::request::fingerprint::Fingerprint;
 
 /// A power of two.
@@ -26,7 +26,7 @@ const SHARDS: usize = 64;
 /// A shard of fewer places gives none back.
 const SMALL: usize = 1024;
 
-/// What the keys of all limiters share: the bound and what is told of it.
+/// What the keys of a policy's limiters share: the bound and what is told of it.
 #[derive(Debug)]
 pub struct KeyTable {
     max_keys: AtomicUsize,
@@ -36,7 +36,7 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
-    /// A bound of `max_keys` over all limiters.
+    /// A bound of `max_keys` over all of them.
     pub fn new(max_keys: usize) -> KeyTable {
         KeyTable {
             max_keys: AtomicUsize::new(max_keys),

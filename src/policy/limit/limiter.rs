@@ -1,6 +1,5 @@
 //! One quota and the state of every key under it.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +8,11 @@ use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 
+use super::clock::{Now, ToldClock};
 use super::keys::{KeyTable, Keys};
 use super::quota::Quota;
 use crate::request::field::MemberId;
 use crate::request::fingerprint::Fingerprint;
-
-/// Time since the process started. The adapter reads the clock; everything behind it is told.
-pub type Now = Duration;
 
 /// What requests can be counted by.
 pub trait Key {
@@ -26,29 +23,6 @@ pub trait Key {
 impl Key for MemberId {
     fn fingerprint(&self) -> Fingerprint {
         self.fingerprint()
-    }
-}
-
-/// Hands a `now` to governor, which asks a clock for it. Each thread has its own, so that threads share no
-/// cache line; GCRA takes the moment of each request as it is, a few microseconds before or after another's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ToldClock;
-
-thread_local! {
-    static TOLD: Cell<Nanos> = const { Cell::new(Nanos::new(0)) };
-}
-
-impl ToldClock {
-    fn tell(now: Now) {
-        TOLD.set(Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
-    }
-}
-
-impl Clock for ToldClock {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        TOLD.get()
     }
 }
 

@@ -4,6 +4,7 @@
 //! of key implements [`Key`]. What each said travels as [`Decisions`] to metric, log and `explain`, which know
 //! no policy by name.
 
+mod clock;
 mod quota;
 pub mod keys;
 mod limiter;
@@ -12,13 +13,14 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName};
-pub use limiter::{Key, KeyState, Limited, Limiter, Now};
+pub use limiter::{Key, KeyState, Limited, Limiter};
 pub use policy::{Policy, Quotas};
 pub use quota::{Period, Quota};
 
 use crate::policy::Mode;
-use crate::policy::validate::Widget;
+use crate::policy::validate::Call;
 use crate::request::field::MemberId;
 
 /// The policies that a sound call goes through.
@@ -42,9 +44,13 @@ impl Limits {
     ///
     /// # Errors
     /// The first policy that refuses; those behind it are not asked.
-    pub fn admit(&self, call: Widget, route: Mode, now: Now) -> Result<Permit, Refused> {
+    pub fn admit(&self, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
         let mut decisions = Decisions::default();
-        let decision = self.member.decide(call.member_id(), route, now);
+        // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
+        let Some(member) = call.limited_member() else {
+            return Ok(Permit { call, decisions });
+        };
+        let decision = self.member.decide(member, route, now);
         decisions.add(decision);
         match decision.outcome {
             Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(Permit { call, decisions }),
@@ -71,22 +77,22 @@ impl Limits {
 ///
 /// ```compile_fail,E0451
 /// use widget_gateway::policy::limit::{Decisions, Permit};
-/// use widget_gateway::policy::validate::Widget;
+/// use widget_gateway::policy::validate::Call;
 ///
-/// fn skips_the_limits(call: Widget) -> Permit {
+/// fn skips_the_limits(call: Call) -> Permit {
 ///     Permit { call, decisions: Decisions::default() }
 /// }
 /// ```
 #[must_use]
 #[derive(Debug)]
 pub struct Permit {
-    call: Widget,
+    call: Call,
     decisions: Decisions,
 }
 
 impl Permit {
     /// The call.
-    pub fn call(&self) -> &Widget {
+    pub fn call(&self) -> &Call {
         &self.call
     }
 

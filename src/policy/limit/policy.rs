@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::keys::KeyTable;
-use super::limiter::{Key, Limiter, Now};
+use super::limiter::{Key, Limiter};
 use super::quota::Quota;
 use crate::policy::Mode;
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::keys::KeyTable;
 use super::*;
-use crate::policy::validate::validate;
-use crate::request::field::MemberIdShape;
+use crate::policy::validate::{FieldRules, PlaceRule, validate};
+use crate::request::field::{FieldSet, MemberIdShape, ServerEndpoints};
 use crate::request::fingerprint::Fingerprint;
 use crate::request::form::Form;
+use crate::request::message::{Kind, Kinds, Message};
 
 fn quota(rate: u32, period: Period, burst: u32) -> Quota {
     Quota {
@@ -145,11 +146,44 @@ fn a_reset_gives_the_whole_burst_back() {
     assert!(limiter.check(&member(1), T0).is_ok());
 }
 
-fn call(n: u64) -> Widget {
-    let query = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&PLACEMENT=DEFAULT";
-    let body = format!("member_id={n:032x}");
-    let form = Form::parse(query.as_bytes(), body.as_bytes(), 1000).unwrap();
-    validate(&form, MemberIdShape::Hex32).unwrap()
+fn call(n: u64) -> Call {
+    read(&format!(
+        "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en&PLACEMENT=DEFAULT&member_id={n:032x}"
+    ))
+}
+
+fn read(body: &str) -> Call {
+    let form = Form::parse(b"", body.as_bytes(), 1000).unwrap();
+    let rules = FieldRules {
+        member_id: MemberIdShape::Hex32,
+        server_endpoints: &ServerEndpoints::default(),
+        required: FieldSet::default(),
+        places: PlaceRule::Any,
+    };
+    validate(Message::of(&form, Kinds::of(&Kind::ALL)), rules).unwrap()
+}
+
+#[test]
+fn what_a_portal_sends_by_itself_takes_from_no_members_quota() {
+    let table = Arc::new(KeyTable::new(10));
+    let quota = quota(1, Period::Hour, 1);
+    let member = Policy::build(PolicyName::Member, Mode::Enforce, quota, [], None, &table, T0);
+    let limits = Limits { member };
+    let auth = format!("auth[domain]=portal.bitrix24.com&auth[member_id]={:032x}", 1);
+    for event in ["event=ONCRMDEALADD", "event_token=1", "x=1"] {
+        for _ in 0..3 {
+            let permit = limits
+                .admit(read(&format!("{event}&{auth}")), Mode::Enforce, T0)
+                .unwrap();
+            assert_eq!(permit.decisions().iter().count(), 0, "{event}");
+        }
+    }
+    // The page's own requests do, where they say whose they are.
+    let own = format!("page=2&member_id={:032x}", 1);
+    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_ok());
+    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_err());
+    assert!(limits.admit(call(1), Mode::Enforce, T0).is_err());
+    assert!(limits.admit(read("page=2"), Mode::Enforce, T0).is_ok());
 }
 
 #[test]

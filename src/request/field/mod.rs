@@ -1,66 +1,20 @@
-//! The fourteen names a widget call is made of, the faults they can have, and a type per value.
+//! The names that Bitrix24 gives meaning to, the faults they can have, and a type per value.
 //!
 //! A value type can only be made by its `parse`, so whoever holds one holds a sound value. Token
 //! fields have no type at all: nothing in this program keeps, prints or forwards them by name.
 
+mod endpoint;
 mod member_id;
+mod names;
 mod values;
 
+pub use endpoint::{ClientEndpoint, ServerEndpoints, check_server_endpoint};
 pub use member_id::{MemberId, MemberIdShape};
-pub use values::{AppSid, Domain, Invalid, Lang, Placement, Protocol, Status, check_auth_expires};
-
-macro_rules! fields {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// A name that Bitrix24 gives meaning to in a widget call (case-sensitive).
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[repr(u8)]
-        pub enum Field { $(#[doc = $name] $variant),+ }
-
-        impl Field {
-            /// Every known name, in the order of the contract.
-            pub const ALL: [Field; [$($name),+].len()] = [$(Field::$variant),+];
-
-            /// The name on the wire.
-            pub const fn name(self) -> &'static str {
-                match self { $(Field::$variant => $name),+ }
-            }
-
-            /// The field of exactly this name.
-            pub fn named(name: &[u8]) -> Option<Field> {
-                // Names on the wire are mostly known ones; the length rules out nearly all others.
-                $(if name == $name.as_bytes() { return Some(Field::$variant); })+
-                None
-            }
-        }
-    };
-}
-
-fields! {
-    Domain = "DOMAIN", Protocol = "PROTOCOL", Lang = "LANG", AppSid = "APP_SID",
-    AuthId = "AUTH_ID", AuthExpires = "AUTH_EXPIRES", RefreshId = "REFRESH_ID",
-    ServerEndpoint = "SERVER_ENDPOINT", ApplicationToken = "APPLICATION_TOKEN",
-    ApplicationScope = "APPLICATION_SCOPE", MemberId = "member_id", Status = "status",
-    Placement = "PLACEMENT", PlacementOptions = "PLACEMENT_OPTIONS",
-}
-
-impl Field {
-    /// How many names are known.
-    pub const COUNT: usize = Field::ALL.len();
-
-    /// Without these five a widget call is refused.
-    pub const REQUIRED: [Field; 5] = [
-        Field::Domain,
-        Field::Protocol,
-        Field::Lang,
-        Field::MemberId,
-        Field::Placement,
-    ];
-
-    /// Position in [`Field::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
+pub use names::{Field, FieldSet};
+pub use values::{
+    AppSid, Domain, EventName, Invalid, Lang, Placement, Protocol, Status, check_auth_expires, check_scope,
+    check_token,
+};
 
 /// What can be wrong with one field. The words are the ones of the answer and of the metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -84,11 +38,13 @@ pub enum FaultCode {
     Truncated,
     /// A cookie that PHP could take for the field.
     Cookie,
+    /// Another identity, or another kind of message, than the rest of the request.
+    Foreign,
 }
 
 impl FaultCode {
     /// Every code.
-    pub const ALL: [FaultCode; 9] = [
+    pub const ALL: [FaultCode; 10] = [
         FaultCode::Missing,
         FaultCode::Blank,
         FaultCode::Invalid,
@@ -98,6 +54,7 @@ impl FaultCode {
         FaultCode::Array,
         FaultCode::Truncated,
         FaultCode::Cookie,
+        FaultCode::Foreign,
     ];
 
     /// The word in the problem document and the value of the label `code`.
@@ -112,6 +69,7 @@ impl FaultCode {
             FaultCode::Array => "array",
             FaultCode::Truncated => "truncated",
             FaultCode::Cookie => "cookie",
+            FaultCode::Foreign => "foreign",
         }
     }
 
@@ -127,6 +85,7 @@ impl FaultCode {
             FaultCode::Array => "is given as an array",
             FaultCode::Truncated => "is given under a name that is cut or nested too deep",
             FaultCode::Cookie => "is shadowed by a cookie",
+            FaultCode::Foreign => "contradicts the rest of the message",
         }
     }
 
@@ -138,7 +97,8 @@ impl FaultCode {
             | FaultCode::Mangled
             | FaultCode::Array
             | FaultCode::Truncated
-            | FaultCode::Cookie => true,
+            | FaultCode::Cookie
+            | FaultCode::Foreign => true,
             FaultCode::Missing | FaultCode::Blank | FaultCode::Invalid => false,
         }
     }
@@ -164,5 +124,25 @@ mod tests {
             assert_eq!(Field::ALL[field.index()], field);
         }
         assert_eq!(Field::named(b"MEMBER_ID"), None);
+        assert_eq!(Field::in_auth(b"member_id"), Field::AuthMemberId);
+        assert_eq!(Field::in_auth(b"status"), Field::Auth);
+        assert_eq!(Field::in_auth(b""), Field::Auth);
+    }
+
+    #[test]
+    fn names_stand_in_groups() {
+        let flat = |field: &Field| !field.name().starts_with("auth");
+        assert!(Field::ALL.iter().all(|field| flat(field) != field.is_auth()));
+        assert_eq!(Field::OF_PLACEMENT.iter().count(), 14);
+        assert!(Field::OF_PLACEMENT.has(Field::PlacementOptions) && !Field::OF_PLACEMENT.has(Field::Event));
+    }
+
+    #[test]
+    fn a_domain_is_the_same_once_normalized() {
+        assert!(Field::Domain.is_same(b"Portal.example:", b"portal.example"));
+        assert!(Field::AuthDomain.is_same(b"A.b:80", b"a.b:80"));
+        assert!(!Field::Domain.is_same(b"a.b:80", b"a.b"));
+        assert!(!Field::Domain.is_same(b"a/b", b"A/b"));
+        assert!(!Field::Lang.is_same(b"EN", b"en"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::request::authority::{Authority, Host};
 use crate::request::byte_set::{ByteSet, TOKEN, byte_set};
 
 /// A value that does not fit its type.
@@ -25,28 +26,23 @@ pub struct Domain(Arc<str>);
 
 impl Domain {
     /// Takes a host name (letters, digits, `-`, `_`, dots; punycode is that too), an IPv4 address
-    /// or an IPv6 address in brackets, each with an optional port 1 to 65535; no scheme, no path.
+    /// or an IPv6 address in brackets, each with an optional port 1 to 65535; no scheme, no path. A colon
+    /// without a port is none: portals behind a Unix socket send it.
     pub fn parse(bytes: &[u8]) -> Result<Domain, Invalid> {
         let value = text(bytes)?;
-        if value.len() > 261 {
+        if value.len() > 262 {
             return Err(Invalid);
         }
-        let (host, port) = match value.strip_prefix('[') {
-            Some(rest) => {
-                let (address, after) = rest.split_once(']').ok_or(Invalid)?;
-                address.parse::<std::net::Ipv6Addr>().map_err(|_| Invalid)?;
-                match after.strip_prefix(':') {
-                    Some(port) => (None, Some(port)),
-                    None if after.is_empty() => (None, None),
-                    None => return Err(Invalid),
-                }
-            }
-            None => match value.split_once(':') {
-                Some((host, port)) => (Some(host), Some(port)),
-                None => (Some(value), None),
-            },
+        let (value, is_open) = match value.strip_suffix(':') {
+            Some(host) => (host, true),
+            None => (value, false),
         };
-        if host.is_some_and(|host| !is_host(host)) || port.is_some_and(|port| !is_port(port)) {
+        let Authority { host, port } = Authority::parse(value).ok_or(Invalid)?;
+        let is_sound = match host {
+            Host::Name(name) => is_host(name),
+            Host::V6(_) => true,
+        };
+        if !is_sound || (is_open && port.is_some()) {
             return Err(Invalid);
         }
         Ok(Domain(match value.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -59,12 +55,29 @@ impl Domain {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this is a host of that name, in any case and with or without a trailing dot, or of that
+    /// address; whatever the ports are.
+    pub fn has_host(&self, other: Host<'_>) -> bool {
+        match (Authority::parse(&self.0).map(|own| own.host), other) {
+            (Some(Host::Name(own)), Host::Name(other)) => {
+                without_dot(own).eq_ignore_ascii_case(without_dot(other))
+            }
+            (Some(Host::V6(own)), Host::V6(other)) => own == other,
+            (Some(Host::Name(_) | Host::V6(_)) | None, _) => false,
+        }
+    }
+
+    /// Whether a port is part of it.
+    pub fn has_port(&self) -> bool {
+        Authority::parse(&self.0).is_some_and(|own| own.port.is_some())
+    }
 }
 
 /// RFC 1123 labels with `_` allowed (internal names have it), 63 bytes a label, 253 in all; one
 /// trailing dot is the same host spelled absolutely.
 fn is_host(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = without_dot(host);
     // An empty host is one empty label.
     host.len() <= 253
         && host.as_bytes().split(|&b| b == b'.').all(|label| {
@@ -75,8 +88,8 @@ fn is_host(host: &str) -> bool {
         })
 }
 
-fn is_port(port: &str) -> bool {
-    port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// `PROTOCOL`: how the portal's page was served.
@@ -151,15 +164,32 @@ impl Lang {
     }
 }
 
-/// RFC 5646 2.1, as far as the shape goes: subtags of 1 to 8 letters and digits, the first of letters.
+/// RFC 5646 2.1, as far as the shape goes: subtags of 1 to 8 letters and digits, the first of letters. The
+/// case is that of 2.1.1: a subtag of two letters is a region, one of four a script; behind a subtag of one
+/// letter or digit, which begins an extension, neither is meant.
 fn spelled_tag(code: &str) -> Option<String> {
-    let tag = code.replace('_', "-");
-    let mut subtags = tag.split('-');
+    let mut subtags = code.split(['-', '_']);
     let primary = subtags.next()?;
-    let sound = (2..=8).contains(&primary.len())
-        && primary.bytes().all(|b| b.is_ascii_alphabetic())
-        && subtags.all(|subtag| (1..=8).contains(&subtag.len()));
-    sound.then_some(tag)
+    if !(2..=8).contains(&primary.len()) || !primary.bytes().all(|b| b.is_ascii_alphabetic()) {
+        return None;
+    }
+    let mut tag = primary.to_owned();
+    let mut follows_singleton = false;
+    for subtag in subtags {
+        tag.push('-');
+        match subtag.len() {
+            2 if !follows_singleton => tag.push_str(&subtag.to_ascii_uppercase()),
+            4 if !follows_singleton => {
+                let (initial, rest) = subtag.split_at_checked(1)?;
+                tag.push_str(&initial.to_ascii_uppercase());
+                tag.push_str(rest);
+            }
+            1..=8 => tag.push_str(subtag),
+            _ => return None,
+        }
+        follows_singleton |= subtag.len() == 1;
+    }
+    Some(tag)
 }
 
 /// `PLACEMENT`: the code of the place in the portal that the widget was opened from.
@@ -213,10 +243,45 @@ impl Status {
     }
 }
 
+/// `event`: what happened in the portal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventName(Box<str>);
+
+impl EventName {
+    /// Takes 1 to 64 of `A-Za-z0-9_`.
+    pub fn parse(bytes: &[u8]) -> Result<EventName, Invalid> {
+        static ALLOWED: ByteSet = byte_set!(b => b.is_ascii_alphanumeric() || b == b'_');
+        bounded(bytes, 64, &ALLOWED).map(|v| EventName(v.into()))
+    }
+
+    /// As sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// `AUTH_EXPIRES`: digits (seconds); checked, not kept.
 pub fn check_auth_expires(bytes: &[u8]) -> Result<(), Invalid> {
     static DIGITS: ByteSet = byte_set!(b => b.is_ascii_digit());
     bounded(bytes, 20, &DIGITS).map(|_| ())
+}
+
+/// A token: visible ASCII without quotes and angle brackets, so that it is nothing but text in a header, a
+/// page or a line of a handler's; checked, not kept.
+pub fn check_token(bytes: &[u8]) -> Result<(), Invalid> {
+    static ALLOWED: ByteSet =
+        byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>'));
+    ALLOWED.has_all(bytes).then_some(()).ok_or(Invalid)
+}
+
+/// `APPLICATION_SCOPE`: as a token, in which spaces may stand; checked, not kept.
+pub fn check_scope(bytes: &[u8]) -> Result<(), Invalid> {
+    let is_sound = |word: &[u8]| check_token(word).is_ok();
+    bytes
+        .split(|&b| b == b' ')
+        .all(is_sound)
+        .then_some(())
+        .ok_or(Invalid)
 }
 
 #[cfg(test)]
@@ -233,6 +298,8 @@ mod tests {
             ("[2001:DB8::1]:8080", "[2001:db8::1]:8080"),
             ("[::1]", "[::1]"),
             ("xn--80ak6aa92e.com", "xn--80ak6aa92e.com"),
+            ("Portal.ru:", "portal.ru"),
+            ("[::1]:", "[::1]"),
         ] {
             assert_eq!(Domain::parse(given.as_bytes()).unwrap().as_str(), want);
         }
@@ -245,7 +312,9 @@ mod tests {
             "a b",
             "a:0",
             "a:65536",
-            "a:",
+            "a::",
+            "a:80:",
+            ":",
             "a:8x",
             "[::1",
             "[::1]x",
@@ -267,7 +336,16 @@ mod tests {
     #[test]
     fn lang_placement_status_sid_and_expiry_keep_to_their_alphabets() {
         assert_eq!(Lang::parse(b"la").unwrap().locale(), "es-ES");
-        assert_eq!(Lang::parse(b"zh_HANS").unwrap().locale(), "zh-hans");
+        for (code, locale) in [
+            ("zh_HANS", "zh-Hans"),
+            ("zh-hant-tw", "zh-Hant-TW"),
+            ("pt_BR", "pt-BR"),
+            ("EN-us", "en-US"),
+            ("de-1996", "de-1996"),
+            ("en-x-ab", "en-x-ab"),
+        ] {
+            assert_eq!(Lang::parse(code.as_bytes()).unwrap().locale(), locale);
+        }
         assert_eq!(Lang::parse(b"en").unwrap().locale(), "en");
         assert_eq!(Lang::parse(b"en--x").unwrap().locale(), "und");
         for bad in [
@@ -289,5 +367,32 @@ mod tests {
         assert_eq!(AppSid::parse(b"a b"), Err(Invalid));
         assert_eq!(check_auth_expires(b"3600"), Ok(()));
         assert_eq!(check_auth_expires(b"-1"), Err(Invalid));
+        assert!(EventName::parse(b"ONCRMDEALADD").is_ok());
+        for bad in [&b""[..], b"ON-ADD", b"ON ADD", b"ON\r\nX", &[b'A'; 65]] {
+            assert_eq!(EventName::parse(bad), Err(Invalid));
+        }
+    }
+
+    #[test]
+    fn tokens_are_text_and_nothing_else() {
+        for sound in ["", "6061e72600631fcd", "a|b.c/d+e=f:g~", "`%&\\"] {
+            assert_eq!(check_token(sound.as_bytes()), Ok(()), "{sound}");
+        }
+        for bad in [
+            "a b",
+            "a\"b",
+            "a'b",
+            "<b>",
+            "a>",
+            "a\r\nX: y",
+            "a\0",
+            "\u{e9}",
+            "a\u{7f}",
+        ] {
+            assert_eq!(check_token(bad.as_bytes()), Err(Invalid), "{bad:?}");
+        }
+        assert_eq!(check_scope(b"crm,placement user"), Ok(()));
+        assert_eq!(check_scope(b"crm,<b>"), Err(Invalid));
+        assert_eq!(check_scope(b"crm\tuser"), Err(Invalid));
     }
 }

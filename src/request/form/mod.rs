@@ -1,59 +1,45 @@
 //! The one reader of query and body. It finds the value that PHP will have for each known name, or
-//! says why there could be two opinions about it.
+//! says why there could be two opinions about it. A known name is a name alone, such as `member_id`, or
+//! a path of them, such as `auth[member_id]`.
 //!
 //! A part is read the way PHP's `php_register_variable_ex` and `php_url_decode` read it (PHP 7.4 to 8.5
 //! measured, identical); whatever PHP, or a reader like it, would turn into a known name without it
 //! being spelled so becomes a fault.
 
 mod decoding;
+mod origin;
 mod part;
+mod paths;
+mod reading;
 mod spelling;
 mod witness;
 
-use std::borrow::Cow;
-
-use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::request::field::{FaultCode, Field, FieldFault, FieldSet};
 
 pub use decoding::{decoded, escape};
-use part::{Origin, Part};
-pub use spelling::known;
-
-/// The form itself can not be read safely.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FormFault {
-    /// More parameters in the query or in the body than `max_params`; PHP drops the rest silently.
-    TooManyParams,
-}
+use origin::Origin;
+use part::Part;
+pub use reading::{FormFault, Reading};
+pub use spelling::{Spelling, known};
 
 /// What query and body say about the known names: one value per name, or a fault instead of it.
 #[derive(Default)]
 pub struct Form<'a> {
     readings: [Reading<'a>; Field::COUNT],
+    /// Whether anyone finds `auth[...]` in it.
+    has_auth: bool,
+    parts: Parts,
 }
 
-/// The state of one name.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub enum Reading<'a> {
-    /// In neither part.
-    #[default]
-    Absent,
-    /// One value, whoever reads it.
-    Value(Cow<'a, [u8]>),
-    /// Two opinions are possible, or readers differ in what the bytes mean.
-    Faulty(FaultCode),
-}
-
-impl<'a> Reading<'a> {
-    /// What the query says meets what the body says.
-    fn meets(&mut self, in_body: Reading<'a>) {
-        let meeting = match (&*self, &in_body) {
-            (_, Reading::Absent) | (Reading::Faulty(_), _) => return,
-            (Reading::Absent, _) | (_, Reading::Faulty(_)) => in_body,
-            (Reading::Value(a), Reading::Value(b)) if a == b => return,
-            (Reading::Value(_), Reading::Value(_)) => Reading::Faulty(FaultCode::Conflict),
-        };
-        *self = meeting;
-    }
+/// Where the names stand.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Parts {
+    /// In the query, however spelled.
+    pub in_query: FieldSet,
+    /// In the body, however spelled.
+    pub in_body: FieldSet,
+    /// In the query in such a way that its reading is a fault by itself.
+    pub faulty_in_query: FieldSet,
 }
 
 impl<'a> Form<'a> {
@@ -63,15 +49,52 @@ impl<'a> Form<'a> {
     /// Where one part has more than `max_params` parameters: empty ones count in the body only, as
     /// PHP counts them.
     pub fn parse(query: &'a [u8], body: &'a [u8], max_params: usize) -> Result<Form<'a>, FormFault> {
-        let mut readings = Part::read(query, Origin::Query, max_params)?.readings;
+        let query = Part::read(query, Origin::Query, max_params)?;
         let body = Part::read(body, Origin::Body, max_params)?;
-        for (reading, in_body) in readings.iter_mut().zip(body.readings) {
-            reading.meets(in_body);
+        let mut form = Form {
+            readings: query.readings,
+            ..Form::default()
+        };
+        for ((field, reading), in_body) in Field::ALL.into_iter().zip(&mut form.readings).zip(body.readings) {
+            match reading {
+                Reading::Absent => {}
+                Reading::Value(_) => form.parts.in_query.insert(field),
+                Reading::Faulty(_) => {
+                    form.parts.in_query.insert(field);
+                    form.parts.faulty_in_query.insert(field);
+                }
+            }
+            if in_body != Reading::Absent {
+                form.parts.in_body.insert(field);
+            }
+            reading.meets(field, in_body);
         }
-        Ok(Form { readings })
+        let mut below_auth = query.below_auth;
+        below_auth.extend(body.below_auth);
+        form.read_auth(below_auth, query.has_plain_auth || body.has_plain_auth);
+        Ok(form)
     }
 
-    /// What was found for the name.
+    /// Comes to `auth` as a whole, once the known names under it are read.
+    fn read_auth(&mut self, below: Vec<paths::Entry<'_>>, has_plain: bool) {
+        for entry in &below {
+            match entry.origin {
+                Origin::Query => self.parts.in_query.insert(Field::Auth),
+                Origin::Body => self.parts.in_body.insert(Field::Auth),
+            }
+        }
+        let is_named =
+            |(field, reading): (Field, &Reading<'_>)| field.is_auth() && *reading != Reading::Absent;
+        self.has_auth = !below.is_empty() || Field::ALL.into_iter().zip(&self.readings).any(is_named);
+        let both = (has_plain && self.has_auth).then_some(FaultCode::Array);
+        let fault = both.or_else(|| paths::second_opinion(below));
+        if let (Some(code), Some(auth)) = (fault, self.readings.get_mut(Field::Auth.index())) {
+            auth.mark(code);
+        }
+    }
+
+    /// What was found for the name. Of [`Field::Auth`] it is never a value: that stands for whatever is
+    /// under `auth` and has no name of its own here.
     pub fn reading(&self, field: Field) -> &Reading<'a> {
         // The array has one slot per field; a default can not be reached.
         self.readings.get(field.index()).unwrap_or(&Reading::Absent)
@@ -83,6 +106,21 @@ impl<'a> Form<'a> {
             Reading::Value(value) => Some(value),
             Reading::Absent | Reading::Faulty(_) => None,
         }
+    }
+
+    /// Whether some reader finds the name.
+    pub fn has(&self, field: Field) -> bool {
+        *self.reading(field) != Reading::Absent
+    }
+
+    /// Whether some reader finds `auth[...]`. A plain `auth` claims nothing.
+    pub fn has_auth(&self) -> bool {
+        self.has_auth
+    }
+
+    /// Where the names stand.
+    pub fn parts(&self) -> Parts {
+        self.parts
     }
 
     /// Every name that is not readable in exactly one way, in the order of the contract.

@@ -4,21 +4,20 @@
 use std::borrow::Cow;
 
 use super::decoding::{Text, decoded};
+use super::origin::Origin;
+use super::paths::Entry;
+use super::reading::{FormFault, Reading};
 use super::spelling::{Spelling, known};
-use super::{FormFault, Reading};
 use crate::request::byte_set::TOKEN;
 use crate::request::field::{FaultCode, Field};
-
-/// PHP treats the two parts a little differently.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Query,
-    Body,
-}
 
 #[derive(Default)]
 pub(super) struct Part<'a> {
     pub(super) readings: [Reading<'a>; Field::COUNT],
+    /// What stands under `auth` besides the known names.
+    pub(super) below_auth: Vec<Entry<'a>>,
+    /// `auth` is given as a text, which alone means nothing.
+    pub(super) has_plain_auth: bool,
 }
 
 impl<'a> Part<'a> {
@@ -39,31 +38,36 @@ impl<'a> Part<'a> {
             if has_semicolon {
                 part.between_semicolons(piece);
             }
-            part.pair(piece, is_ascii);
+            part.pair(piece, is_ascii, origin);
         }
         debug_assert!(part.agrees_with_serde_urlencoded(bytes));
         Ok(part)
     }
 
-    fn pair(&mut self, piece: &'a [u8], is_ascii: bool) {
+    fn pair(&mut self, piece: &'a [u8], is_ascii: bool, origin: Origin) {
         let (name, value) = split(piece);
         // Nearly every name is spelled without escapes.
-        let found = match Field::named(name) {
-            Some(field) => Some((field, Spelling::Exact)),
-            // Decoding and mangling leave such a name as it is.
-            None if TOKEN.has_all(name) => None,
-            None => known(&decoded(name)),
-        };
-        match found {
+        if let Some(field) = Field::named(name) {
+            return self.exact(field, value, is_ascii);
+        }
+        // Decoding and mangling leave such a name as it is.
+        if TOKEN.has_all(name) {
+            return;
+        }
+        let name = decoded(name);
+        match known(&name) {
             None => {}
-            Some((field, Spelling::Exact)) => {
+            Some((field, Spelling::Exact)) => self.exact(field, value, is_ascii),
+            Some((field, Spelling::Below)) => {
                 let text = Text::of(value, is_ascii);
-                // The options may be any bytes: their state is told, and they become no header.
-                if text.reads_alike || field == Field::PlacementOptions {
-                    self.add(field, text.bytes);
-                } else {
+                if !text.reads_alike {
                     self.mark(field, FaultCode::Invalid);
                 }
+                self.below_auth.push(Entry {
+                    path: name,
+                    value: text.bytes,
+                    origin,
+                });
             }
             Some((field, Spelling::Mangled)) => self.mark(field, FaultCode::Mangled),
             Some((field, Spelling::Array)) => self.mark(field, FaultCode::Array),
@@ -71,12 +75,28 @@ impl<'a> Part<'a> {
         }
     }
 
+    fn exact(&mut self, field: Field, value: &'a [u8], is_ascii: bool) {
+        if field == Field::Auth {
+            self.has_plain_auth = true;
+            return;
+        }
+        let text = Text::of(value, is_ascii);
+        // The options may be any bytes: their state is told, and they become no header.
+        if text.reads_alike || field == Field::PlacementOptions {
+            self.add(field, text.bytes);
+        } else {
+            self.mark(field, FaultCode::Invalid);
+        }
+    }
+
     /// With `arg_separator.input = "&;"`, PHP splits the query here too; Rack before 3 does.
     fn between_semicolons(&mut self, piece: &[u8]) {
         if memchr::memchr(b';', piece).is_some() {
             for pair in piece.split(|&b| b == b';') {
-                if let Some((field, _)) = known(&decoded(split(pair).0)) {
-                    self.mark(field, FaultCode::Mangled);
+                match known(&decoded(split(pair).0)) {
+                    None => {}
+                    Some((Field::Auth, Spelling::Exact)) => self.has_plain_auth = true,
+                    Some((field, _)) => self.mark(field, FaultCode::Mangled),
                 }
             }
         }
@@ -86,7 +106,7 @@ impl<'a> Part<'a> {
         if let Some(slot) = self.readings.get_mut(field.index()) {
             match slot {
                 Reading::Absent => *slot = Reading::Value(value),
-                Reading::Value(first) if *first == value => {}
+                Reading::Value(first) if field.is_same(first, &value) => {}
                 Reading::Value(_) => *slot = Reading::Faulty(FaultCode::Duplicate),
                 Reading::Faulty(_) => {}
             }
@@ -95,10 +115,8 @@ impl<'a> Part<'a> {
 
     /// The first fault stays.
     fn mark(&mut self, field: Field, code: FaultCode) {
-        if let Some(slot) = self.readings.get_mut(field.index())
-            && !matches!(slot, Reading::Faulty(_))
-        {
-            *slot = Reading::Faulty(code);
+        if let Some(slot) = self.readings.get_mut(field.index()) {
+            slot.mark(code);
         }
     }
 }

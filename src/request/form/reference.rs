@@ -1,9 +1,8 @@
 //! The reader as it would be written without a thought for its cost: split, decode everything, byte by
-//! byte. The tests compare the real one with it.
+//! byte, compare everything with everything. The tests compare the real one with it.
 
 use std::borrow::Cow;
 
-use super::spelling::Spelling;
 use super::{FormFault, Reading};
 use crate::request::field::{FaultCode, Field};
 
@@ -15,16 +14,22 @@ enum Origin {
     Body,
 }
 
-#[derive(Default)]
-struct Part<'a> {
-    readings: [Reading<'a>; Field::COUNT],
+/// What one pair is found to be.
+enum Found {
+    /// Of a field, whose value is the text.
+    Value(Field, Vec<u8>),
+    Fault(Field, FaultCode),
+    /// Under `auth`, with these keys.
+    Below(Vec<Vec<u8>>, Vec<u8>),
+    PlainAuth,
 }
 
-pub(super) fn parse<'a>(
-    query: &'a [u8],
-    body: &'a [u8],
+/// Every reading, and whether anything is under `auth`.
+pub(super) fn parse(
+    query: &[u8],
+    body: &[u8],
     max_params: usize,
-) -> Result<[Reading<'a>; Field::COUNT], FormFault> {
+) -> Result<([Reading<'static>; Field::COUNT], bool), FormFault> {
     let in_query = query
         .split(|&b| b == b'&')
         .filter(|piece| !piece.is_empty())
@@ -37,91 +42,140 @@ pub(super) fn parse<'a>(
     if in_query > max_params || in_body > max_params {
         return Err(FormFault::TooManyParams);
     }
-    let query = Part::read_bytes(query, Origin::Query);
-    let body = Part::read_bytes(body, Origin::Body);
-    let mut readings = <[Reading<'_>; Field::COUNT]>::default();
-    for ((reading, in_query), in_body) in readings.iter_mut().zip(query.readings).zip(body.readings) {
-        *reading = match (in_query, in_body) {
-            (Reading::Faulty(code), _) | (_, Reading::Faulty(code)) => Reading::Faulty(code),
-            (Reading::Absent, other) | (other, Reading::Absent) => other,
-            (Reading::Value(a), Reading::Value(b)) if a == b => Reading::Value(b),
-            (Reading::Value(_), Reading::Value(_)) => Reading::Faulty(FaultCode::Conflict),
-        };
+    let mut found = read_part(query, Origin::Query);
+    found.extend(read_part(body, Origin::Body));
+    let mut readings = Field::ALL.map(|field| reading(field, &found));
+    let has_auth = found.iter().any(|(_, found)| match found {
+        Found::Value(field, _) | Found::Fault(field, _) => field.name().starts_with("auth"),
+        Found::Below(..) => true,
+        Found::PlainAuth => false,
+    });
+    let auth = readings.last_mut().unwrap();
+    if !matches!(auth, Reading::Faulty(_)) {
+        let is_plain = found.iter().any(|(_, found)| matches!(found, Found::PlainAuth));
+        if let Some(code) = (is_plain && has_auth)
+            .then_some(FaultCode::Array)
+            .or_else(|| below(&found))
+        {
+            *auth = Reading::Faulty(code);
+        }
     }
-    Ok(readings)
+    Ok((readings, has_auth))
 }
 
-impl<'a> Part<'a> {
-    fn read_bytes(bytes: &'a [u8], origin: Origin) -> Part<'a> {
-        let mut part = Part::default();
-        for piece in bytes.split(|&b| b == b'&').filter(|piece| !piece.is_empty()) {
-            // With `arg_separator.input = "&;"`, PHP splits the query here too; Rack before 3 does.
-            if origin == Origin::Query && memchr::memchr(b';', piece).is_some() {
-                for pair in piece.split(|&b| b == b';') {
-                    if let Some((field, _)) = known(&decoded(split_pair(pair).0)) {
-                        part.mark(field, FaultCode::Mangled);
+/// The first fault of the query, else of the body; else whether the values are one.
+fn reading(field: Field, found: &[(Origin, Found)]) -> Reading<'static> {
+    let mut parts = [Reading::Absent, Reading::Absent];
+    for (origin, found) in found {
+        let slot = &mut parts[usize::from(*origin == Origin::Body)];
+        match (found, &*slot) {
+            (_, Reading::Faulty(_)) => {}
+            (Found::Fault(of, code), _) if *of == field => *slot = Reading::Faulty(*code),
+            (Found::Value(of, value), Reading::Absent) if *of == field => {
+                *slot = Reading::Value(Cow::Owned(value.clone()));
+            }
+            (Found::Value(of, value), Reading::Value(first))
+                if *of == field && !field.is_same(first, value) =>
+            {
+                *slot = Reading::Faulty(FaultCode::Duplicate);
+            }
+            _ => {}
+        }
+    }
+    match parts {
+        [Reading::Faulty(code), _] | [_, Reading::Faulty(code)] => Reading::Faulty(code),
+        [Reading::Absent, other] | [other, Reading::Absent] => other,
+        [Reading::Value(a), Reading::Value(b)] if field.is_same(&a, &b) => Reading::Value(a),
+        [Reading::Value(_), Reading::Value(_)] => Reading::Faulty(FaultCode::Conflict),
+    }
+}
+
+/// Of all the paths, the smallest that there are two opinions about.
+fn below(found: &[(Origin, Found)]) -> Option<FaultCode> {
+    let mut paths: Vec<_> = found
+        .iter()
+        .filter_map(|(origin, found)| match found {
+            Found::Below(keys, value) => Some((keys, *origin, value)),
+            _ => None,
+        })
+        .collect();
+    // As the names stand on the wire.
+    paths.sort_by_key(|(keys, ..)| {
+        keys.iter()
+            .map(|key| [key, &b"]["[..]].concat())
+            .collect::<Vec<_>>()
+            .concat()
+    });
+    for (at, (keys, origin, value)) in paths.iter().enumerate() {
+        // The next one is the first with which it can disagree.
+        let (other, place, text) = paths.get(at + 1)?;
+        if keys == other && value != text {
+            return Some(if origin == place {
+                FaultCode::Duplicate
+            } else {
+                FaultCode::Conflict
+            });
+        }
+        if keys != other && other.starts_with(keys) {
+            return Some(FaultCode::Array);
+        }
+    }
+    None
+}
+
+fn read_part(bytes: &[u8], origin: Origin) -> Vec<(Origin, Found)> {
+    let mut all = Vec::new();
+    for piece in bytes.split(|&b| b == b'&').filter(|piece| !piece.is_empty()) {
+        // With `arg_separator.input = "&;"`, PHP splits the query here too; Rack before 3 does.
+        if origin == Origin::Query && piece.contains(&b';') {
+            for pair in piece.split(|&b| b == b';') {
+                match named(&decoded(split_pair(pair).0)) {
+                    None => {}
+                    Some(Named::Exact(Field::Auth)) => all.push((origin, Found::PlainAuth)),
+                    Some(Named::Exact(field) | Named::Fault(field, _)) => {
+                        all.push((origin, Found::Fault(field, FaultCode::Mangled)));
+                    }
+                    Some(Named::Below(_)) => {
+                        all.push((origin, Found::Fault(Field::Auth, FaultCode::Mangled)));
                     }
                 }
             }
-            let (name, value) = split_pair(piece);
-            match known(&decoded(name)) {
-                None => {}
-                Some((field, Spelling::Exact)) => {
-                    let text = decoded(value);
-                    // The options may be any bytes: their state is told, and they become no header.
-                    if field == Field::PlacementOptions || reads_alike(value, &text) {
-                        part.add(field, text);
-                    } else {
-                        part.mark(field, FaultCode::Invalid);
-                    }
+        }
+        let (name, value) = split_pair(piece);
+        let text = decoded(value);
+        match named(&decoded(name)) {
+            None => {}
+            Some(Named::Exact(Field::Auth)) => all.push((origin, Found::PlainAuth)),
+            Some(Named::Exact(field)) => all.push((
+                origin,
+                // The options may be any bytes: their state is told, and they become no header.
+                if field == Field::PlacementOptions || reads_alike(value, &text) {
+                    Found::Value(field, text)
+                } else {
+                    Found::Fault(field, FaultCode::Invalid)
+                },
+            )),
+            Some(Named::Below(keys)) => {
+                if !reads_alike(value, &text) {
+                    all.push((origin, Found::Fault(Field::Auth, FaultCode::Invalid)));
                 }
-                Some((field, Spelling::Mangled)) => part.mark(field, FaultCode::Mangled),
-                Some((field, Spelling::Array)) => part.mark(field, FaultCode::Array),
-                Some((field, Spelling::Truncated)) => part.mark(field, FaultCode::Truncated),
+                all.push((origin, Found::Below(keys, text)));
             }
-        }
-        part
-    }
-
-    fn slot(&mut self, field: Field) -> Option<&mut Reading<'a>> {
-        self.readings.get_mut(field.index())
-    }
-
-    fn add(&mut self, field: Field, value: Cow<'a, [u8]>) {
-        if let Some(slot) = self.slot(field) {
-            match slot {
-                Reading::Absent => *slot = Reading::Value(value),
-                Reading::Value(first) if *first == value => {}
-                Reading::Value(_) => *slot = Reading::Faulty(FaultCode::Duplicate),
-                Reading::Faulty(_) => {}
-            }
+            Some(Named::Fault(field, code)) => all.push((origin, Found::Fault(field, code))),
         }
     }
-
-    fn mark(&mut self, field: Field, code: FaultCode) {
-        if let Some(slot) = self.slot(field)
-            && !matches!(slot, Reading::Faulty(_))
-        {
-            *slot = Reading::Faulty(code);
-        }
-    }
+    all
 }
 
 fn split_pair(piece: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b'=', piece) {
-        Some(at) => {
-            let (name, value) = piece.split_at(at);
-            (name, value.get(1..).unwrap_or_default())
-        }
+    match piece.iter().position(|&b| b == b'=') {
+        Some(at) => (&piece[..at], &piece[at + 1..]),
         None => (piece, &[]),
     }
 }
 
 /// `php_url_decode`: `+` is a space, `%` with two hex digits a byte, anything else itself; once.
-fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', raw).is_none() {
-        return Cow::Borrowed(raw);
-    }
+fn decoded(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((&b, after)) = rest.split_first() {
@@ -130,7 +184,7 @@ fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
             b'+' => b' ',
             b'%' => match escape(after) {
                 Some(byte) => {
-                    rest = after.get(2..).unwrap_or_default();
+                    rest = &after[2..];
                     byte
                 }
                 None => b,
@@ -138,7 +192,7 @@ fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
             _ => b,
         });
     }
-    Cow::Owned(out)
+    out
 }
 
 /// The byte that the two hex digits after a `%` stand for.
@@ -154,106 +208,101 @@ fn escape(after_percent: &[u8]) -> Option<u8> {
 /// escape is complete, the bytes are UTF-8, and no `]=` is in it, at which Express' reader (qs) would
 /// end the name.
 fn reads_alike(raw: &[u8], value: &[u8]) -> bool {
-    let whole =
-        memchr::memchr_iter(b'%', raw).all(|at| escape(raw.get(at + 1..).unwrap_or_default()).is_some());
-    let splits_elsewhere = memchr::memchr_iter(b'=', raw).any(|at| {
-        raw.get(..at)
-            .is_some_and(|before| decoded(before).ends_with(b"]"))
-    });
+    let whole = (0..raw.len()).all(|at| raw[at] != b'%' || escape(&raw[at + 1..]).is_some());
+    let splits_elsewhere = (0..raw.len()).any(|at| raw[at] == b'=' && decoded(&raw[..at]).ends_with(b"]"));
     whole && !splits_elsewhere && std::str::from_utf8(value).is_ok()
 }
 
-/// The known field that a reader behind finds under this decoded name, and how it comes to that.
-fn known(name: &[u8]) -> Option<(Field, Spelling)> {
+enum Named {
+    Exact(Field),
+    Below(Vec<Vec<u8>>),
+    Fault(Field, FaultCode),
+}
+
+/// What a reader behind finds under this decoded name.
+fn named(name: &[u8]) -> Option<Named> {
     match Field::named(name) {
-        Some(field) => Some((field, Spelling::Exact)),
+        Some(field) => Some(Named::Exact(field)),
         None => registered(name).or_else(|| unbracketed(name)),
     }
 }
 
-/// Rack 2 takes the text between leading brackets and the next one for the name, qs that of `[name]`.
-fn unbracketed(name: &[u8]) -> Option<(Field, Spelling)> {
-    let is_bracket = |b: &u8| matches!(b, b'[' | b']');
-    let text = name.split(is_bracket).find(|text| !text.is_empty())?;
-    Field::named(text).map(|field| (field, Spelling::Mangled))
+/// Rack 2 takes the texts between brackets for name and keys, qs that of `[name]`.
+fn unbracketed(name: &[u8]) -> Option<Named> {
+    let texts: Vec<&[u8]> = name
+        .split(|b| b"[]".contains(b))
+        .filter(|text| !text.is_empty())
+        .collect();
+    let field = match (Field::named(texts.first()?)?, texts.get(1)) {
+        (Field::Auth, Some(key)) => under_auth(key),
+        (field, _) => field,
+    };
+    Some(Named::Fault(field, FaultCode::Mangled))
 }
 
-/// The known field that PHP registers under a name that is not spelled so.
-///
-/// Follows `php_register_variable_ex`: the name is a C string; leading spaces go; space and `.`
-/// before the first `[` become `_`; `[` opens an index if a `]` follows, else it becomes `_` and, in
-/// PHP 8, so does every space, `.` and `[` behind it.
-fn registered(name: &[u8]) -> Option<(Field, Spelling)> {
-    let (head, cut) = match memchr::memchr(0, name) {
-        Some(at) => (name.get(..at).unwrap_or_default(), true),
-        None => (name, false),
-    };
-    let head = head.trim_start_bytes(b' ');
-    let (base, brackets) = match memchr::memchr(b'[', head) {
-        Some(at) => head.split_at(at),
-        None => (head, &[][..]),
-    };
-    let spelling = if brackets.is_empty() {
-        Spelling::Mangled
-    } else {
-        match nesting(brackets) {
-            0 => {
-                let whole = mangled(head)?;
-                return Some((
-                    Field::named(&whole)?,
-                    if cut {
-                        Spelling::Truncated
-                    } else {
-                        Spelling::Mangled
-                    },
-                ));
-            }
-            deep if deep > MAX_NESTING => Spelling::Truncated,
-            _ => Spelling::Array,
-        }
-    };
-    let field = Field::named(&mangled(base)?)?;
-    Some((field, if cut { Spelling::Truncated } else { spelling }))
+fn under_auth(key: &[u8]) -> Field {
+    Field::named(&[b"auth[", key, b"]"].concat()).unwrap_or(Field::Auth)
 }
 
-/// How many closed indexes stand at the start; the text begins with `[`.
-fn nesting(mut brackets: &[u8]) -> usize {
+/// The known field that PHP registers under a name that is not spelled so, as the C code goes.
+fn registered(name: &[u8]) -> Option<Named> {
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    let is_cut = end < name.len();
+    let mut text = &name[..end];
+    while let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    let open = text.iter().position(|&b| b == b'[').unwrap_or(text.len());
+    let (base, mut rest) = text.split_at(open);
+    let mut keys: Vec<Vec<u8>> = Vec::new();
     let mut depth = 0;
-    while let Some((b'[', inside)) = brackets.split_first() {
-        match memchr::memchr(b']', inside) {
-            Some(close) => {
-                depth += 1;
-                brackets = inside.get(close + 1..).unwrap_or_default();
-            }
-            // PHP checks the depth when it meets the bracket, before it looks for the closing one.
-            None => return if depth == 0 { 0 } else { depth + 1 },
-        }
+    while rest.first() == Some(&b'[') {
+        let Some(close) = rest.iter().position(|&b| b == b']') else {
+            depth += usize::from(depth > 0);
+            break;
+        };
+        depth += 1;
+        keys.push(rest[1..close].to_vec());
+        rest = &rest[close + 1..];
     }
-    depth
-}
-
-/// Space, `.` and `[` become `_`. `None` where the length alone rules out a known name, so that a
-/// long foreign name is not copied.
-fn mangled(name: &[u8]) -> Option<Vec<u8>> {
-    const LONGEST: usize = 17;
-    if name.len() > LONGEST {
-        return None;
+    let cut = |code| if is_cut { FaultCode::Truncated } else { code };
+    let spelled = |bytes: &[u8]| -> Vec<u8> {
+        let mangle = |&b: &u8| if b" .[".contains(&b) { b'_' } else { b };
+        bytes.iter().map(mangle).collect()
+    };
+    if depth == 0 {
+        return Some(match Field::named(&spelled(text))? {
+            Field::Auth => Named::Exact(Field::Auth),
+            field => Named::Fault(field, cut(FaultCode::Mangled)),
+        });
     }
-    Some(
-        name.iter()
-            .map(|&b| if matches!(b, b' ' | b'.' | b'[') { b'_' } else { b })
-            .collect(),
-    )
-}
-
-/// `trim_start_matches` for bytes.
-trait TrimStart {
-    fn trim_start_bytes(&self, byte: u8) -> &[u8];
-}
-
-impl TrimStart for [u8] {
-    fn trim_start_bytes(&self, byte: u8) -> &[u8] {
-        let blanks = self.iter().take_while(|&&b| b == byte).count();
-        self.get(blanks..).unwrap_or_default()
+    let field = Field::named(&spelled(base))?;
+    if depth > MAX_NESTING {
+        return Some(Named::Fault(field, FaultCode::Truncated));
     }
+    if field != Field::Auth {
+        return Some(Named::Fault(field, cut(FaultCode::Array)));
+    }
+    let field = under_auth(&keys[0]);
+    let is_blank = |b: &u8| b" \t\n\r\x0b\x0c".contains(b);
+    let is_append = |key: &Vec<u8>| key.is_empty() || (key.len() == 1 && is_blank(&key[0]));
+    let plain: Vec<u8> = keys
+        .iter()
+        .flat_map(|key| [&b"["[..], key, b"]"].concat())
+        .collect();
+    let is_plain = [&b"auth"[..], &plain].concat() == name
+        && keys
+            .iter()
+            .all(|key| !key.contains(&b'[') && !key.first().is_some_and(is_blank));
+    Some(if is_cut {
+        Named::Fault(field, FaultCode::Truncated)
+    } else if keys.iter().any(is_append) {
+        Named::Fault(field, FaultCode::Array)
+    } else if !is_plain {
+        Named::Fault(field, FaultCode::Mangled)
+    } else if field == Field::Auth {
+        Named::Below(keys)
+    } else {
+        Named::Fault(field, FaultCode::Array)
+    })
 }

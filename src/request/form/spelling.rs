@@ -11,10 +11,12 @@ const MAX_NESTING: usize = 64;
 pub enum Spelling {
     /// Equal after one decoding.
     Exact,
-    /// Leading blanks, `.`, space or an unclosed `[` that PHP turns into `_`; brackets around the name,
-    /// which Rack 2 and Express' reader (qs) take away.
+    /// A path under the field, of which every key is spelled plainly: `auth[user_id]`.
+    Below,
+    /// Leading blanks, `.`, space or an unclosed `[` that PHP turns into `_`, what it drops behind the last
+    /// bracket; brackets around the name, which Rack 2 and Express' reader (qs) take away.
     Mangled,
-    /// `name[...]`.
+    /// `name[...]` of a name that is a text, or `auth[]`, whose key PHP counts.
     Array,
     /// Cut at a NUL, or nested so deep that PHP deletes the variable.
     Truncated,
@@ -30,11 +32,16 @@ pub fn known(name: &[u8]) -> Option<(Field, Spelling)> {
     }
 }
 
-/// Rack 2 takes the text between leading brackets and the next one for the name, qs that of `[name]`.
+/// Rack 2 takes the text between leading brackets and the next one for the name, and what follows for the
+/// keys, whether a bracket opens there or not; qs that of `[name]`.
 fn unbracketed(name: &[u8]) -> Option<(Field, Spelling)> {
     let is_bracket = |b: &u8| matches!(b, b'[' | b']');
-    let text = name.split(is_bracket).find(|text| !text.is_empty())?;
-    Field::named(text).map(|field| (field, Spelling::Mangled))
+    let mut texts = name.split(is_bracket).filter(|text| !text.is_empty());
+    let field = match Field::named(texts.next()?)? {
+        Field::Auth => Field::in_auth(texts.next().unwrap_or_default()),
+        field => field,
+    };
+    Some((field, Spelling::Mangled))
 }
 
 /// The known field that PHP registers under a name that is not spelled so.
@@ -43,7 +50,7 @@ fn unbracketed(name: &[u8]) -> Option<(Field, Spelling)> {
 /// before the first `[` become `_`; `[` opens an index if a `]` follows, else it becomes `_` and, in
 /// PHP 8, so does every space, `.` and `[` behind it.
 fn registered(name: &[u8]) -> Option<(Field, Spelling)> {
-    let (head, cut) = match memchr::memchr(0, name) {
+    let (head, is_cut) = match memchr::memchr(0, name) {
         Some(at) => (name.get(..at).unwrap_or_default(), true),
         None => (name, false),
     };
@@ -53,32 +60,79 @@ fn registered(name: &[u8]) -> Option<(Field, Spelling)> {
         Some(at) => head.split_at(at),
         None => (head, &[][..]),
     };
-    let (base, spelling) = match nesting(brackets) {
+    let keys = Keys::of(brackets);
+    let (base, spelling) = match keys.depth {
         0 => (head, Spelling::Mangled),
-        deep if deep > MAX_NESTING => (base, Spelling::Truncated),
-        _ => (base, Spelling::Array),
+        1..=MAX_NESTING => (base, Spelling::Array),
+        _ => (base, Spelling::Truncated),
     };
-    let field = mangled(base)?;
-    Some((field, if cut { Spelling::Truncated } else { spelling }))
+    let (field, spelling) = match (mangled(base)?, spelling) {
+        // A text of that name claims nothing, however PHP comes to it.
+        (Field::Auth, Spelling::Mangled) => return Some((Field::Auth, Spelling::Exact)),
+        (Field::Auth, Spelling::Array) => (Field::in_auth(keys.first), keys.below(blanks == 0)),
+        found => found,
+    };
+    Some((field, if is_cut { Spelling::Truncated } else { spelling }))
 }
 
-/// How many closed indexes stand at the start.
-fn nesting(mut brackets: &[u8]) -> usize {
-    let mut depth = 0;
-    while let Some((b'[', inside)) = brackets.split_first() {
-        match memchr::memchr(b']', inside) {
-            Some(close) => {
-                depth += 1;
-                brackets = inside.get(close + 1..).unwrap_or_default();
+/// The indexes behind a name.
+struct Keys<'n> {
+    /// As many as PHP counts: the bracket that is never closed too, unless it is the first.
+    depth: usize,
+    first: &'n [u8],
+    /// One of them is left to PHP to count.
+    has_append: bool,
+    /// Nothing stands between or behind the brackets, and no key has a bracket or begins with a blank.
+    is_plain: bool,
+}
+
+impl<'n> Keys<'n> {
+    fn of(mut brackets: &'n [u8]) -> Keys<'n> {
+        let mut keys = Keys {
+            depth: 0,
+            first: &[],
+            has_append: false,
+            is_plain: true,
+        };
+        while let Some((b'[', inside)) = brackets.split_first() {
+            let Some(close) = memchr::memchr(b']', inside) else {
+                // PHP checks the depth when it meets the bracket, before it looks for the closing one.
+                keys.depth += usize::from(keys.depth > 0);
+                break;
+            };
+            let (key, after) = inside.split_at(close);
+            if keys.depth == 0 {
+                keys.first = key;
             }
-            // PHP checks the depth when it meets the bracket, before it looks for the closing one.
-            None => return if depth == 0 { 0 } else { depth + 1 },
+            keys.depth += 1;
+            // PHP steps over one white space in front of the closing bracket.
+            keys.has_append |= matches!(key, [] | [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c]);
+            keys.is_plain &= key
+                .first()
+                .is_some_and(|b| !b.is_ascii_whitespace() && *b != 0x0b)
+                && memchr::memchr(b'[', key).is_none();
+            brackets = after.get(1..).unwrap_or_default();
+        }
+        keys.is_plain &= brackets.is_empty();
+        keys
+    }
+
+    /// How a path under `auth` is spelled.
+    fn below(&self, is_base_exact: bool) -> Spelling {
+        if self.has_append {
+            Spelling::Array
+        } else if !self.is_plain || !is_base_exact {
+            Spelling::Mangled
+        } else if Field::in_auth(self.first) == Field::Auth {
+            Spelling::Below
+        } else {
+            // Alone it would have been the field itself.
+            Spelling::Array
         }
     }
-    depth
 }
 
-/// The known field of a name in which space, `.` and `[` become `_`.
+/// The known field, which is no path, of a name in which space, `.` and `[` become `_`.
 fn mangled(name: &[u8]) -> Option<Field> {
     let is_read_as = |(&given, known): (&u8, u8)| match given {
         b' ' | b'.' | b'[' => known == b'_',

@@ -1,4 +1,5 @@
 use super::*;
+use crate::request::field::FaultCode;
 use proptest::prelude::*;
 
 fn parse<'a>(query: &'a str, body: &'a str) -> Form<'a> {
@@ -70,7 +71,7 @@ fn what_php_reads_as_another_name_is_no_fault() {
         "[xmember_id]=a",
         "%00member_id=a",
         "=member_id",
-        "auth[member_id]=a",
+        "data[member_id]=a",
         "xmember_id=a",
         "member_id%0a=b",
         "member_id_%5D=a",
@@ -126,27 +127,151 @@ fn parameters_are_counted_as_php_counts_them() {
     assert_eq!(Form::parse(b"", b"a&", 1).unwrap_err(), FormFault::TooManyParams);
 }
 
-/// Every reading of every field, and which parts have too many parameters.
-fn same_as_reference(query: &[u8], body: &[u8]) {
-    for max_params in [1000, 3] {
-        let ours = Form::parse(query, body, max_params).map(|form| form.readings);
-        let reference = reference::parse(query, body, max_params);
-        for field in Field::ALL {
-            assert!(
-                reading(&ours, field) == reading(&reference, field),
-                "{}, {max_params}: {} | {}",
-                field.name(),
-                query.escape_ascii(),
-                body.escape_ascii()
-            );
-        }
+#[test]
+fn a_path_is_a_name() {
+    for (query, body) in [
+        (
+            "",
+            "event=ONAPPINSTALL&auth%5Bmember_id%5D=a&auth%5Bstatus%5D=F&auth%5Bx%5D%5By%5D=1",
+        ),
+        (
+            "auth[member_id]=a",
+            "event=ONAPPINSTALL&auth[user_id]=1&auth%5buser_id%5D=1",
+        ),
+    ] {
+        let form = parse(query, body);
+        assert_eq!(
+            form.value(Field::AuthMemberId),
+            Some(&b"a"[..]),
+            "{query} | {body}"
+        );
+        assert_eq!(form.value(Field::Event), Some(&b"ONAPPINSTALL"[..]));
+        assert_eq!(
+            (form.value(Field::MemberId), form.value(Field::Status)),
+            (None, None)
+        );
+        assert_eq!((form.has_auth(), form.faults().count()), (true, 0));
+    }
+    // A key of PHP's is the bytes between its brackets.
+    for body in [
+        "auth[ member_id ]=a",
+        "auth[MEMBER_ID]=a",
+        "auth[member.id]=a",
+        "Auth[member_id]=a",
+    ] {
+        assert_eq!(parse("", body).value(Field::AuthMemberId), None, "{body}");
     }
 }
 
-type Readings<'a> = Result<[Reading<'a>; Field::COUNT], FormFault>;
+#[test]
+fn every_way_to_a_second_opinion_about_a_path_has_its_code() {
+    use FaultCode::*;
+    const ID: Field = Field::AuthMemberId;
+    const REST: Field = Field::Auth;
+    for (query, body, field, code) in [
+        ("", "auth[member_id]=a&auth%5Bmember_id%5D=b", ID, Duplicate),
+        ("auth[member_id]=a", "auth[member_id]=b", ID, Conflict),
+        ("", "+auth[member_id]=a", ID, Mangled),
+        ("", "%20auth[member_id]=a", ID, Mangled),
+        ("", "auth[member_id]junk=a", ID, Mangled),
+        ("", "auth[member_id].x=a", ID, Mangled),
+        ("", "auth[member_id][b=a", ID, Mangled),
+        ("", "[auth][member_id]=a", ID, Mangled),
+        ("", "auth[[member_id]]=a", REST, Mangled),
+        ("", "auth[member_id=a", ID, Mangled),
+        ("", "auth]member_id=a", ID, Mangled),
+        ("", "auth[ member_id]=a", REST, Mangled),
+        ("", "auth[member_id][]=a", ID, Array),
+        ("", "auth[member_id][x]=a", ID, Array),
+        ("", "auth[]=a", REST, Array),
+        ("", "auth[+]=a", REST, Array),
+        ("", "auth[x][]=a", REST, Array),
+        ("", "auth[member_id]%00=a", ID, Truncated),
+        ("", "auth[member_id]%00[x]=a", ID, Truncated),
+        ("", "auth[x%00member_id]=a", REST, Mangled),
+        ("x=1;auth[member_id]=2", "", ID, Mangled),
+        ("x=1;auth[x]=2", "", REST, Mangled),
+        ("", "auth[x]=1&auth[x]=2", REST, Duplicate),
+        ("auth[x]=1", "auth[x]=2", REST, Conflict),
+        ("", "auth[x]=1&auth[y]=1&auth[x][a]=1", REST, Array),
+        ("auth[x][a][b]=1", "auth[x][a]=1", REST, Array),
+        ("", "auth[x]=%ff", REST, Invalid),
+        ("", "auth=1&auth[x]=1", REST, Array),
+        ("auth=1", "auth[x]=1", REST, Array),
+        ("", "+auth%00=1&auth[x]=1", REST, Array),
+        ("x;auth=1", "auth[x]=1", REST, Array),
+        ("", "event.token=a", Field::EventToken, Mangled),
+        ("", "event[a]=a", Field::Event, Array),
+        ("", "workflow_id=a&workflow_id=b", Field::WorkflowId, Duplicate),
+    ] {
+        assert_eq!(faults(query, body), [(field, code)], "{query} | {body}");
+        assert_eq!(parse(query, body).has_auth(), field.is_auth(), "{query} | {body}");
+    }
+    let deep = format!("auth[member_id]=a&auth{}=b", "[a]".repeat(65));
+    assert_eq!(faults("", &deep), [(REST, Truncated)]);
+    let deepest = format!("auth{}=b", "[a]".repeat(64));
+    assert_eq!(faults("", &deepest), []);
+}
 
-fn reading<'r, 'a>(of: &'r Readings<'a>, field: Field) -> Result<&'r Reading<'a>, &'r FormFault> {
-    of.as_ref().map(|readings| &readings[field.index()])
+#[test]
+fn a_plain_auth_claims_nothing() {
+    for (query, body) in [
+        ("auth=1", "auth=2"),
+        ("", "auth"),
+        ("x;auth=1", ""),
+        ("", "auth_member_id=1"),
+    ] {
+        let form = parse(query, body);
+        assert!(!form.has_auth() && form.faults().count() == 0, "{query} | {body}");
+    }
+}
+
+#[test]
+fn a_domain_twice_is_one_once_normalized() {
+    let form = parse(
+        "DOMAIN=Portal.example&DOMAIN=portal.example:",
+        "DOMAIN=PORTAL.example",
+    );
+    assert_eq!(form.value(Field::Domain), Some(&b"Portal.example"[..]));
+    assert_eq!(
+        faults("DOMAIN=a.b&DOMAIN=a.b:80", ""),
+        [(Field::Domain, FaultCode::Duplicate)]
+    );
+}
+
+#[test]
+fn the_part_that_a_name_stands_in_is_known() {
+    let form = parse(
+        "DOMAIN=a&LANG=en&LANG=de&auth[x]=1",
+        "DOMAIN=a&member_id[]=1&auth[member_id]=1",
+    );
+    let parts = form.parts();
+    let set = |fields: &[Field]| FieldSet::of(fields);
+    assert_eq!(parts.in_query, set(&[Field::Domain, Field::Lang, Field::Auth]));
+    assert_eq!(
+        parts.in_body,
+        set(&[Field::Domain, Field::MemberId, Field::AuthMemberId])
+    );
+    assert_eq!(parts.faulty_in_query, set(&[Field::Lang]));
+}
+
+/// Every reading of every field, and which parts have too many parameters.
+fn same_as_reference(query: &[u8], body: &[u8]) {
+    for max_params in [1000, 3] {
+        let ours = Form::parse(query, body, max_params);
+        let reference = reference::parse(query, body, max_params);
+        let shown = || format!("{max_params}: {} | {}", query.escape_ascii(), body.escape_ascii());
+        match (&ours, &reference) {
+            (Ok(ours), Ok((readings, has_auth))) => {
+                for (field, reading) in Field::ALL.into_iter().zip(readings) {
+                    assert!(ours.reading(field) == reading, "{}, {}", field.name(), shown());
+                }
+                assert_eq!(ours.has_auth(), *has_auth, "{}", shown());
+            }
+            (Err(ours), Err(reference)) => assert_eq!(ours, reference),
+            _ => panic!("{}", shown()),
+        }
+    }
 }
 
 /// Parameters from pieces that mean something to one reader or another.
@@ -195,8 +320,17 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
         "[a][b]",
         "1",
         "a",
+        "auth",
+        "auth[",
+        "auth[member_id]",
+        "auth%5Bdomain%5D",
+        "auth[x]",
+        "[x]",
+        "event",
+        "_token",
     ]);
-    let deep = Just("member_id[a]".to_owned() + &"[]".repeat(64));
+    let deep = prop::sample::select(vec!["member_id[a]", "auth[x]", "auth"])
+        .prop_map(|name| name.to_owned() + &"[a]".repeat(64));
     prop::collection::vec(prop_oneof![40 => word.prop_map(str::to_owned), 1 => deep], 0..24)
         .prop_map(|words| words.concat().into_bytes())
 }
@@ -214,7 +348,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read(
         query in prop::collection::vec(any::<u8>(), 0..200),
-        body in prop::collection::vec(prop::sample::select(b"memberidDOMANstu_=&&%+[].;5BbdD0\0 \xff".to_vec()), 0..200),
+        body in prop::collection::vec(prop::sample::select(b"memberidDOMANstuh_=&&%+[].;5BbdD0\0 \xff".to_vec()), 0..200),
     ) {
         same_as_reference(&query, &body);
     }

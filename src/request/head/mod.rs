@@ -210,7 +210,7 @@ fn chunked(coding: &[u8]) -> Result<Framing, HeadFault> {
         return Ok(Framing::Chunked);
     }
     let mut codings = coding.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    let is_list = codings.clone().all(|coding| field_line::is_token(coding));
+    let is_list = codings.clone().all(field_line::is_token);
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let repeats = codings.clone().filter(is_chunked).count() > 1;
     let chunked_last = codings.next_back().as_ref().is_some_and(is_chunked);

@@ -12,6 +12,7 @@ use super::wire::Wire;
 use crate::process::request::Sent;
 use crate::request::body::BodyFault;
 use crate::request::head::{Framing, RequestHead, Version};
+use crate::response::rejection::Rejection;
 use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
@@ -172,7 +173,12 @@ impl Client for Http1Client {
         self.sent
     }
 
-    async fn stream(mut self, server: &Server, passed: HandedOver) -> Self::Next {
+    /// A connection has one request at a time.
+    async fn place(&mut self) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    async fn stream(mut self, server: &Server, passed: HandedOver, _: Box<RequestHead>) -> Self::Next {
         let prefix = self.wire.hand_over(&self.head, self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);

@@ -68,7 +68,7 @@ pub async fn serve(
             Err(fault) => return refuse_head(server, wire, fault, &head, peer).await,
         };
         let client = Http1Client::new(wire, head, &parsed);
-        match exchange(server, client, parsed, peer, at).await {
+        match exchange(server, client, Box::new(parsed), peer, at).await {
             Ok(at_head) => wire = at_head,
             Err(closed) => return closed,
         }
@@ -87,7 +87,7 @@ async fn next_head(
         let first = tokio::select! {
             biased;
             first = first => first,
-            () = drains(&mut stopping, is_first) => return Arrived::Ended(Closed::Drain),
+            () = drains(&mut stopping, || is_first) => return Arrived::Ended(Closed::Drain),
         };
         match first {
             Err(_) => return Arrived::Ended(Closed::Idle),

@@ -219,6 +219,13 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Whoever reads again waits for something: what was gathered goes out first.
+        if !this.behind.is_empty() {
+            if let Poll::Ready(Err(e)) = this.poll_behind(cx) {
+                return Poll::Ready(Err(e));
+            }
+            let _ = Pin::new(&mut this.inner).poll_flush(cx);
+        }
         match this.expect {
             Expect::All => this.poll_some(cx, out, usize::MAX),
             Expect::Length(left) if left > 0 => {

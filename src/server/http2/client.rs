@@ -1,19 +1,21 @@
 //! The client of one HTTP/2 stream.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, Method, Uri, header};
 use pingora::apps::HttpServerApp as _;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::HttpSession;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
-use crate::request::head::RequestHead;
 use crate::request::head::fault::HeadFault;
+use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
@@ -27,9 +29,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// One stream's client.
 pub struct Http2Client {
-    session: HttpSession,
-    /// Of the head, for the proxy of pass routes.
-    host: Option<HeaderValue>,
+    session: Box<HttpSession>,
+    /// As it came, for the proxy of pass routes.
+    uri: Uri,
+    streamed: Arc<Semaphore>,
+    place: Option<OwnedSemaphorePermit>,
     head: Option<Box<ResponseHeader>>,
     /// Kept back, so that the last piece can end the stream.
     last: Bytes,
@@ -38,53 +42,22 @@ pub struct Http2Client {
 
 impl Http2Client {
     /// The client whose head was read.
-    pub fn new(mut session: HttpSession, head: &RequestHead, server: &Server) -> Http2Client {
+    pub fn new(
+        mut session: Box<HttpSession>,
+        uri: Uri,
+        streamed: Arc<Semaphore>,
+        server: &Server,
+    ) -> Http2Client {
         session.set_write_timeout(Some(server.rules.write_timeout));
         Http2Client {
             session,
-            host: head.headers.get(header::HOST).cloned(),
+            uri,
+            streamed,
+            place: None,
             head: None,
             last: Bytes::new(),
             sent: Sent::default(),
         }
-    }
-
-    /// Answers a head that is refused. Whether the client took it.
-    pub async fn refuse_head(
-        server: &Server,
-        mut session: HttpSession,
-        fault: HeadFault,
-        peer: Peer,
-        at: Instant,
-    ) -> bool {
-        session.set_write_timeout(Some(server.rules.write_timeout));
-        let method = session.req_header().method.clone();
-        let headers = session.req_header().headers.clone();
-        let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
-        request.own_time_ends();
-        let rejection = Rejection::from(fault);
-        let to_head = method == http::Method::HEAD;
-        let (reply, body) = Reply::of_rejection(&rejection, &headers, request.id(), to_head);
-        let mut client = Http2Client {
-            session,
-            host: None,
-            head: None,
-            last: Bytes::new(),
-            sent: Sent::default(),
-        };
-        client.begin(&reply, true);
-        client.last = body;
-        let told = client.finish().await;
-        request.refused(
-            match told {
-                Ok(()) => rejection,
-                Err(Gone) => Rejection::ClientClosed,
-            },
-            client.sent,
-        );
-        client
-            .end(if told.is_ok() { Ended::Refused } else { Ended::Cut })
-            .await
     }
 
     /// Writes what was taken; `ends` with it.
@@ -114,6 +87,49 @@ impl Http2Client {
     }
 }
 
+/// What is kept of a head that is refused: it only decides how the answer looks.
+pub struct RefusedHead {
+    method: Method,
+    accept: HeaderMap,
+}
+
+impl RefusedHead {
+    /// Before the head is judged, which takes it.
+    pub fn of(method: &Method, headers: &HeaderMap) -> RefusedHead {
+        let accept = headers.get(header::ACCEPT).cloned();
+        RefusedHead {
+            method: method.clone(),
+            accept: accept.into_iter().map(|value| (header::ACCEPT, value)).collect(),
+        }
+    }
+}
+
+/// Answers a head that is refused. Whether the client took it.
+pub async fn refuse_head(
+    server: &Server,
+    mut client: Http2Client,
+    head: RefusedHead,
+    fault: HeadFault,
+    peer: Peer,
+    at: Instant,
+) -> bool {
+    let RefusedHead { method, accept } = head;
+    let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
+    request.own_time_ends();
+    let rejection = Rejection::from(fault);
+    let to_head = method == Method::HEAD;
+    let (reply, body) = Reply::of_rejection(&rejection, &accept, request.id(), to_head);
+    client.begin(&reply, true);
+    client.last = body;
+    let told = client.finish().await;
+    let (rejection, ended) = match told {
+        Ok(()) => (rejection, Ended::Refused),
+        Err(Gone) => (Rejection::ClientClosed, Ended::Cut),
+    };
+    request.refused(rejection, client.sent);
+    client.end(ended).await
+}
+
 impl Client for Http2Client {
     /// Whether the client took an answer.
     type Next = bool;
@@ -136,7 +152,7 @@ impl Client for Http2Client {
     fn begin(&mut self, reply: &Reply, _: bool) {
         self.last = Bytes::new();
         // A status of the registry, and header lines that were parsed, make a head.
-        self.head = reply.to_engine().ok().map(Box::new);
+        self.head = reply.to_engine(Version::Http2).ok().map(Box::new);
     }
 
     async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {
@@ -165,15 +181,24 @@ impl Client for Http2Client {
         self.sent
     }
 
-    async fn stream(mut self, server: &Server, passed: HandedOver) -> bool {
-        let head = self.session.req_header_mut();
-        if let Some(host) = self.host {
-            // Everything behind reads the host from Host.
-            let _ = head.insert_header(header::HOST, host);
-        }
+    async fn place(&mut self) -> Result<(), Rejection> {
+        // By then a client that takes nothing was given up.
+        let within = self.session.get_write_timeout().unwrap_or_default();
+        let place = timeout(within, self.streamed.clone().acquire_owned()).await;
+        self.place = place.ok().and_then(Result::ok);
+        self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
+    }
+
+    async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> bool {
+        let _place = self.place.take();
         let outcome = passed.outcome();
-        head.extensions_mut().insert(passed);
-        let session = ServerSession::new_http2(self.session);
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        let RequestHead { method, headers, .. } = *head;
+        (parts.method, parts.uri, parts.version) = (method, self.uri, http::Version::HTTP_2);
+        parts.headers = headers;
+        parts.extensions.insert(passed);
+        *self.session.req_header_mut() = RequestHeader::from(parts);
+        let session = ServerSession::new_http2(*self.session);
         server.proxy.process_new_http(session, &server.stopping).await;
         outcome.was_answered()
     }

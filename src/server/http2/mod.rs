@@ -2,16 +2,19 @@
 
 pub mod client;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::drain::drains;
@@ -22,7 +25,7 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::origin::Peer;
-use client::Http2Client;
+use client::{Http2Client, RefusedHead};
 
 /// Streams that may be open at once on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -31,6 +34,9 @@ const MAX_STREAMS: u32 = 100;
 const MAX_WASTED: usize = 100;
 /// Streams that break the protocol so that the library resets them (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 32;
+/// Streams of pass routes that are under way at once on one connection; the others take turns. Pingora's proxy
+/// gathers half a megabyte for each whose client does not read.
+const MAX_STREAMED: usize = 24;
 /// What a client may send before we have read it: of a stream, which is what a usual body has, and of all.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -40,12 +46,14 @@ const SEND_BUFFER: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What happens on a connection.
-#[derive(Default)]
 struct Streams {
     open: AtomicUsize,
+    /// Places for streams of pass routes.
+    streamed: Arc<Semaphore>,
     /// Ended without an answer, less those that had one.
     wasted: AtomicUsize,
-    changed: Notify,
+    /// The last one has ended.
+    idle: Notify,
 }
 
 /// Counts a stream while it is open.
@@ -72,8 +80,9 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.changed.notify_one();
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle.notify_one();
+        }
     }
 }
 
@@ -82,7 +91,7 @@ impl Streams {
     async fn idle_for(&self, idle: Duration) {
         loop {
             while self.open.load(Ordering::Relaxed) > 0 {
-                self.changed.notified().await;
+                self.idle.notified().await;
             }
             // A stream that begins interrupts the wait from outside: the connection is then polled anew.
             tokio::time::sleep(idle).await;
@@ -119,9 +128,15 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
         Ok(Err(_)) => return Closed::Client,
         Err(_) => return Closed::HeaderTimeout,
     };
-    let streams = Arc::new(Streams::default());
+    let streams = Arc::new(Streams {
+        open: AtomicUsize::new(0),
+        streamed: Arc::new(Semaphore::new(MAX_STREAMED)),
+        wasted: AtomicUsize::new(0),
+        idle: Notify::new(),
+    });
     let mut stopping = stopping.clone();
-    let mut is_first = true;
+    let has_begun = AtomicBool::new(false);
+    let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
     // Once the client was told to leave.
     let mut leaves: Option<Closed> = None;
     let mut rejected = 0;
@@ -132,7 +147,7 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
         };
         let accepted = tokio::select! {
             biased;
-            () = drains(&mut stopping, is_first), if leaves.is_none() => {
+            () = &mut drain, if leaves.is_none() => {
                 connection.graceful_shutdown();
                 leaves = Some(Closed::Drain);
                 continue;
@@ -141,9 +156,10 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
             // Nobody waits for a client that does not answer the farewell.
             () = streams.idle_for(idle) => return why,
         };
-        is_first = false;
+        has_begun.store(true, Ordering::Relaxed);
         match accepted {
-            Ok(Some(H2Accept::Session(session))) => begin(server, &streams, session, peer),
+            // Boxed at once: it is large, and moves often.
+            Ok(Some(H2Accept::Session(session))) => begin(server, &streams, Box::new(session), peer),
             // It was answered or reset already.
             Ok(Some(H2Accept::Rejected)) => {
                 rejected += 1;
@@ -159,29 +175,44 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
 }
 
 /// Serves one stream, beside the others.
-fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: HttpSession, peer: Peer) {
+fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>, peer: Peer) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
     let server = server.clone();
     tokio::spawn(async move {
-        let was_answered = serve_stream(&server, session, peer, at).await;
+        let was_answered = serve_stream(&server, &stream.0, session, peer, at).await;
         stream.ends(was_answered);
     });
 }
 
 /// Whether the client took an answer.
-async fn serve_stream(server: &Server, session: HttpSession, peer: Peer, at: Instant) -> bool {
-    let head = session.req_header();
-    let parsed = RequestHead::of_http2(
-        head.method.clone(),
-        Bytes::copy_from_slice(head.raw_path()),
-        head.uri.authority().map(|authority| authority.as_str()),
-        head.headers.clone(),
-        session.is_body_empty(),
-    );
-    match parsed {
-        Ok(head) => exchange(server, Http2Client::new(session, &head, server), head, peer, at).await,
-        Err(fault) => Http2Client::refuse_head(server, session, fault, peer, at).await,
+async fn serve_stream(
+    server: &Server,
+    streams: &Streams,
+    mut session: Box<HttpSession>,
+    peer: Peer,
+    at: Instant,
+) -> bool {
+    let ends = session.is_body_empty();
+    // Taken, not copied: what is needed of the head is in ours.
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    let head = std::mem::replace(session.req_header_mut(), RequestHeader::from(nothing));
+    let Parts {
+        method, uri, headers, ..
+    } = head.into();
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = Bytes::copy_from_slice(target.as_bytes());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let refused = RefusedHead::of(&method, &headers);
+    match RequestHead::of_http2(method, target, authority, headers, ends) {
+        Ok(head) => {
+            let client = Http2Client::new(session, uri, streams.streamed.clone(), server);
+            exchange(server, client, Box::new(head), peer, at).await
+        }
+        Err(fault) => {
+            let client = Http2Client::new(session, uri.clone(), streams.streamed.clone(), server);
+            Box::pin(client::refuse_head(server, client, refused, fault, peer, at)).await
+        }
     }
 }
 

@@ -142,6 +142,8 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         series: _,
         faults: _,
         limits: _,
+        message: _,
+        scheme_replaced: _,
         member_id: _,
         domain: _,
         placement: _,

@@ -1,11 +1,15 @@
 //! What becomes of an upstream's answer on its way to the client, and of a connection that breaks.
 
-use std::io::{Read, Write};
+mod odd;
+mod delivery;
+
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
+use crate::common::carrier::each;
 use crate::common::forms::{self, BODY, TARGET, post};
-use crate::common::{Gateway, PATIENCE, shown};
+use crate::common::{Body, Gateway, PATIENCE, Request, shown};
 
 /// A server whose connections do what they are told, each its own part.
 fn scripted(parts: Vec<Box<dyn FnOnce(TcpStream) + Send>>) -> (std::net::SocketAddr, JoinHandle<()>) {
@@ -29,6 +33,19 @@ fn read_head(stream: &mut TcpStream) -> Vec<u8> {
         head.push(byte[0]);
     }
     head
+}
+
+/// What comes until these bytes have come; none where it ends earlier.
+fn read_until(stream: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut piece = [0; 4096];
+    while !all.ends_with(end) {
+        match stream.read(&mut piece) {
+            Ok(size @ 1..) => all.extend_from_slice(&piece[..size]),
+            Ok(0) | Err(_) => return None,
+        }
+    }
+    Some(all)
 }
 
 fn read_request(stream: &mut TcpStream) {
@@ -81,9 +98,9 @@ fn interim_answers_pass_and_what_is_for_one_hop_does_not() {
 fn a_body_keeps_its_length_and_one_without_comes_in_chunks() {
     let (address, served) = scripted(vec![
         answers(b"HTTP/1.0 200 OK\r\nDate: kept\r\n\r\nuntil the end"),
-        answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nb\r\nhello world\r\n0\r\nT: x\r\n\r\n"),
-        answers(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        answers(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+        answers(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nb\r\nhello world\r\n0\r\nT: x\r\n\r\n"),
+        answers(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+        answers(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\nContent-Length: 7\r\n\r\n"),
     ]);
     let gateway = Gateway::start(forms::routes(&[address]));
     let end = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
@@ -118,87 +135,56 @@ fn a_body_keeps_its_length_and_one_without_comes_in_chunks() {
 #[test]
 fn an_answer_may_come_before_the_body_was_read() {
     const SIZE: usize = 8 * 1024 * 1024;
-    let (is_answered, answered) = std::sync::mpsc::channel::<()>();
-    let (address, served) = scripted(vec![Box::new(move |mut stream| {
-        read_head(&mut stream);
-        let answer = b"HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig";
-        stream.write_all(answer).unwrap();
-        // Nothing more is read, and the connection stays, until the client has its answer.
-        answered.recv_timeout(PATIENCE).unwrap();
-    })]);
-    let gateway = Gateway::start(format!(
-        "{}[widget]\nbody_limit = \"8MiB\"\n",
-        forms::routes(&[address])
-    ));
-    let mut body = BODY.to_owned();
-    body.push_str("&x=");
-    body.extend(std::iter::repeat_n('a', SIZE - body.len()));
-    let mut client = gateway.connect();
-    let response = client.roundtrip(post(TARGET, &[], &body));
-    assert_eq!((response.status, response.text()), (413, "big"));
-    is_answered.send(()).unwrap();
-    served.join().unwrap();
-}
-
-#[test]
-fn a_pooled_connection_that_ends_without_an_answer_is_replaced() {
-    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let (address, served) = scripted(vec![
-        Box::new(|mut stream| {
-            read_request(&mut stream);
-            stream.write_all(OK).unwrap();
-            // The second request came over the same connection, and gets no answer.
-            read_request(&mut stream);
-        }),
-        answers(OK),
-    ]);
-    let gateway = Gateway::start(forms::routes(&[address]));
-    let mut client = gateway.connect();
-    for _ in 0..2 {
-        let response = client.roundtrip(post(TARGET, &[], BODY));
-        assert_eq!((response.status, response.text()), (200, "ok"));
-    }
-    served.join().unwrap();
-}
-
-#[test]
-fn an_answer_that_breaks_off_is_cut_and_counted() {
-    let (address, served) = scripted(vec![answers(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
-    )]);
-    let gateway = Gateway::start(forms::routes(&[address]));
-    let answer = got(&gateway);
-    assert!(
-        answer.is_empty() || answer.ends_with("Content-Length: 9\r\nConnection: close\r\n\r\nshort"),
-        "{answer:?}"
-    );
-    gateway.metric_reaches(
-        "widget_gateway_requests_total",
-        &[("route", "widget"), ("outcome", "upstream_error")],
-        1.0,
-    );
-    served.join().unwrap();
+    each("answers before the body was read", |carrier| {
+        let (is_answered, answered) = std::sync::mpsc::channel::<()>();
+        let (address, served) = scripted(vec![Box::new(move |mut stream| {
+            read_head(&mut stream);
+            let answer = b"HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig";
+            stream.write_all(answer).unwrap();
+            // Nothing more is read, and the connection stays, until the client has its answer.
+            answered.recv_timeout(PATIENCE).unwrap();
+        })]);
+        let gateway = Gateway::on_every_carrier(format!(
+            "{}[widget]\nbody_limit = \"8MiB\"\n",
+            forms::routes(&[address])
+        ));
+        let mut body = BODY.to_owned();
+        body.push_str("&x=");
+        body.extend(std::iter::repeat_n('a', SIZE - body.len()));
+        let response = carrier.ask(&gateway, &Request::form(TARGET, body));
+        assert_eq!((response.status, response.text()), (413, "big"));
+        is_answered.send(()).unwrap();
+        served.join().unwrap();
+    });
 }
 
 #[test]
 fn a_client_that_leaves_takes_its_upstream_connection_along() {
-    let (address, served) = scripted(vec![Box::new(|mut stream| {
-        read_request(&mut stream);
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsh")
-            .unwrap();
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the gateway closed its side");
-    })]);
-    let gateway = Gateway::start(forms::routes(&[address]));
-    let mut client = TcpStream::connect(gateway.http()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(&post(TARGET, &[], BODY)).unwrap();
-    assert!(read_head(&mut client).starts_with(b"HTTP/1.1 200 OK\r\n"));
-    drop(client);
-    served.join().unwrap();
-    gateway.metric_reaches(
-        "widget_gateway_requests_total",
-        &[("route", "widget"), ("outcome", "client_closed")],
-        1.0,
-    );
+    each("clients that leave", |carrier| {
+        for (route, request) in [("widget", Request::call()), ("pass", Request::get("/page"))] {
+            let body = match &request.body {
+                Body::Length(body) => body.len(),
+                _ => 0,
+            };
+            let (address, served) = scripted(vec![Box::new(move |mut stream| {
+                read_head(&mut stream);
+                stream.read_exact(&mut vec![0; body]).unwrap();
+                let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nsh\r\n";
+                stream.write_all(begun).unwrap();
+                let left = stream.read(&mut [0]);
+                assert!(
+                    !matches!(left, Ok(1..)) && !left.is_err_and(|e| e.kind() == ErrorKind::WouldBlock),
+                    "the gateway closed its side"
+                );
+            })]);
+            let gateway = Gateway::on_every_carrier(forms::routes(&[address]));
+            carrier.open(&gateway).leave_behind_the_head(&request);
+            served.join().unwrap();
+            gateway.metric_reaches(
+                "widget_gateway_requests_total",
+                &[("route", route), ("outcome", "client_closed")],
+                1.0,
+            );
+        }
+    });
 }

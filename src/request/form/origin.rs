@@ -1,0 +1,8 @@
+//! Where a part of a form stands.
+
+/// PHP treats the two parts a little differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Query,
+    Body,
+}

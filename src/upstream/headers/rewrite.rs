@@ -1,0 +1,85 @@
+//! What the server's copy of a head loses and gains.
+
+use http::HeaderName;
+
+use crate::request::head::RequestHead;
+
+/// Headers to take away, then headers to set.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rewrite {
+    /// Names as the client spelled them (lower case).
+    pub remove: Vec<HeaderName>,
+    /// Each name with the end of its value in `values`.
+    set: Vec<(&'static str, usize)>,
+    /// All values behind one another.
+    values: Vec<u8>,
+}
+
+impl Rewrite {
+    /// Nothing yet, with room for what a usual call needs.
+    pub(super) fn with_room() -> Rewrite {
+        Rewrite {
+            remove: Vec::with_capacity(8),
+            set: Vec::with_capacity(20),
+            values: Vec::with_capacity(768),
+        }
+    }
+
+    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+        self.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
+    }
+
+    /// Every value comes from a checked type; one that is no header value is left out, not sent.
+    pub(super) fn set_with(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.values.len();
+        append(&mut self.values);
+        let value = self.values.get(begin..).unwrap_or_default();
+        // All bytes are looked at, which the compiler does many at a time.
+        let is_bad = |b: u8| (b < b' ') & (b != b'\t') | (b == 0x7f);
+        if value.iter().fold(false, |bad, &b| bad | is_bad(b)) {
+            self.values.truncate(begin);
+        } else {
+            self.set.push((name, self.values.len()));
+        }
+    }
+
+    /// In order; each replaces what has the name.
+    pub fn to_set(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.set.iter().scan(0, |begin, &(name, end)| {
+            let value = self.values.get(*begin..end)?;
+            *begin = end;
+            Some((name, value))
+        })
+    }
+
+    /// The head for the server, with its empty line. Lines that stay are sent as they came.
+    pub fn to_wire(&self, head: &RequestHead) -> Vec<u8> {
+        // Room for a small body as well.
+        let mut out = Vec::with_capacity(4096);
+        let [path, query] = head.target.origin_form();
+        // Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
+        let version: &[u8] = match head.has_host() {
+            true => b" HTTP/1.1\r\n",
+            false => b" HTTP/1.0\r\n",
+        };
+        for part in [head.method.as_str().as_bytes(), b" ", path, query, version] {
+            out.extend_from_slice(part);
+        }
+        head.append_lines(&mut out, |name| !head.hop.ends_here(name) && !self.replaces(name));
+        for (name, value) in self.to_set() {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    fn replaces(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name)
+            || self
+                .set
+                .iter()
+                .any(|(set, _)| name.as_str().eq_ignore_ascii_case(set))
+    }
+}

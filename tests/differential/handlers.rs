@@ -1,0 +1,102 @@
+//! Whose message handlers think it is: the reading orders of the kits that are used most, over what PHP holds.
+
+use crate::common::php::{Held, Seen};
+
+/// What a handler goes by.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    pub member_id: Option<Vec<u8>>,
+    pub domain: Option<Vec<u8>>,
+    /// Where it will call the portal.
+    pub endpoint: Option<Vec<u8>>,
+}
+
+pub type Handler = (&'static str, fn(&Seen) -> Identity);
+
+pub const HANDLERS: [Handler; 6] = [
+    ("CRest installApp", crest),
+    ("prefers auth[member_id]", prefers_auth),
+    ("prefers member_id", prefers_flat),
+    ("b24phpsdk RemoteEventsFactory", sdk_event),
+    ("b24phpsdk PlacementRequest", sdk_placement),
+    ("b24phpsdk IncomingRobotRequest", sdk_robot),
+];
+
+/// `$array[a][b]`, if it is a text that names anything.
+fn text(seen: &Seen, array: &str, path: &[&str]) -> Option<Vec<u8>> {
+    let (name, keys) = path.split_first()?;
+    match seen.at(array, name, keys)? {
+        Held::Text(text) if !text.trim_ascii().is_empty() => Some(text),
+        Held::Text(_) | Held::Array => None,
+    }
+}
+
+fn under_auth(seen: &Seen, array: &str) -> Identity {
+    Identity {
+        member_id: text(seen, array, &["auth", "member_id"]),
+        domain: text(seen, array, &["auth", "domain"]),
+        endpoint: text(seen, array, &["auth", "client_endpoint"]),
+    }
+}
+
+/// The event first, then the placement.
+fn crest(seen: &Seen) -> Identity {
+    let is = |name: &str, value: &[u8]| text(seen, "request", &[name]).as_deref() == Some(value);
+    let has_auth = seen.held("request", "auth") == Some(Held::Array);
+    if is("event", b"ONAPPINSTALL") && has_auth {
+        under_auth(seen, "request")
+    } else if is("PLACEMENT", b"DEFAULT") {
+        Identity {
+            domain: text(seen, "request", &["DOMAIN"]),
+            ..Identity::default()
+        }
+    } else {
+        Identity::default()
+    }
+}
+
+/// `$_REQUEST['auth']['member_id'] ?? $_REQUEST['member_id']`, and so on.
+fn prefers_auth(seen: &Seen) -> Identity {
+    let (auth, flat) = (under_auth(seen, "request"), prefers_flat(seen));
+    Identity {
+        member_id: auth.member_id.or(flat.member_id),
+        domain: auth.domain.or(flat.domain),
+        endpoint: auth.endpoint,
+    }
+}
+
+fn prefers_flat(seen: &Seen) -> Identity {
+    let auth = under_auth(seen, "request");
+    Identity {
+        member_id: text(seen, "request", &["member_id"]).or(auth.member_id),
+        domain: text(seen, "request", &["DOMAIN"]).or(auth.domain),
+        endpoint: None,
+    }
+}
+
+/// The body alone, `event` and `auth`.
+fn sdk_event(seen: &Seen) -> Identity {
+    match text(seen, "post", &["event"]) {
+        Some(_) => under_auth(seen, "post"),
+        None => Identity::default(),
+    }
+}
+
+/// DOMAIN from the query alone, the rest from the body alone.
+fn sdk_placement(seen: &Seen) -> Identity {
+    match text(seen, "post", &["PLACEMENT"]) {
+        Some(_) => Identity {
+            member_id: text(seen, "post", &["member_id"]),
+            domain: text(seen, "get", &["DOMAIN"]),
+            endpoint: None,
+        },
+        None => Identity::default(),
+    }
+}
+
+fn sdk_robot(seen: &Seen) -> Identity {
+    match text(seen, "post", &["event_token"]) {
+        Some(_) => under_auth(seen, "post"),
+        None => Identity::default(),
+    }
+}

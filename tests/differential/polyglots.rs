@@ -1,0 +1,164 @@
+//! One message inside another: for each pair of kinds, a piece of the one is put into a sound message of the
+//! other, in every spelling, at every place. Whatever is still forwarded, real PHP and the handlers' reading
+//! orders find no second portal in it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::bench::{Became, Bench, Worker};
+use super::grammar::Case;
+use super::nested::{WAYS, way};
+use crate::common::forms::{BODY, MEMBER, OTHER_MEMBER, QUERY};
+use crate::common::shown;
+
+/// A sound message of each kind, of one portal.
+fn messages() -> [(&'static str, Case); 5] {
+    let auth = format!(
+        "auth%5Bmember_id%5D={MEMBER}&auth[domain]=portal.bitrix24.com\
+         &auth[client_endpoint]=https://portal.bitrix24.com/rest/&auth[status]=F"
+    );
+    let of = |query: &str, body: String| Case::of(query.as_bytes(), body.as_bytes());
+    [
+        ("placement", of(QUERY, BODY.to_owned())),
+        ("placement, posted again", of(QUERY, format!("{BODY}&{auth}"))),
+        (
+            "event",
+            of("", format!("event=ONAPPINSTALL&data[VERSION]=1&{auth}")),
+        ),
+        ("robot", of("", format!("event_token=1&workflow_id=2&{auth}"))),
+        ("own", of("action=save", "page=2".to_owned())),
+    ]
+}
+
+/// What another message, of another portal, would have.
+const PIECES: [&[(&str, &str)]; 9] = [
+    &[("auth[member_id]", OTHER_MEMBER)],
+    &[("auth[domain]", "evil.example")],
+    &[("auth[client_endpoint]", "https://evil.example/rest/")],
+    &[
+        ("event", "ONAPPINSTALL"),
+        ("auth[domain]", "evil.example"),
+        ("auth[member_id]", OTHER_MEMBER),
+    ],
+    &[
+        ("event_token", "1"),
+        ("auth[domain]", "evil.example"),
+        ("auth[member_id]", OTHER_MEMBER),
+    ],
+    &[("PLACEMENT", "DEFAULT"), ("DOMAIN", "evil.example")],
+    &[("member_id", OTHER_MEMBER)],
+    &[("DOMAIN", "evil.example")],
+    &[("event_token", "1"), ("event", "ONAPPUNINSTALL")],
+];
+
+const PLACES: [&str; 5] = [
+    "query, first",
+    "query, last",
+    "body, first",
+    "body, last",
+    "cookie",
+];
+
+/// The message with the piece in it, each name spelled in the same way.
+fn smuggled(message: &Case, piece: &[(&str, &str)], spell: impl Fn(&[u8]) -> Vec<u8>, place: &str) -> Case {
+    let mut case = message.clone();
+    for (name, value) in piece {
+        let pair = [&spell(name.as_bytes())[..], b"=", value.as_bytes()].concat();
+        match place {
+            "query, first" => case.query.insert(0, pair),
+            "query, last" => case.query.push(pair),
+            "body, first" => case.body.insert(0, pair),
+            "body, last" => case.body.push(pair),
+            _ => {
+                let mut crumb = pair;
+                crumb.retain(|&b| b > b' ' && b != 0x7f && b != b';');
+                case.cookies.push(crumb);
+            }
+        }
+    }
+    case
+}
+
+#[test]
+fn no_message_hides_in_another() {
+    let bench = Bench::of_all_messages();
+    let counts = Mutex::new(BTreeMap::new());
+    let messages = messages();
+    // A plain spelling, then each of the ways.
+    let spellings: Vec<Option<usize>> = std::iter::once(None).chain((0..WAYS).map(Some)).collect();
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let mut worker = bench.worker();
+            let (messages, spellings, counts) = (&messages, &spellings, &counts);
+            scope.spawn(move || {
+                for spelling in spellings.iter().skip(half).step_by(2) {
+                    for (kind, message) in messages {
+                        for piece in PIECES {
+                            for place in PLACES {
+                                let spell = |name: &[u8]| match spelling {
+                                    Some(number) => way(*number, name),
+                                    None => name.to_vec(),
+                                };
+                                let case = smuggled(message, piece, spell, place);
+                                let became = one(&mut worker, &case, kind);
+                                *counts.lock().unwrap().entry(became).or_insert(0) += 1;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    println!("{counts:?}");
+    let total: usize = counts.values().sum();
+    assert_eq!(total, (WAYS + 1) * 5 * PIECES.len() * PLACES.len());
+}
+
+fn one(worker: &mut Worker<'_>, case: &Case, kind: &str) -> String {
+    match worker.run(case) {
+        Became::Forwarded { disagreements } => {
+            assert_eq!(disagreements, [""; 0], "{kind}: {}", shown(&case.bytes()));
+            "forwarded".to_owned()
+        }
+        Became::Refused { code, .. } => code,
+    }
+}
+
+/// Plainly spelled, in the form, none of the pieces is ever harmless: it is refused as ambiguous, unless it
+/// is the whole of another kind's message and the page's own request said nothing before.
+#[test]
+fn a_plain_piece_of_another_portal_is_ambiguous() {
+    let bench = Bench::of_all_messages();
+    let mut worker = bench.worker();
+    for (kind, message) in messages() {
+        for piece in PIECES {
+            for place in &PLACES[..4] {
+                let case = smuggled(&message, piece, <[u8]>::to_vec, place);
+                let became = worker.run(&case);
+                let says = |name: &str| piece.iter().any(|(known, _)| *known == name);
+                let expected = match kind {
+                    // Nothing else says whose it is.
+                    "own" if says("PLACEMENT") => Some("missing_field"),
+                    "own" if says("auth[domain]") => None,
+                    "own" if says("auth[member_id]") || says("auth[client_endpoint]") => {
+                        Some("missing_field")
+                    }
+                    "own" => None,
+                    // A call has no endpoint to say otherwise; where it would lead is looked at.
+                    "placement" if says("auth[client_endpoint]") => Some("invalid_field"),
+                    // Without `auth` they claim nothing.
+                    "placement" if piece.len() == 2 && says("event_token") && says("event") => None,
+                    _ => Some("ambiguous_field"),
+                };
+                assert_eq!(
+                    became.refused_as(),
+                    expected,
+                    "{kind}, {place}: {}",
+                    shown(&case.bytes())
+                );
+                assert!(!became.disagrees(), "{became}");
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Clients that do not read, or hardly, or only pretend to ask: they hold up nobody else, no server for
+//! longer than `write_timeout` allows, and little memory.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::common::carrier::table;
+use crate::common::forms;
+use crate::common::frames::{self, MAX_WINDOW};
+use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
+use bytes::Bytes;
+use nix::sys::signal::Signal;
+
+const REQUESTS: &str = "widget_gateway_requests_total";
+const CLOSED: &str = "widget_gateway_connections_closed_total";
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(4);
+/// Twice the timeout.
+const FREED: Duration = Duration::from_secs(2).saturating_add(SLACK);
+/// More than the kernels on the way keep for anybody.
+const LARGE: usize = 20 << 20;
+
+fn answer_of(size: usize) -> Reply {
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + size, b'x');
+    Reply::Raw(Bytes::from(answer))
+}
+
+fn setting(reply: Reply) -> (Upstream, Gateway) {
+    let upstream = Upstream::replying(reply);
+    let setup = Setup::of(forms::routes(&[upstream.address]));
+    let gateway = Gateway::with(setup.server("write_timeout = \"1s\"").every_carrier());
+    (upstream, gateway)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Route {
+    Held,
+    Passed,
+}
+
+const ROUTES: [(&str, Route); 2] = [("held", Route::Held), ("passed", Route::Passed)];
+
+impl Route {
+    fn name(self) -> &'static str {
+        match self {
+            Route::Held => "widget",
+            Route::Passed => "pass",
+        }
+    }
+
+    fn request(self) -> Request {
+        match self {
+            Route::Held => Request::call(),
+            Route::Passed => Request::get("/page"),
+        }
+    }
+}
+
+fn all_is_over(gateway: &Gateway) {
+    gateway.metrics_when("no request in flight", |now| {
+        now.value("widget_gateway_requests_in_flight", &[]) == 0.0
+    });
+}
+
+/// Checks that every connection of the server is free in time, and that the clients are told as gone.
+fn expect_freed(upstream: &Upstream, gateway: &Gateway, route: Route, count: usize) {
+    let since = Instant::now();
+    upstream.wait_for_ends(count);
+    let took = since.elapsed();
+    assert!(took <= FREED, "the server was held for {took:?}");
+    let gone = [("route", route.name()), ("outcome", "client_closed")];
+    gateway.metric_reaches(REQUESTS, &gone, count as f64);
+    all_is_over(gateway);
+}
+
+#[test]
+fn who_reads_nothing_frees_the_server() {
+    let ran = table(
+        "clients that read nothing",
+        &ROUTES,
+        |row| row.0,
+        |_, _| true,
+        |_| setting(answer_of(LARGE)),
+        |carrier, (upstream, gateway), (_, route)| {
+            let ended = upstream.connections();
+            let _silent = carrier.send(gateway, &route.request());
+            upstream.wait_for(1);
+            upstream.take();
+            expect_freed_after(upstream, gateway, *route, ended);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
+
+/// One request more than those before has its server free in time.
+fn expect_freed_after(upstream: &Upstream, gateway: &Gateway, route: Route, ended: usize) {
+    let since = Instant::now();
+    upstream.wait_for_ends(ended + 1);
+    let took = since.elapsed();
+    assert!(took <= FREED, "the server was held for {took:?}");
+    let gone = [("route", route.name()), ("outcome", "client_closed")];
+    gateway.metric_reaches(REQUESTS, &gone, 1.0);
+    all_is_over(gateway);
+}
+
+#[test]
+fn who_reads_a_hundred_bytes_a_second_frees_the_server() {
+    let ran = table(
+        "clients that hardly read",
+        &ROUTES,
+        |row| row.0,
+        |_, _| true,
+        |_| setting(answer_of(LARGE)),
+        |carrier, (upstream, gateway), (_, route)| {
+            let ended = upstream.connections();
+            let mut silent = carrier.send(gateway, &route.request());
+            upstream.wait_for(1);
+            upstream.take();
+            let since = Instant::now();
+            // The wait for the server is the pace of the client.
+            while !upstream.ends_within(ended + 1, Duration::from_millis(100)) && since.elapsed() < PATIENCE {
+                silent.sip(10);
+            }
+            let took = since.elapsed();
+            assert!(took <= FREED, "the server was held for {took:?}");
+            let gone = [("route", route.name()), ("outcome", "client_closed")];
+            gateway.metric_reaches(REQUESTS, &gone, 1.0);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
+
+/// Whoever reads, however slowly the rest is asked for, is not cut off.
+#[test]
+fn who_reads_slowly_but_reads_gets_it_all() {
+    const SIZE: usize = 256 * 1024;
+    let ran = table(
+        "clients that take their time",
+        &ROUTES,
+        |row| row.0,
+        |_, _| true,
+        |_| setting(answer_of(SIZE)),
+        |carrier, (upstream, gateway), (_, route)| {
+            let response = carrier.ask(gateway, &route.request());
+            assert_eq!((response.status, response.body.len()), (200, SIZE));
+            upstream.take();
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
+
+/// 279 bytes used to hold eight workers of PHP for as long as their sender liked.
+#[test]
+fn windows_that_stay_shut_free_the_servers() {
+    let rows: Vec<_> = [("large", 4 << 20), ("small", 10)]
+        .into_iter()
+        .flat_map(|(size, bytes)| {
+            ROUTES.map(|(kind, route)| (format!("{kind}, {size} answers"), route, bytes))
+        })
+        .collect();
+    let ran = table(
+        "windows of nothing",
+        &rows,
+        |row| &row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route, bytes)| {
+            let (upstream, gateway) = setting(answer_of(*bytes));
+            let mut frames = carrier.frames(&gateway, 0);
+            for stream in 0..8 {
+                frames.ask(2 * stream + 1, &route.request());
+            }
+            upstream.wait_for(8);
+            expect_freed(&upstream, &gateway, *route, 8);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 4, 4]);
+}
+
+/// One stream that nobody reads ends alone; the connection and its other streams go on.
+#[test]
+fn one_window_that_stays_shut_ends_its_stream_alone() {
+    let ran = table(
+        "one shut window among open ones",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let (upstream, gateway) = setting(answer_of(1 << 20));
+            let mut frames = carrier.frames(&gateway, 0);
+            frames.ask(1, &route.request());
+            upstream.wait_for(1);
+            let since = Instant::now();
+            let ended = frames.next_that(|frame| frame.stream == 1 && frame.kind == frames::RST_STREAM);
+            assert!(ended.is_some(), "the stream is reset, not the connection ended");
+            let took = since.elapsed();
+            assert!(took >= WRITE_TIMEOUT / 2 && took <= FREED, "{took:?}");
+            upstream.wait_for_ends(1);
+            frames.ask(3, &route.request());
+            frames.open_window(3, MAX_WINDOW);
+            let last = frames.next_that(|frame| frame.stream == 3 && frame.ends_stream());
+            assert!(last.is_some(), "the connection goes on");
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 2, 2]);
+}
+
+/// Windows are a promise to read: what is sent on their strength alone must not pile up here.
+#[test]
+fn open_windows_that_nobody_reads_cost_little_memory() {
+    const CONNECTIONS: usize = 3;
+    const STREAMS: u32 = 100;
+    // The proxy of pass routes gathers half a megabyte a stream, of 24 at a time on each connection.
+    const MOST_KIB: [u64; 2] = [40 * 1024, 64 * 1024];
+    let ran = table(
+        "open windows that nobody reads",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (kind, route)| {
+            let (_upstream, gateway) = setting(answer_of(1 << 20));
+            // What a first request allocates is none of theirs.
+            assert_eq!(carrier.ask(&gateway, &route.request()).status, 200);
+            let before = gateway.most_resident_kib();
+            let held: Vec<_> = (0..CONNECTIONS)
+                .map(|_| {
+                    let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+                    (0..STREAMS).for_each(|stream| frames.ask(2 * stream + 1, &route.request()));
+                    frames
+                })
+                .collect();
+            gateway.metrics_when("no connection left", |now| {
+                now.value("widget_gateway_connections_open", &[]) == 0.0
+            });
+            all_is_over(&gateway);
+            let grown = gateway.most_resident_kib() - before;
+            println!("{carrier:?}, {kind}: {grown} KiB for {CONNECTIONS} connections");
+            let most = MOST_KIB[usize::from(*kind == "passed")];
+            assert!(grown <= most, "{grown} KiB of at most {most}");
+            drop(held);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 2, 2]);
+}
+
+#[derive(Clone, Copy)]
+enum Flood {
+    /// Each stream is broken so that the library here resets it (CVE-2025-8671).
+    OverflowingWindows,
+    /// Each stream is reset by its client (CVE-2023-44487).
+    Resets,
+}
+
+#[derive(Clone, Copy)]
+enum Pace {
+    /// All streams as fast as they can be written.
+    AtOnce,
+    /// A few at a time, each ended only once the server has its request.
+    InBatches,
+}
+
+/// A thousand streams that nobody wants answered are no thousand requests to the server.
+#[test]
+fn floods_of_resets_are_bounded() {
+    const STREAMS: u32 = 1000;
+    const BATCH: u32 = 20;
+    /// A hundred that come to nothing, and what is on its way by then.
+    const MOST: usize = 150;
+    let mut rows = Vec::new();
+    for (what, flood) in [
+        ("windows that overflow", Flood::OverflowingWindows),
+        ("resets", Flood::Resets),
+    ] {
+        for (how, pace) in [("at once", Pace::AtOnce), ("in batches", Pace::InBatches)] {
+            for (kind, route) in ROUTES {
+                rows.push((format!("{what}, {how}, {kind}"), flood, pace, route));
+            }
+        }
+    }
+    let ran = table(
+        "floods",
+        &rows,
+        |row| &row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (name, flood, pace, route)| {
+            let (upstream, gateway) = setting(Reply::Ok);
+            let gate = upstream.hold();
+            let mut frames = carrier.frames(&gateway, 65_535);
+            let batch = match pace {
+                Pace::AtOnce => 1,
+                Pace::InBatches => BATCH,
+            };
+            for first in (0..STREAMS).step_by(batch as usize) {
+                let streams = (first..first + batch).map(|stream| 2 * stream + 1);
+                for stream in streams.clone() {
+                    frames.ask(stream, &route.request());
+                }
+                let asked = (first + batch) as usize;
+                if matches!(pace, Pace::InBatches) {
+                    upstream.comes_within(BATCH as usize, PATIENCE);
+                    // Once the gateway has had enough, they no longer come.
+                    if !upstream.comes_within(asked, WRITE_TIMEOUT) {
+                        break;
+                    }
+                }
+                for stream in streams {
+                    match flood {
+                        Flood::OverflowingWindows => frames.open_window(stream, MAX_WINDOW),
+                        Flood::Resets => frames.reset(stream),
+                    }
+                }
+            }
+            drop(frames);
+            gate.open();
+            all_is_over(&gateway);
+            let asked = upstream.take_whole().len();
+            println!("{carrier:?}: {name}: {asked} requests");
+            assert!(asked <= MOST, "{asked} requests reached the server");
+            if matches!(pace, Pace::InBatches) {
+                assert!(asked >= BATCH as usize, "nothing was tested: {asked} requests");
+            }
+            // Nobody else is made to pay for it.
+            let next = carrier.ask(&gateway, &Request::get("/page"));
+            assert_eq!(next.status, 200);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 8, 8]);
+}
+
+/// A handshake is part of a connection: counted from the first moment, and over in its time.
+#[test]
+fn silent_connections_to_a_tls_listener_are_counted_bounded_and_closed() {
+    const CONNECTIONS: usize = 200;
+    const MOST: usize = 5;
+    let limit = Duration::from_secs(2);
+    let upstream = Upstream::start();
+    let rules = format!(
+        "max_connections = {MOST}\nheader_timeout = \"{}ms\"",
+        limit.as_millis()
+    );
+    let setup = Setup::of(forms::routes(&[upstream.address]));
+    let gateway = Gateway::with(setup.server(&rules).every_carrier());
+    let since = Instant::now();
+    let silent: Vec<_> = (0..CONNECTIONS)
+        .map(|_| TcpStream::connect(gateway.tls()).unwrap())
+        .collect();
+    let metrics = gateway.metrics_when("the end of all of them", |now| {
+        now.value(CLOSED, &[]) == CONNECTIONS as f64
+    });
+    let took = since.elapsed();
+    assert!(took >= limit && took <= limit + SLACK, "{took:?}");
+    let [over, waited] = ["limit", "handshake"].map(|reason| metrics.value(CLOSED, &[("reason", reason)]));
+    assert_eq!(over + waited, CONNECTIONS as f64);
+    // A slow machine may have had time for a second five.
+    assert!(
+        waited >= MOST as f64 && waited <= 4.0 * MOST as f64,
+        "{waited} waited"
+    );
+    for mut stream in silent {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(matches!(stream.read(&mut [0]), Ok(0)), "it is closed");
+    }
+    for carrier in [Carrier::Tls11, Carrier::H2Tls] {
+        assert_eq!(carrier.ask(&gateway, &Request::call()).status, 200, "{carrier:?}");
+    }
+}
+
+/// Scanners come all day: a number, and no line at error.
+#[test]
+fn a_handshake_that_fails_is_counted_and_nobodys_error() {
+    const FAILURES: &str = "widget_gateway_tls_handshake_failures_total";
+    let upstream = Upstream::start();
+    let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
+    assert_eq!(gateway.metrics().value(FAILURES, &[]), 0.0);
+    for (count, bytes) in [
+        &b"GET / HTTP/1.1\r\nHost: widgets.example\r\n\r\n"[..],
+        b"\x16\x03\x01\xff\xff garbage",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut stream = TcpStream::connect(gateway.tls()).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        gateway.metric_reaches(FAILURES, &[], count as f64 + 1.0);
+    }
+    gateway.metric_reaches(CLOSED, &[("reason", "handshake")], 3.0);
+    assert_eq!(Carrier::H2Tls.ask(&gateway, &Request::call()).status, 200);
+    let loud: Vec<_> = gateway
+        .logs()
+        .into_iter()
+        .filter(|line| line["level"] == "error" || line["level"] == "warn")
+        .collect();
+    assert_eq!(loud, [serde_json::Value::Null; 0]);
+}
+
+/// A drain asks each client of HTTP/2 whether it has heard; who does not say so is not waited for.
+#[test]
+fn a_drain_does_not_wait_for_an_answer_to_its_ping() {
+    for carrier in [Carrier::H2c, Carrier::H2Tls] {
+        let upstream = Upstream::start();
+        let gate = upstream.hold();
+        let rules = "drain_delay = \"1ms\"\ngrace_period = \"15s\"";
+        let setup = Setup::of(forms::routes(&[upstream.address]));
+        let gateway = Gateway::with(setup.server(rules).every_carrier());
+        let mut idle = carrier.frames(&gateway, 65_535);
+        idle.next_that(|frame| frame.kind == frames::SETTINGS).unwrap();
+        let mut last = carrier.frames(&gateway, 65_535);
+        last.ask(1, &Request::call());
+        upstream.wait_for(1);
+        gateway.signal(Signal::SIGTERM);
+        gateway.wait_log("the drain", |line| line["msg"] == "draining");
+        let told = last.next_that(|frame| frame.kind == frames::GOAWAY);
+        assert!(told.is_some(), "{carrier:?}: it is told");
+        gate.open();
+        let end = last.next_that(|frame| frame.stream == 1 && frame.ends_stream());
+        assert!(end.is_some(), "{carrier:?}: the last stream is answered");
+        let since = Instant::now();
+        assert_eq!(gateway.wait().code(), Some(0));
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(2) + SLACK, "{carrier:?}: {took:?}");
+    }
+}
