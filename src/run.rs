@@ -4,7 +4,6 @@
 //! The engine's own `Server` is not used: it always sleeps its whole grace period, panics on an address
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
-mod descriptors;
 mod notify;
 mod signals;
 
@@ -168,7 +167,6 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
     let metrics = metrics
         .map(Arc::new)
         .map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
-    descriptors::raise(loaded.settings.server.max_connections, log);
     let process = Process::new(path, loaded, metrics, log.clone());
     let server = &process.server;
     let cannot_listen = |(address, e): (String, io::Error)| {

@@ -59,7 +59,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "draining": !process.is_ready(),
         "in_flight": process.metrics.in_flight.get(),
         "connections_open": process.metrics.connections_open.get(),
-        "max_connections": process.server.max_connections,
+        "max_connections": process.max_connections,
         "log_lines_dropped": process.log.dropped(),
         "recent": self::trend(trend.as_ref()),
         "refusals": refusals(&live, trend.as_ref()),

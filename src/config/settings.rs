@@ -92,6 +92,11 @@ pub struct ServerSettings {
     pub admin_hosts: Vec<String>,
 }
 
+impl ServerSettings {
+    /// `max_connections` where the file does not say one.
+    pub const MAX_CONNECTIONS: usize = 20_000;
+}
+
 /// An address that is served.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ListenerSettings {

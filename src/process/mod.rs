@@ -1,5 +1,6 @@
 //! What runs, without a socket: the configuration in force, what requests share, the reload.
 
+mod descriptors;
 pub mod history;
 pub mod live;
 pub mod reload;
@@ -65,6 +66,8 @@ pub struct Process {
     pub history: Mutex<History>,
     /// As the listeners were built.
     pub server: ServerSettings,
+    /// Client connections open at once: as the file says, or as many as there are descriptors for.
+    pub max_connections: usize,
 }
 
 impl Process {
@@ -73,6 +76,7 @@ impl Process {
         let epoch = Instant::now();
         let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
         let server = loaded.settings.server.clone();
+        let max_connections = descriptors::raise(server.max_connections, &log);
         ::log::set_max_level(loaded.settings.log.level);
         let files = loaded.files.clone();
         let found = look_up(&loaded);
@@ -90,13 +94,14 @@ impl Process {
             notices: Notices::default(),
             table,
             held: Arc::default(),
-            idle: Arc::new(IdleBound::new(most_idle(&server))),
+            idle: Arc::new(IdleBound::new(most_idle(max_connections))),
             epoch,
             draining: Arc::new(AtomicBool::new(false)),
             path: path.to_owned(),
             files: Mutex::new(files),
             history: Mutex::default(),
             server,
+            max_connections,
         })
     }
 
@@ -138,8 +143,8 @@ fn look_up(loaded: &Loaded) -> resolve::Found {
 
 /// Idle connections that each of the two pools, of held calls and of streamed ones, may keep: beside them
 /// `max_connections` bounds what is busy, and a call needs one.
-pub fn most_idle(server: &ServerSettings) -> usize {
-    server.max_connections.min(MOST_IDLE) / 2 + 1
+pub fn most_idle(max_connections: usize) -> usize {
+    max_connections.min(MOST_IDLE) / 2 + 1
 }
 
 /// Seconds since the epoch.

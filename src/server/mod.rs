@@ -51,10 +51,10 @@ pub fn start(
         // Attempts, not retries: each server of an upstream once. `fail_to_connect` stops earlier.
         max_retries: 64,
         // The engine keeps so many for each thread.
-        upstream_keepalive_pool_size: most_idle(&process.server).div_ceil(threads),
+        upstream_keepalive_pool_size: most_idle(process.max_connections).div_ceil(threads),
         ..ServerConf::default()
     };
-    let rules = ConnectionRules::of(&process.server);
+    let rules = ConnectionRules::of(&process.server, process.max_connections);
     let streamed = Streamed {
         write_timeout: rules.write_timeout,
     };

@@ -25,10 +25,10 @@ pub struct ConnectionRules {
 }
 
 impl ConnectionRules {
-    /// As the file says.
-    pub fn of(settings: &ServerSettings) -> ConnectionRules {
+    /// As the file says, with as many connections as there are descriptors for.
+    pub fn of(settings: &ServerSettings, max_connections: usize) -> ConnectionRules {
         ConnectionRules {
-            max_connections: settings.max_connections,
+            max_connections,
             keepalive_timeout: settings.keepalive_timeout,
             header_timeout: settings.header_timeout,
             write_timeout: settings.write_timeout,

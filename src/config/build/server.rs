@@ -36,7 +36,7 @@ pub(super) fn build(
         max_connections: table
             .max_connections
             .as_ref()
-            .map_or(20_000, |most| most.value.0 as usize),
+            .map_or(ServerSettings::MAX_CONNECTIONS, |most| most.value.0 as usize),
         keepalive_timeout: seconds(&table.keepalive_timeout, 75),
         header_timeout: seconds(&table.header_timeout, 10),
         write_timeout: seconds(&table.write_timeout, 60),
