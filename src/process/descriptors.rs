@@ -28,9 +28,10 @@ pub(super) fn raise(configured: usize, log: &LogSink) -> usize {
     if enough_for >= configured {
         return configured;
     }
-    // What somebody asked for and does not get is a warning; a default that fits itself in is none.
+    // What somebody asked for and does not get is a warning; a default that fits itself in is not worth a line:
+    // the status tells it.
     let level = match configured == ServerSettings::MAX_CONNECTIONS {
-        true => Level::Info,
+        true => Level::Debug,
         false => Level::Warn,
     };
     let told = json!({ "limit": limit, "configured": configured, "max_connections": enough_for });
