@@ -87,12 +87,8 @@ impl Request {
         let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
             let share = live.snapshot.settings.traces.sample;
-            let begun = traces::begin(
-                caller.traceparent(),
-                caller.traceparent_received,
-                share,
-                rand::random,
-            );
+            let received = caller.traceparent_received;
+            let begun = traces::begin(caller.begin_trace(rand::random), received, share, rand::random);
             if let Some(traceparent) = begun.traceparent {
                 caller.set_traceparent(traceparent);
             }

@@ -54,7 +54,7 @@ pub struct Origin {
     /// Whether a peer that is not believed said another scheme than its connection has: a proxy that is
     /// missing in `trusted_proxies`, most of all.
     pub scheme_replaced: bool,
-    traceparent: String,
+    traceparent: Option<String>,
     trusted: bool,
 }
 
@@ -72,20 +72,6 @@ impl Origin {
             false => None,
         };
         let received = kept("traceparent").filter(|value| is_traceparent(value));
-        let traceparent = match received {
-            Some(kept) => kept.to_owned(),
-            None => {
-                let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
-                let span: [u8; 8] = span;
-                let mut made = String::with_capacity(TRACEPARENT);
-                made.push_str("00-");
-                push_hex(&mut made, trace);
-                made.push('-');
-                push_hex(&mut made, span);
-                made.push_str("-01");
-                made
-            }
-        };
         let request_id = match kept("x-request-id").filter(|id| is_request_id(id)) {
             Some(kept) => kept.to_owned(),
             None => {
@@ -106,7 +92,7 @@ impl Origin {
                 && headers
                     .get("x-forwarded-proto")
                     .is_some_and(|said| said != peer.scheme()),
-            traceparent,
+            traceparent: received.map(str::to_owned),
             trusted: is_trusted,
         }
     }
@@ -116,21 +102,36 @@ impl Origin {
         self.trusted
     }
 
-    /// What the upstream is told.
-    pub fn traceparent(&self) -> &str {
-        &self.traceparent
+    /// What the upstream is told: kept from a trusted peer, or begun here.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    /// Begins a trace, sampled, unless a trusted peer has begun it; `fresh` supplies 16 random bytes for an id.
+    /// Returns its traceparent.
+    pub fn begin_trace(&mut self, mut fresh: impl FnMut() -> [u8; 16]) -> &str {
+        self.traceparent.get_or_insert_with(|| {
+            let (trace, [span @ .., _, _, _, _, _, _, _, _]) = (fresh(), fresh());
+            let span: [u8; 8] = span;
+            let mut made = String::with_capacity(TRACEPARENT);
+            made.push_str("00-");
+            push_hex(&mut made, trace);
+            made.push('-');
+            push_hex(&mut made, span);
+            made.push_str("-01");
+            made
+        })
     }
 
     /// For a span of ours: it becomes the parent of what the upstream does. The trace stays the same.
     pub fn set_traceparent(&mut self, traceparent: String) {
-        self.traceparent = traceparent;
+        self.traceparent = Some(traceparent);
     }
-}
 
-impl Origin {
-    /// The trace id of `traceparent`, 32 hex digits.
+    /// The trace id of `traceparent`, 32 hex digits; empty where the request belongs to no trace.
     pub fn trace_id(&self) -> &str {
-        self.traceparent.get(3..35).unwrap_or_default()
+        let traceparent = self.traceparent().unwrap_or_default();
+        traceparent.get(3..35).unwrap_or_default()
     }
 }
 
