@@ -276,7 +276,9 @@ fn kinds(of: &BTreeSet<&str>) -> String {
 fn every_header_that_is_written_has_a_row() {
     let upstream = Upstream::start();
     let every = "kind = \"widget\"\naccepts = [\"placement\", \"event\", \"robot\", \"own\"]";
-    let gateway = Gateway::start(routes(&[upstream.address]).replace("kind = \"widget\"", every));
+    let routes = routes(&[upstream.address]).replace("kind = \"widget\"", every);
+    let traces = "[traces]\nendpoint = \"http://127.0.0.1:9/v1/traces\"\n";
+    let gateway = Gateway::start(routes + traces);
     let lines = ["Accept: */*", "Cookie: a=1", "Cookie: b=2"];
     // What the client sent as well counts as written where it has another value.
     let sent = [("Host", "widgets.example"), ("Accept", "*/*")];
