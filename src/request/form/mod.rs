@@ -7,7 +7,7 @@
 //! being spelled so becomes a fault.
 
 mod decoding;
-mod origin;
+mod place;
 mod part;
 mod paths;
 mod reading;
@@ -17,8 +17,8 @@ mod witness;
 use crate::request::field::{FaultCode, Field, FieldFault, FieldSet};
 
 pub use decoding::{decoded, escape};
-use origin::Origin;
 use part::Part;
+use place::Place;
 pub use reading::{FormFault, Reading};
 pub use spelling::{Spelling, known};
 
@@ -49,8 +49,8 @@ impl<'a> Form<'a> {
     /// Where one part has more than `max_params` parameters: empty ones count in the body only, as
     /// PHP counts them.
     pub fn parse(query: &'a [u8], body: &'a [u8], max_params: usize) -> Result<Form<'a>, FormFault> {
-        let query = Part::read(query, Origin::Query, max_params)?;
-        let body = Part::read(body, Origin::Body, max_params)?;
+        let query = Part::read(query, Place::Query, max_params)?;
+        let body = Part::read(body, Place::Body, max_params)?;
         let mut form = Form {
             readings: query.readings,
             ..Form::default()
@@ -78,9 +78,9 @@ impl<'a> Form<'a> {
     /// Comes to `auth` as a whole, once the known names under it are read.
     fn read_auth(&mut self, below: Vec<paths::Entry<'_>>, has_plain: bool) {
         for entry in &below {
-            match entry.origin {
-                Origin::Query => self.parts.in_query.insert(Field::Auth),
-                Origin::Body => self.parts.in_body.insert(Field::Auth),
+            match entry.place {
+                Place::Query => self.parts.in_query.insert(Field::Auth),
+                Place::Body => self.parts.in_body.insert(Field::Auth),
             }
         }
         let is_named =

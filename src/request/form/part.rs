@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::decoding::{Text, decoded};
-use super::origin::Origin;
 use super::paths::Entry;
+use super::place::Place;
 use super::reading::{FormFault, Reading};
 use super::spelling::{Spelling, known};
 use crate::request::byte_set::TOKEN;
@@ -21,30 +21,30 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn read(bytes: &'a [u8], origin: Origin, max_params: usize) -> Result<Part<'a>, FormFault> {
+    pub(super) fn read(bytes: &'a [u8], place: Place, max_params: usize) -> Result<Part<'a>, FormFault> {
         let mut part = Part::default();
         if bytes.is_empty() {
             return Ok(part);
         }
         let is_ascii = bytes.is_ascii();
-        let has_semicolon = origin == Origin::Query && memchr::memchr(b';', bytes).is_some();
+        let has_semicolon = place == Place::Query && memchr::memchr(b';', bytes).is_some();
         let mut left = max_params;
         for piece in Pieces(Some(bytes)) {
             // PHP counts an empty piece of the body, but not one of the query.
-            if piece.is_empty() && origin == Origin::Query {
+            if piece.is_empty() && place == Place::Query {
                 continue;
             }
             left = left.checked_sub(1).ok_or(FormFault::TooManyParams)?;
             if has_semicolon {
                 part.between_semicolons(piece);
             }
-            part.pair(piece, is_ascii, origin);
+            part.pair(piece, is_ascii, place);
         }
         debug_assert!(part.agrees_with_serde_urlencoded(bytes));
         Ok(part)
     }
 
-    fn pair(&mut self, piece: &'a [u8], is_ascii: bool, origin: Origin) {
+    fn pair(&mut self, piece: &'a [u8], is_ascii: bool, place: Place) {
         let (name, value) = split(piece);
         // Nearly every name is spelled without escapes.
         if let Some(field) = Field::named(name) {
@@ -66,7 +66,7 @@ impl<'a> Part<'a> {
                 self.below_auth.push(Entry {
                     path: name,
                     value: text.bytes,
-                    origin,
+                    place,
                 });
             }
             Some((field, Spelling::Mangled)) => self.mark(field, FaultCode::Mangled),

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::origin::Origin;
+use super::place::Place;
 use crate::request::field::FaultCode;
 
 /// One pair whose name is a plain path.
@@ -12,7 +12,7 @@ pub(super) struct Entry<'a> {
     pub(super) path: Cow<'a, [u8]>,
     /// Decoded.
     pub(super) value: Cow<'a, [u8]>,
-    pub(super) origin: Origin,
+    pub(super) place: Place,
 }
 
 /// A second opinion about one of the paths, of query and body together.
@@ -27,7 +27,7 @@ pub(super) fn second_opinion(mut entries: Vec<Entry<'_>>) -> Option<FaultCode> {
                 next.path.starts_with(&entry.path).then_some(FaultCode::Array)
             } else if entry.value == next.value {
                 None
-            } else if entry.origin == next.origin {
+            } else if entry.place == next.place {
                 Some(FaultCode::Duplicate)
             } else {
                 Some(FaultCode::Conflict)

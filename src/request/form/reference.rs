@@ -9,7 +9,7 @@ use crate::request::field::{FaultCode, Field};
 const MAX_NESTING: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum Place {
     Query,
     Body,
 }
@@ -42,8 +42,8 @@ pub(super) fn parse(
     if in_query > max_params || in_body > max_params {
         return Err(FormFault::TooManyParams);
     }
-    let mut found = read_part(query, Origin::Query);
-    found.extend(read_part(body, Origin::Body));
+    let mut found = read_part(query, Place::Query);
+    found.extend(read_part(body, Place::Body));
     let mut readings = Field::ALL.map(|field| reading(field, &found));
     let has_auth = found.iter().any(|(_, found)| match found {
         Found::Value(field, _) | Found::Fault(field, _) => field.name().starts_with("auth"),
@@ -64,10 +64,10 @@ pub(super) fn parse(
 }
 
 /// The first fault of the query, else of the body; else whether the values are one.
-fn reading(field: Field, found: &[(Origin, Found)]) -> Reading<'static> {
+fn reading(field: Field, found: &[(Place, Found)]) -> Reading<'static> {
     let mut parts = [Reading::Absent, Reading::Absent];
-    for (origin, found) in found {
-        let slot = &mut parts[usize::from(*origin == Origin::Body)];
+    for (place, found) in found {
+        let slot = &mut parts[usize::from(*place == Place::Body)];
         match (found, &*slot) {
             (_, Reading::Faulty(_)) => {}
             (Found::Fault(of, code), _) if *of == field => *slot = Reading::Faulty(*code),
@@ -91,11 +91,11 @@ fn reading(field: Field, found: &[(Origin, Found)]) -> Reading<'static> {
 }
 
 /// Of all the paths, the smallest that there are two opinions about.
-fn below(found: &[(Origin, Found)]) -> Option<FaultCode> {
+fn below(found: &[(Place, Found)]) -> Option<FaultCode> {
     let mut paths: Vec<_> = found
         .iter()
-        .filter_map(|(origin, found)| match found {
-            Found::Below(keys, value) => Some((keys, *origin, value)),
+        .filter_map(|(place, found)| match found {
+            Found::Below(keys, value) => Some((keys, *place, value)),
             _ => None,
         })
         .collect();
@@ -106,11 +106,11 @@ fn below(found: &[(Origin, Found)]) -> Option<FaultCode> {
             .collect::<Vec<_>>()
             .concat()
     });
-    for (at, (keys, origin, value)) in paths.iter().enumerate() {
+    for (at, (keys, one, value)) in paths.iter().enumerate() {
         // The next one is the first with which it can disagree.
-        let (other, place, text) = paths.get(at + 1)?;
+        let (other, next, text) = paths.get(at + 1)?;
         if keys == other && value != text {
-            return Some(if origin == place {
+            return Some(if one == next {
                 FaultCode::Duplicate
             } else {
                 FaultCode::Conflict
@@ -123,20 +123,20 @@ fn below(found: &[(Origin, Found)]) -> Option<FaultCode> {
     None
 }
 
-fn read_part(bytes: &[u8], origin: Origin) -> Vec<(Origin, Found)> {
+fn read_part(bytes: &[u8], place: Place) -> Vec<(Place, Found)> {
     let mut all = Vec::new();
     for piece in bytes.split(|&b| b == b'&').filter(|piece| !piece.is_empty()) {
         // With `arg_separator.input = "&;"`, PHP splits the query here too; Rack before 3 does.
-        if origin == Origin::Query && piece.contains(&b';') {
+        if place == Place::Query && piece.contains(&b';') {
             for pair in piece.split(|&b| b == b';') {
                 match named(&decoded(split_pair(pair).0)) {
                     None => {}
-                    Some(Named::Exact(Field::Auth)) => all.push((origin, Found::PlainAuth)),
+                    Some(Named::Exact(Field::Auth)) => all.push((place, Found::PlainAuth)),
                     Some(Named::Exact(field) | Named::Fault(field, _)) => {
-                        all.push((origin, Found::Fault(field, FaultCode::Mangled)));
+                        all.push((place, Found::Fault(field, FaultCode::Mangled)));
                     }
                     Some(Named::Below(_)) => {
-                        all.push((origin, Found::Fault(Field::Auth, FaultCode::Mangled)));
+                        all.push((place, Found::Fault(Field::Auth, FaultCode::Mangled)));
                     }
                 }
             }
@@ -145,9 +145,9 @@ fn read_part(bytes: &[u8], origin: Origin) -> Vec<(Origin, Found)> {
         let text = decoded(value);
         match named(&decoded(name)) {
             None => {}
-            Some(Named::Exact(Field::Auth)) => all.push((origin, Found::PlainAuth)),
+            Some(Named::Exact(Field::Auth)) => all.push((place, Found::PlainAuth)),
             Some(Named::Exact(field)) => all.push((
-                origin,
+                place,
                 // The options may be any bytes: their state is told, and they become no header.
                 if field == Field::PlacementOptions || reads_alike(value, &text) {
                     Found::Value(field, text)
@@ -157,11 +157,11 @@ fn read_part(bytes: &[u8], origin: Origin) -> Vec<(Origin, Found)> {
             )),
             Some(Named::Below(keys)) => {
                 if !reads_alike(value, &text) {
-                    all.push((origin, Found::Fault(Field::Auth, FaultCode::Invalid)));
+                    all.push((place, Found::Fault(Field::Auth, FaultCode::Invalid)));
                 }
-                all.push((origin, Found::Below(keys, text)));
+                all.push((place, Found::Below(keys, text)));
             }
-            Some(Named::Fault(field, code)) => all.push((origin, Found::Fault(field, code))),
+            Some(Named::Fault(field, code)) => all.push((place, Found::Fault(field, code))),
         }
     }
     all

@@ -2,7 +2,7 @@
 
 /// PHP treats the two parts a little differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Place {
     Query,
     Body,
 }
