@@ -22,7 +22,7 @@ use crate::request::head::{Framing, HeadScan, RequestHead};
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::{BrokenForm, Rejection};
-use crate::upstream::origin::{Origin, Peer};
+use crate::upstream::caller::{Caller, Peer};
 use crate::upstream::resolve::Found;
 
 /// Prints what would become of the request. Returns whether it would be forwarded.
@@ -230,8 +230,8 @@ fn decision(
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         tls: false,
     };
-    let origin = Origin::of(peer, &head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(routed, head, peer, &origin, body, Duration::ZERO, env);
+    let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
+    let decision = pipeline::decide(routed, head, peer, &caller, body, Duration::ZERO, env);
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }
@@ -257,7 +257,7 @@ fn decision(
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
             }
-            for listed in &forward.target.upstream().listed {
+            for listed in &forward.attempts.upstream().listed {
                 writeln!(out, "server: {}", listed.entry.name)?;
             }
             Ok(())

@@ -81,12 +81,13 @@
 //! | client | who opened the connection to us and sent the request: a browser, or a proxy in front |
 //! | peer | the address at the other end of that connection, and whether it is TLS |
 //! | trusted proxy | a peer whose forwarding headers are believed |
-//! | origin | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
+//! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
 //! | listener | an address that clients connect to |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
 //! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
 //! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
-//! | target | of a request, path and query; of a decision, the way through the servers of an upstream |
+//! | target | path and query of a request |
+//! | attempts | the way of one request through the servers of its upstream ([`Attempts`](upstream::attempts::Attempts)) |
 //! | route | an entry of `[[routes]]`: which requests, what is done with them, and to which upstream they go |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |

@@ -2,7 +2,7 @@
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
 //! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Target`, `Forward`.
+//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Attempts`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::Rejection;
+use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
-use crate::upstream::headers::{self, CookieRule, Rewrite, Told};
-use crate::upstream::origin::{Origin, Peer, TrustedProxies};
-use crate::upstream::pool::{Pace, Target, Upstream};
+use crate::upstream::caller::{Caller, Peer, TrustedProxies};
+use crate::upstream::headers::{self, CookieRule, Established, Rewrite};
+use crate::upstream::pool::{Pace, Upstream};
 
 /// Everything a decision depends on, besides the request and the time.
 #[derive(Default)]
@@ -102,7 +103,7 @@ pub struct Forward {
     /// What the upstream's copy of the head loses and gains.
     pub rewrite: Rewrite,
     /// The servers to try.
-    pub target: Target,
+    pub attempts: Attempts,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// Without it there is no `Forward`.
@@ -186,7 +187,7 @@ pub fn decide(
     routed: &Routed<'_>,
     head: &RequestHead,
     peer: Peer,
-    origin: &Origin,
+    caller: &Caller,
     body: &[u8],
     now: Now,
     env: &Env,
@@ -200,15 +201,15 @@ pub fn decide(
         let upstream = env.upstreams.get(&routed.route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
-            Cleared::Pass => headers::on_pass_route(peer, origin, &head.headers),
+            Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
             Cleared::Widget(judged) => {
-                let told = judged.told(body.len(), env.widget.cookies);
-                headers::on_widget_route(peer, origin, &head.headers, told)
+                let established = judged.established(body.len(), env.widget.cookies);
+                headers::on_widget_route(peer, caller, &head.headers, established)
             }
         };
         Ok(Forward {
             rewrite,
-            target: Target::new(upstream, pace(&findings), || {
+            attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
             }),
@@ -384,13 +385,13 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
-    fn told(&self, length: usize, cookies: CookieRule) -> Told<'_> {
+    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
         let known = match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
             Passed::Observed(None, Observed(())) => Known::default(),
         };
-        Told {
+        Established {
             known,
             media_type: self.media_type,
             length,

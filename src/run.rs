@@ -235,7 +235,7 @@ impl Running {
 
     async fn until_signal(&self, signals: &mut Signals) -> End {
         let log = &self.process.log;
-        notify::tell("READY=1");
+        notify::send("READY=1");
         log.event(
             Level::Info,
             "ready",
@@ -295,7 +295,7 @@ impl Running {
             ..
         } = &*self.process;
         draining.store(true, Ordering::Relaxed);
-        notify::tell("STOPPING=1");
+        notify::send("STOPPING=1");
         log.event(
             Level::Info,
             "draining",

@@ -70,7 +70,7 @@ const EDGES: [&str; 7] = [
     "server/",
     "admin/",
     "run.rs",
-    "upstream/peer.rs",
+    "upstream/http_peer.rs",
     "upstream/sample.rs",
     "upstream/check.rs",
     "response/reply.rs",

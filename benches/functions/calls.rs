@@ -19,9 +19,9 @@ use widget_gateway::request::head::RequestHead;
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{Kinds, Message};
 use widget_gateway::upstream::address::Address;
+use widget_gateway::upstream::caller::Peer;
 use widget_gateway::upstream::entry::{Entry, Place};
-use widget_gateway::upstream::headers::{CookieRule, Told};
-use widget_gateway::upstream::origin::Peer;
+use widget_gateway::upstream::headers::{CookieRule, Established};
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
 pub const QUERY: &str =
@@ -125,8 +125,8 @@ pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call,
 }
 
 /// What is told of such a message.
-pub fn told(call: &Call, length: usize) -> Told<'_> {
-    Told {
+pub fn told(call: &Call, length: usize) -> Established<'_> {
+    Established {
         known: call.known(),
         media_type: MediaType::Form,
         length,

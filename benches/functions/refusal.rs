@@ -9,18 +9,18 @@ use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, route};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
-use widget_gateway::upstream::origin::{Origin, TrustedProxies};
+use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 
 fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());
     let head = head(target, &headers);
-    let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+    let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
     let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
     decide(
         &routed,
         &head,
         PEER,
-        &origin,
+        &caller,
         body.as_bytes(),
         Duration::ZERO,
         env,
@@ -52,7 +52,7 @@ pub fn decisions(c: &mut Criterion) {
         assert_eq!(refused.as_ref().map(Rejection::reason), reason, "{name}");
         let headers = headers(body.len());
         let head = head(&target, &headers);
-        let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+        let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
         // Time goes on as at a million requests a second, so that the wide limit stays wide.
         let mut now = Duration::from_secs(1);
         let step = if reason == Some(Reason::RateLimited) { 0 } else { 1 };
@@ -64,7 +64,7 @@ pub fn decisions(c: &mut Criterion) {
                     &routed,
                     &head,
                     PEER,
-                    &origin,
+                    &caller,
                     black_box(body.as_bytes()),
                     now,
                     env,
@@ -87,7 +87,7 @@ pub fn members(c: &mut Criterion) {
     let (before, rest) = BODY.split_once("member_id=").unwrap();
     let headers = headers(BODY.len());
     let head = head(&target, &headers);
-    let origin = Origin::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
+    let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
     let body = |number: u64| format!("{before}member_id={}{}", member(number), &rest[32..]);
     for count in [1, 10_000, 1_000_000_u64] {
         let env = env(quota(1_000_000));
@@ -112,7 +112,7 @@ pub fn members(c: &mut Criterion) {
                             &routed,
                             &head,
                             PEER,
-                            &origin,
+                            &caller,
                             black_box(body.as_bytes()),
                             now,
                             &env,

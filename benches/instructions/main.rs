@@ -24,8 +24,8 @@ use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::head::{HeadScan, RequestHead, Target};
 use widget_gateway::response::page;
+use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
-use widget_gateway::upstream::origin::{Origin, TrustedProxies};
 
 /// As in the gateway.
 #[global_allocator]
@@ -60,8 +60,8 @@ fn raw_head() -> String {
     format!("POST /?{QUERY} HTTP/1.1\r\n{lines}\r\n")
 }
 
-fn origin() -> Origin {
-    Origin::of(PEER, &headers(BODY.len()), &TrustedProxies::default(), || [7; 16])
+fn caller() -> Caller {
+    Caller::of(PEER, &headers(BODY.len()), &TrustedProxies::default(), || [7; 16])
 }
 
 fn head_scan() {
@@ -120,15 +120,15 @@ fn limiter_admit() {
 }
 
 fn headers_on_pass_route() {
-    let (given, origin) = (headers(BODY.len()), origin());
-    repeat(|| on_pass_route(PEER, &origin, black_box(&given)));
+    let (given, caller) = (headers(BODY.len()), caller());
+    repeat(|| on_pass_route(PEER, &caller, black_box(&given)));
 }
 
 fn headers_on_widget_route() {
-    let (given, origin) = (headers(BODY.len()), origin());
+    let (given, caller) = (headers(BODY.len()), caller());
     let form = Form::parse(QUERY.as_bytes(), BODY.as_bytes(), 1000).unwrap();
     let call = read(&form, &ServerEndpoints::default()).unwrap();
-    repeat(|| on_widget_route(PEER, &origin, &given, told(black_box(&call), BODY.len())));
+    repeat(|| on_widget_route(PEER, &caller, &given, told(black_box(&call), BODY.len())));
 }
 
 fn pipeline_open() {
@@ -140,7 +140,7 @@ fn pipeline_open() {
 fn decided(body: &str, is_forwarded: bool) {
     let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
-    let origin = origin();
+    let caller = caller();
     let routed = route(&head, &env).ok().unwrap();
     let mut now = Duration::from_secs(1);
     repeat(|| {
@@ -149,7 +149,7 @@ fn decided(body: &str, is_forwarded: bool) {
             &routed,
             &head,
             PEER,
-            &origin,
+            &caller,
             black_box(body.as_bytes()),
             now,
             &env,
@@ -176,7 +176,7 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
         &routed,
         &head,
         PEER,
-        &origin(),
+        &caller(),
         body.as_bytes(),
         Duration::ZERO,
         &env,

@@ -10,8 +10,8 @@ use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Limits, Now, Policy, PolicyName};
 use crate::policy::route::Routes;
+use crate::upstream::caller::TrustedProxies;
 use crate::upstream::entry::{Entry, Place, next_look_up};
-use crate::upstream::origin::TrustedProxies;
 use crate::upstream::pool::{Listed, Upstream};
 use crate::upstream::resolve::Found;
 

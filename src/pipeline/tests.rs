@@ -37,7 +37,7 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         tls: false,
     };
-    let caller = Origin::of(peer, &head.headers, &env.trusted, || [7; 16]);
+    let caller = Caller::of(peer, &head.headers, &env.trusted, || [7; 16]);
     let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
     let once = |body: &str| {
         decide(

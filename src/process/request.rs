@@ -16,9 +16,9 @@ use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
 use crate::telemetry::{access_log, count};
+use crate::upstream::attempts::Attempted;
+use crate::upstream::caller::{Caller, Peer};
 use crate::upstream::failure::Cause;
-use crate::upstream::origin::{Origin, Peer};
-use crate::upstream::pool::Told;
 
 /// How a request ended.
 enum End {
@@ -48,7 +48,7 @@ struct UpstreamPart {
     /// The status, once there is one.
     status: Option<u16>,
     /// Who was asked.
-    told: Told,
+    attempted: Attempted,
 }
 
 /// One request. It is recorded when it is dropped, once, whatever became of it.
@@ -60,7 +60,7 @@ pub struct Request {
     method: &'static str,
     host: Option<HeaderValue>,
     path: Bytes,
-    caller: Origin,
+    caller: Caller,
     route: Option<usize>,
     findings: Findings,
     body: Option<Bytes>,
@@ -84,7 +84,7 @@ impl Request {
         at: Instant,
     ) -> Box<Request> {
         let live = process.live.load_full();
-        let mut caller = Origin::of(peer, headers, &live.env().trusted, rand::random);
+        let mut caller = Caller::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
             let share = live.snapshot.settings.traces.sample;
             let received = caller.traceparent_received;
@@ -191,7 +191,7 @@ impl Request {
             since: Instant::now(),
             retries: 0,
             status: None,
-            told: Told::default(),
+            attempted: Attempted::default(),
         });
     }
 
@@ -212,9 +212,9 @@ impl Request {
     }
 
     /// Who was asked, and what became of it.
-    pub fn upstream_ended(&mut self, told: Told) {
+    pub fn upstream_ended(&mut self, attempted: Attempted) {
         if let Some(part) = &mut self.upstream {
-            part.told = told;
+            part.attempted = attempted;
         }
     }
 
@@ -292,16 +292,16 @@ impl Request {
                     status: part.status,
                     retries: part.retries,
                     server: part
-                        .told
+                        .attempted
                         .server
                         .as_ref()
                         .map(|server| (&*server.name, server.shown.as_str())),
-                    tries: part.told.tries,
-                    cause: part.told.cause.map(Cause::label),
+                    tries: part.attempted.tries,
+                    cause: part.attempted.cause.map(Cause::label),
                 }),
         };
         count::count(metrics, &record);
-        notices.tell(log, &record, now.saturating_duration_since(*epoch));
+        notices.warn(log, &record, now.saturating_duration_since(*epoch));
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

@@ -18,7 +18,7 @@ use super::pace::Paced;
 use super::shared::Server;
 use super::{http1, http2};
 use crate::telemetry::metrics::Closed;
-use crate::upstream::origin::Peer;
+use crate::upstream::caller::Peer;
 
 /// One listener.
 pub struct Listener {

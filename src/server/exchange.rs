@@ -18,8 +18,8 @@ use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::origin::Peer;
-use crate::upstream::pool::Target;
+use crate::upstream::attempts::Attempts;
+use crate::upstream::caller::Peer;
 use crate::upstream::send::{self, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
@@ -76,7 +76,7 @@ async fn decide<C: Client>(
     }
     let mut forward = request.decide(routed, head, peer)?;
     request.own_time_ends();
-    forward.target.admit().await?;
+    forward.attempts.admit().await?;
     Ok(forward)
 }
 
@@ -109,8 +109,8 @@ async fn carry<C: Client>(
         &request.body(),
         head.method == Method::HEAD,
     );
-    let total = forward.target.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward.target);
+    let total = forward.attempts.total_timeout();
+    let relaying = relay(server, client, request, &wire, &mut forward.attempts);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
@@ -120,9 +120,9 @@ async fn carry<C: Client>(
     if let Err(Stopped::Failed(fault)) = &relayed
         && let Some(cause) = fault.cause()
     {
-        forward.target.failed(cause, Instant::now());
+        forward.attempts.failed(cause, Instant::now());
     }
-    request.upstream_ended(forward.target.told());
+    request.upstream_ended(forward.attempts.attempted());
     relayed.map_err(Rejection::from)
 }
 
@@ -131,10 +131,10 @@ async fn relay<C: Client>(
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
-    target: &mut Target,
+    attempts: &mut Attempts,
 ) -> Result<(), Stopped> {
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(target, wire, || retries += 1)).await;
+    let asked = unless_gone(client, send::send(attempts, wire, || retries += 1)).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() {
@@ -142,7 +142,7 @@ async fn relay<C: Client>(
         unless_gone(client, answer.next_head()).await?;
     }
     let status = answer.head.status.as_u16();
-    target.answered(status, Instant::now);
+    attempts.answered(status, Instant::now);
     request.upstream_answered(status);
     client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
     loop {

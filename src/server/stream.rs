@@ -23,7 +23,7 @@ use crate::response::rejection::{BrokenForm, Rejection};
 use crate::response::reply::{Delimiter, Length, Reply};
 use crate::upstream::answer::Judged;
 use crate::upstream::failure::{self, Cause};
-use crate::upstream::peer;
+use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
 
 /// A decided request on its way into the proxy, which lets nothing of ours through but what can be cloned.
@@ -97,7 +97,7 @@ fn unreachable() -> Box<Error> {
 impl Passed {
     /// Whether the upstream says that its handlers may get a request twice.
     fn may_be_resent(&self) -> bool {
-        self.forward.target.upstream().rules.resend == Resend::Once
+        self.forward.attempts.upstream().rules.resend == Resend::Once
     }
 
     async fn refuse(&mut self, session: &mut Session, rejection: Rejection) {
@@ -154,7 +154,7 @@ impl Passed {
             return Ok(());
         }
         let status = answer.status.as_u16();
-        self.forward.target.answered(status, Instant::now);
+        self.forward.attempts.answered(status, Instant::now);
         self.request.upstream_answered(status);
         let length = Length::of(judged.body, answer.status, judged.told_length);
         if let Some(told) = length.told() {
@@ -178,7 +178,7 @@ impl Passed {
             was_resent: _,
         } = self;
         request.streamed(streamed);
-        request.upstream_ended(forward.target.told());
+        request.upstream_ended(forward.attempts.attempted());
         match refused {
             Some(rejection) => request.refused(rejection, sent),
             None => {
@@ -232,9 +232,9 @@ impl ProxyHttp for Streamed {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Option<Passed>) -> Result<Box<HttpPeer>> {
         let passed = ctx.as_mut().ok_or_else(lost)?;
         passed.request.upstream_begins();
-        let target = &mut passed.forward.target;
-        let server = target.server().ok_or_else(unreachable)?.clone();
-        let mut peer = peer::of(&server, &target.upstream().rules)?;
+        let attempts = &mut passed.forward.attempts;
+        let server = attempts.server().ok_or_else(unreachable)?.clone();
+        let mut peer = http_peer::of(&server, &attempts.upstream().rules)?;
         if passed.was_resent {
             // A group of its own has no idle connection: what is sent again goes over a fresh one.
             static GROUP: AtomicU64 = AtomicU64::new(1);
@@ -254,7 +254,7 @@ impl ProxyHttp for Streamed {
             // Nothing was sent, so the next server may have the request.
             let again = passed
                 .forward
-                .target
+                .attempts
                 .connect_failed(cause_of_connect(&error), Instant::now());
             passed.request.upstream_retried(u32::from(again));
             error.set_retry(again);
@@ -298,7 +298,7 @@ impl ProxyHttp for Streamed {
         ctx: &mut Option<Passed>,
     ) -> Result<()> {
         if let Some(passed) = ctx {
-            passed.forward.target.connected();
+            passed.forward.attempts.connected();
         }
         Ok(())
     }
@@ -342,7 +342,7 @@ impl ProxyHttp for Streamed {
         let error_code = rejection.reason().status();
         if let Some(passed) = ctx {
             if let Some(cause) = cause_of(error) {
-                passed.forward.target.failed(cause, Instant::now());
+                passed.forward.attempts.failed(cause, Instant::now());
             }
             passed.refuse(session, rejection).await;
         }

@@ -21,8 +21,8 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Tells what is to be told of an ended request. `now` counts from the start of the process.
-    pub fn tell(&self, log: &LogSink, record: &RequestRecord<'_>, now: Duration) {
+    /// Warns of what an operator should know of an ended request. `now` counts from the start of the process.
+    pub fn warn(&self, log: &LogSink, record: &RequestRecord<'_>, now: Duration) {
         for rejection in record.rejection.into_iter().chain(record.would_reject) {
             if let Rejection::UnexpectedMessage(kind) = rejection {
                 self.unexpected(log, *kind, rejection, record.route, now);

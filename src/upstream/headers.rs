@@ -7,7 +7,7 @@ mod rewrite;
 
 use http::{HeaderMap, header};
 
-use super::origin::{Origin, Peer};
+use super::caller::{Caller, Peer};
 use crate::policy::validate::Known;
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
@@ -17,9 +17,9 @@ pub use cookies::CookieRule;
 use reserved::{Reserve, is_removed};
 pub use rewrite::Rewrite;
 
-/// What a widget route's upstream is told.
+/// What a widget route's upstream is established.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct Established<'a> {
     /// What is established.
     pub known: Known<'a>,
     /// Of the body.
@@ -33,27 +33,32 @@ pub struct Told<'a> {
 }
 
 /// The rewriting for a pass route.
-pub fn on_pass_route(peer: Peer, origin: &Origin, headers: &HeaderMap) -> Rewrite {
-    let mut rewrite = on_every_route(peer, origin, headers, Reserve::OurNames);
+pub fn on_pass_route(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrite {
+    let mut rewrite = on_every_route(peer, caller, headers, Reserve::OurNames);
     cookies::join(&mut rewrite, headers);
     rewrite
 }
 
 /// The rewriting for a widget route: besides what every route has, the established fields, the framing, the
 /// cookies.
-pub fn on_widget_route(peer: Peer, origin: &Origin, headers: &HeaderMap, told: Told<'_>) -> Rewrite {
-    let mut rewrite = on_every_route(peer, origin, headers, Reserve::EveryBitrix24Name);
-    rewrite.tell(told.known);
+pub fn on_widget_route(
+    peer: Peer,
+    caller: &Caller,
+    headers: &HeaderMap,
+    established: Established<'_>,
+) -> Rewrite {
+    let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
+    rewrite.establish(established.known);
     rewrite.remove.push(header::EXPECT);
-    rewrite.set("Content-Length", &told.length.to_string());
-    rewrite.set("Content-Type", told.media_type.as_str());
-    cookies::strip(&mut rewrite, headers, told.cookies, told.plain_auth);
+    rewrite.set("Content-Length", &established.length.to_string());
+    rewrite.set("Content-Type", established.media_type.as_str());
+    cookies::strip(&mut rewrite, headers, established.cookies, established.plain_auth);
     rewrite
 }
 
-fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap, reserve: Reserve) -> Rewrite {
+fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Reserve) -> Rewrite {
     let mut rewrite = Rewrite::with_room();
-    let from_proxy = origin.is_from_trusted();
+    let from_proxy = caller.is_from_trusted();
     let removed = headers
         .keys()
         .filter(|name| is_removed(name, reserve, from_proxy));
@@ -62,7 +67,7 @@ fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap, reserve: Res
         true => headers.get(name)?.to_str().ok(),
         false => None,
     };
-    rewrite.set("X-Request-Id", &origin.request_id);
+    rewrite.set("X-Request-Id", &caller.request_id);
     let chain = headers
         .get_all("x-forwarded-for")
         .iter()
@@ -86,8 +91,8 @@ fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap, reserve: Res
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     rewrite.set("X-Forwarded-Host", forwarded("x-forwarded-host").unwrap_or(host));
-    rewrite.set_with("X-Real-IP", |out| address::append(out, origin.client));
-    if let Some(traceparent) = origin.traceparent() {
+    rewrite.set_with("X-Real-IP", |out| address::append(out, caller.client));
+    if let Some(traceparent) = caller.traceparent() {
         rewrite.set("traceparent", traceparent);
     }
     rewrite
@@ -95,7 +100,7 @@ fn on_every_route(peer: Peer, origin: &Origin, headers: &HeaderMap, reserve: Res
 
 impl Rewrite {
     /// Writes what is established of a message.
-    fn tell(&mut self, known: Known<'_>) {
+    fn establish(&mut self, known: Known<'_>) {
         match known.message {
             Some(message @ (Kind::Placement | Kind::Event | Kind::Robot)) => {
                 self.set("X-Bitrix24-Message", message.label());
@@ -150,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::request::head::RequestHead;
-    use crate::upstream::origin::TrustedProxies;
+    use crate::upstream::caller::TrustedProxies;
 
     const PEER: Peer = Peer {
         address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
@@ -188,9 +193,9 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("host", "h:1"),
         ]);
-        let origin = Origin::of(PEER, &given, &TrustedProxies::default(), || [0xab; 16]);
-        let rewrite = on_pass_route(PEER, &origin, &given);
-        assert_eq!(origin.client, PEER.address);
+        let caller = Caller::of(PEER, &given, &TrustedProxies::default(), || [0xab; 16]);
+        let rewrite = on_pass_route(PEER, &caller, &given);
+        assert_eq!(caller.client, PEER.address);
         assert_eq!(value(&rewrite, "X-Forwarded-For"), Some("10.0.0.1"));
         assert_eq!(value(&rewrite, "X-Forwarded-Proto"), Some("http"));
         assert_eq!(value(&rewrite, "X-Forwarded-Host"), Some("h:1"));
@@ -211,11 +216,11 @@ mod tests {
             ("host", "h"),
             ("traceparent", trace),
         ]);
-        let origin = Origin::of(PEER, &given, &trusted(&["10.0.0.0/8"]), || [0; 16]);
-        let rewrite = on_pass_route(PEER, &origin, &given);
-        assert_eq!(origin.client.to_string(), "9.9.9.9");
-        assert_eq!(origin.request_id, "mine-1");
-        assert_eq!(origin.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        let caller = Caller::of(PEER, &given, &trusted(&["10.0.0.0/8"]), || [0; 16]);
+        let rewrite = on_pass_route(PEER, &caller, &given);
+        assert_eq!(caller.client.to_string(), "9.9.9.9");
+        assert_eq!(caller.request_id, "mine-1");
+        assert_eq!(caller.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(
             value(&rewrite, "X-Forwarded-For"),
             Some("6.6.6.6, 9.9.9.9, 10.0.0.2, 10.0.0.1")
@@ -256,8 +261,8 @@ mod tests {
         let head = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nX_Bitrix24_Domain: evil\r\nConnection: close\r\n\
             content-length: 9\r\nx-odd:  \xff \r\n\r\n";
         let head = RequestHead::parse(&bytes::Bytes::from_static(head)).unwrap();
-        let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
-        let mut rewrite = on_pass_route(PEER, &origin, &head.headers);
+        let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
+        let mut rewrite = on_pass_route(PEER, &caller, &head.headers);
         rewrite.set("Content-Length", "3");
         let mut want = b"POST /w?a=1 HTTP/1.1\r\nHOST:h\r\nx-odd:  \xff \r\n".to_vec();
         for (name, value) in [

@@ -2,16 +2,17 @@
 
 pub mod address;
 pub mod answer;
+pub mod attempts;
 pub mod balance;
 pub mod budget;
+pub mod caller;
 pub mod check;
 pub mod entry;
 pub mod failure;
 pub mod headers;
 pub mod health;
+pub mod http_peer;
 pub mod idle;
-pub mod origin;
-pub mod peer;
 pub mod places;
 pub mod pool;
 pub mod resolve;

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::attempts::Attempts;
 use super::failure::{self, Cause};
 use super::idle::IdleBound;
-use super::pool::{Resend, Target};
+use super::pool::Resend;
 use super::server::Server;
 use super::socket::Connection;
 
@@ -126,7 +127,7 @@ struct Limits {
     keepalive: Duration,
 }
 
-/// Sends the request to the servers of the target, in turn, until one can be connected to, and awaits the
+/// Sends the request to the servers of the attempts, in turn, until one can be connected to, and awaits the
 /// head of its answer.
 ///
 /// It goes to another server only after a failed connect, and over another connection of the same server at
@@ -136,15 +137,15 @@ struct Limits {
 /// # Errors
 /// See [`SendFault`].
 pub async fn send(
-    target: &mut Target,
+    attempts: &mut Attempts,
     request: &Request,
     mut again: impl FnMut(),
 ) -> Result<Answer, SendFault> {
     let mut may_resend = true;
     let mut kept = true;
     loop {
-        let server = target.server().ok_or(SendFault::Unreachable)?.clone();
-        let rules = &target.upstream().rules;
+        let server = attempts.server().ok_or(SendFault::Unreachable)?.clone();
+        let rules = &attempts.upstream().rules;
         let resend = rules.resend;
         let limits = Limits {
             silence: rules.timeout,
@@ -155,10 +156,10 @@ pub async fn send(
             Some(connection) => connection,
             None => match connect(&server, rules.connect_timeout).await {
                 Ok(connection) => {
-                    target.connected();
+                    attempts.connected();
                     connection
                 }
-                Err(cause) if target.connect_failed(cause, Instant::now()) => {
+                Err(cause) if attempts.connect_failed(cause, Instant::now()) => {
                     again();
                     continue;
                 }
@@ -173,7 +174,7 @@ pub async fn send(
             }
             Err(Attempt::NothingTaken) => return Err(SendFault::Reset),
             Err(Attempt::Lost(SendFault::Reset)) if may_resend && resend == Resend::Once => {
-                target.failed(Cause::Reset, Instant::now());
+                attempts.failed(Cause::Reset, Instant::now());
                 (may_resend, kept) = (false, false);
                 again();
             }

@@ -25,8 +25,8 @@ use widget_gateway::request::head::{Framing, HeadScan, RequestHead, Version};
 use widget_gateway::request::media_type::MediaType;
 use widget_gateway::request::message::{self, Kinds};
 use widget_gateway::upstream::address::Address;
+use widget_gateway::upstream::caller::{Caller, Peer, TrustedProxies};
 use widget_gateway::upstream::entry::{Entry, Place};
-use widget_gateway::upstream::origin::{Origin, Peer, TrustedProxies};
 use widget_gateway::upstream::pool::{Listed, Rules, Upstream};
 
 use super::php;
@@ -354,9 +354,9 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream => &[],
     };
-    let origin = Origin::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
+    let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
-    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &origin, body, now, env);
+    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);

@@ -36,7 +36,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .chain([server.admin.as_str()])
         .filter_map(|address| address.parse().ok())
         .collect();
-    warnings::tell(file, &routes, &own, faults);
+    warnings::collect(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
     let max_keys = file
         .limits

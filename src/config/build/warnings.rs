@@ -14,7 +14,7 @@ use crate::policy::route::{Kind, PathRule, Route};
 
 /// Tells all of it. `routes` are those of the file that could be built, `own` the addresses that the gateway
 /// listens on.
-pub(super) fn tell(file: &File, routes: &[Route], own: &[SocketAddr], faults: &mut Faults<'_>) {
+pub(super) fn collect(file: &File, routes: &[Route], own: &[SocketAddr], faults: &mut Faults<'_>) {
     for route in &file.routes {
         ends_in_star(route, faults);
     }

@@ -20,7 +20,7 @@ thread_local! {
 
 impl ToldClock {
     /// What this thread's clock shows from here on.
-    pub(super) fn tell(now: Now) {
+    pub(super) fn set(now: Now) {
         TOLD.set(Nanos::new(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
     }
 }

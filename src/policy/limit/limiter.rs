@@ -52,7 +52,7 @@ pub struct Limiter<K> {
 impl<K: Key> Limiter<K> {
     /// A limiter without state, born at `now`, whose keys count against the shared table.
     pub fn new(quota: Quota, table: Arc<KeyTable>, now: Now) -> Limiter<K> {
-        ToldClock::tell(now);
+        ToldClock::set(now);
         let keys = Keys::new(table);
         let gcra = Gcra::new(quota.gcra(), keys.clone(), ToldClock);
         Limiter {
@@ -74,7 +74,7 @@ impl<K: Key> Limiter<K> {
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn check(&self, key: &K, now: Now) -> Result<(), Limited> {
-        ToldClock::tell(now);
+        ToldClock::set(now);
         self.gcra.check_key(&key.fingerprint()).map_err(|until| {
             let wait = until.wait_time_from(ToldClock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -87,7 +87,7 @@ impl<K: Key> Limiter<K> {
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.
     pub fn sweep(&self, now: Now) -> usize {
-        ToldClock::tell(now);
+        ToldClock::set(now);
         self.keys.sweep()
     }
 

@@ -17,6 +17,9 @@ pub struct ClientEndpoint {
 impl ClientEndpoint {
     /// Takes an http or https URL without user part whose host is that of `domain`; where the domain is
     /// not known, of any host.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8], domain: Option<&Domain>) -> Result<ClientEndpoint, Invalid> {
         let url = Url::parse(bytes)?;
         match domain {
@@ -46,6 +49,9 @@ impl Default for ServerEndpoints {
 
 /// `SERVER_ENDPOINT` and `auth[server_endpoint]`: an https URL without user part to one of the hosts;
 /// checked, not kept.
+///
+/// # Errors
+/// Any other value.
 pub fn check_server_endpoint(bytes: &[u8], allowed: &ServerEndpoints) -> Result<(), Invalid> {
     let url = Url::parse(bytes)?;
     let is_allowed = match allowed {

@@ -36,6 +36,9 @@ enum MemberIdRepr {
 
 impl MemberId {
     /// Takes a value of the given shape.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8], shape: MemberIdShape) -> Result<MemberId, Invalid> {
         let text = match (packed_hex(bytes), shape) {
             (Some(packed), _) => MemberIdRepr::Hex(packed),

@@ -28,6 +28,9 @@ impl Domain {
     /// Takes a host name (letters, digits, `-`, `_`, dots; punycode is that too), an IPv4 address
     /// or an IPv6 address in brackets, each with an optional port 1 to 65535; no scheme, no path. A colon
     /// without a port is none: portals behind a Unix socket send it.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Domain, Invalid> {
         let value = text(bytes)?;
         if value.len() > 262 {
@@ -103,6 +106,9 @@ pub enum Protocol {
 
 impl Protocol {
     /// Takes `0` or `1` and nothing else.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Protocol, Invalid> {
         match bytes {
             b"0" => Ok(Protocol::Http),
@@ -127,6 +133,9 @@ pub struct Lang(Box<str>);
 impl Lang {
     /// Takes 2 to 16 of `A-Za-z0-9_-`, a letter first. The list of languages grows and on-premise
     /// portals have their own, so none is checked.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Lang, Invalid> {
         let value = bounded(bytes, 16, &TOKEN)?;
         if value.len() < 2 || !bytes.first().is_some_and(u8::is_ascii_alphabetic) {
@@ -198,6 +207,9 @@ pub struct Placement(Arc<str>);
 
 impl Placement {
     /// Takes 1 to 128 of `A-Za-z0-9_.*:-`; the list differs per portal and grows, so none is checked.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Placement, Invalid> {
         static ALLOWED: ByteSet =
             byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'*' | b':'));
@@ -216,6 +228,9 @@ pub struct AppSid(Box<str>);
 
 impl AppSid {
     /// Takes 1 to 128 of `A-Za-z0-9_-`.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<AppSid, Invalid> {
         bounded(bytes, 128, &TOKEN).map(|v| AppSid(v.into()))
     }
@@ -232,6 +247,9 @@ pub struct Status(Box<str>);
 
 impl Status {
     /// Takes 1 to 16 letters.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Status, Invalid> {
         static LETTERS: ByteSet = byte_set!(b => b.is_ascii_alphabetic());
         bounded(bytes, 16, &LETTERS).map(|v| Status(v.into()))
@@ -249,6 +267,9 @@ pub struct EventName(Box<str>);
 
 impl EventName {
     /// Takes 1 to 64 of `A-Za-z0-9_`.
+    ///
+    /// # Errors
+    /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<EventName, Invalid> {
         static ALLOWED: ByteSet = byte_set!(b => b.is_ascii_alphanumeric() || b == b'_');
         bounded(bytes, 64, &ALLOWED).map(|v| EventName(v.into()))
@@ -261,6 +282,9 @@ impl EventName {
 }
 
 /// `AUTH_EXPIRES`: digits (seconds); checked, not kept.
+///
+/// # Errors
+/// Any other value.
 pub fn check_auth_expires(bytes: &[u8]) -> Result<(), Invalid> {
     static DIGITS: ByteSet = byte_set!(b => b.is_ascii_digit());
     bounded(bytes, 20, &DIGITS).map(|_| ())
@@ -268,6 +292,9 @@ pub fn check_auth_expires(bytes: &[u8]) -> Result<(), Invalid> {
 
 /// A token: visible ASCII without quotes and angle brackets, so that it is nothing but text in a header, a
 /// page or a line of a handler's; checked, not kept.
+///
+/// # Errors
+/// Any other value.
 pub fn check_token(bytes: &[u8]) -> Result<(), Invalid> {
     static ALLOWED: ByteSet =
         byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>'));
@@ -275,6 +302,9 @@ pub fn check_token(bytes: &[u8]) -> Result<(), Invalid> {
 }
 
 /// `APPLICATION_SCOPE`: as a token, in which spaces may stand; checked, not kept.
+///
+/// # Errors
+/// Any other value.
 pub fn check_scope(bytes: &[u8]) -> Result<(), Invalid> {
     let is_sound = |word: &[u8]| check_token(word).is_ok();
     bytes

@@ -16,6 +16,9 @@ impl HeadScan {
     /// Looks at the bytes that came since the last call; `head` holds everything so far.
     ///
     /// Returns the length of the head, its empty line included, once it is complete.
+    ///
+    /// # Errors
+    /// As soon as the bytes can not become a head that is taken.
     pub fn advance(&mut self, head: &[u8]) -> Result<Option<usize>, HeadFault> {
         while let Some(found) = memchr::memchr(b'\n', head.get(self.seen..).unwrap_or_default()) {
             let end = self.seen + found;

@@ -23,7 +23,7 @@ use crate::request::head::{HeadScan, RequestHead, Version};
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::telemetry::metrics::Closed;
-use crate::upstream::origin::Peer;
+use crate::upstream::caller::Peer;
 use client::Http1Client;
 use wire::{READ_AHEAD, Wire};
 

@@ -69,12 +69,18 @@ impl Wire {
     }
 
     /// Waits for more bytes and puts them behind those that were read ahead. Zero says that the client is gone.
+    ///
+    /// # Errors
+    /// What the connection says.
     pub async fn read_ahead(&mut self, room: usize) -> io::Result<usize> {
         self.ahead.reserve(room);
         self.inner.read_buf(&mut self.ahead).await
     }
 
     /// Writes all of it, at once and not gathered.
+    ///
+    /// # Errors
+    /// What the connection says.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.inner.write_all(bytes).await?;
         self.inner.flush().await

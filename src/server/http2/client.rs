@@ -22,7 +22,7 @@ use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
 use crate::upstream::answer::AnswerHead;
-use crate::upstream::origin::Peer;
+use crate::upstream::caller::Peer;
 
 /// For what is left of a body that nobody wants: some clients lose the answer if the stream is reset.
 const DRAIN: Duration = Duration::from_secs(2);

@@ -24,7 +24,7 @@ use crate::process::request::{Request, Sent};
 use crate::request::head::RequestHead;
 use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
 use crate::telemetry::metrics::Closed;
-use crate::upstream::origin::Peer;
+use crate::upstream::caller::Peer;
 use client::{Http2Client, RefusedHead};
 
 /// Streams that may be open at once on one connection.

@@ -9,6 +9,9 @@ use super::sample;
 use super::server::Server;
 
 /// The peer of a server under the rules of its upstream.
+///
+/// # Errors
+/// Where the engine does not take the path of a Unix socket.
 pub fn of(server: &Server, rules: &Rules) -> Result<HttpPeer> {
     let mut peer = match &server.address {
         Address::Inet(address) => HttpPeer::new(*address, false, String::new()),

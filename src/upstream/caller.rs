@@ -44,7 +44,7 @@ impl TrustedProxies {
 
 /// Who is calling, for the log and for the headers of every route.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Origin {
+pub struct Caller {
     /// The rightmost address that is not a trusted proxy.
     pub client: IpAddr,
     /// Kept from a trusted peer, else made.
@@ -58,14 +58,14 @@ pub struct Origin {
     trusted: bool,
 }
 
-impl Origin {
+impl Caller {
     /// Reads the forwarding headers of a trusted peer; `fresh` supplies 16 random bytes for an id.
     pub fn of(
         peer: Peer,
         headers: &HeaderMap,
         trusted: &TrustedProxies,
         mut fresh: impl FnMut() -> [u8; 16],
-    ) -> Origin {
+    ) -> Caller {
         let is_trusted = trusted.contains(peer.address);
         let kept = |name: &str| match is_trusted {
             true => headers.get(name)?.to_str().ok(),
@@ -80,7 +80,7 @@ impl Origin {
                 made
             }
         };
-        Origin {
+        Caller {
             client: if is_trusted {
                 rightmost_untrusted(peer, headers, trusted)
             } else {
