@@ -233,13 +233,16 @@ pub fn decide(
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let rewrite = match &cleared {
+        let mut rewrite = match &cleared {
             Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
             Cleared::Widget(judged) => {
                 let established = judged.established(body.len(), env.widget.cookies);
                 headers::on_widget_route(peer, caller, &head.headers, established)
             }
         };
+        if let Some(proof) = &upstream.rules.proof {
+            rewrite.prove(proof, &head.headers);
+        }
         Ok(Forward {
             rewrite,
             attempts: Attempts::new(upstream, pace(&findings), || {

@@ -32,7 +32,7 @@ pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
-    Settings, TracesSettings, UpstreamSpec, restart_only_changes,
+    Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, restart_only_changes,
 };
 pub use store::Snapshot;
 pub use units::{Size, Span};

@@ -232,6 +232,8 @@ mod tests {
             entry: Arc::new(Entry::new(
                 &format!("s{port}"),
                 entry::Place::Fixed(Address::Inet(([10, 0, 0, 1], port).into())),
+                None,
+                None,
             )),
             weight: 1,
             backup: false,

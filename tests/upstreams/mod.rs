@@ -3,8 +3,10 @@
 mod balance;
 mod descriptors;
 mod health;
+mod https;
 mod names;
 mod overload;
+mod proof;
 mod retries;
 mod truth;
 

@@ -4,6 +4,7 @@
 mod limits;
 mod others;
 mod routes;
+mod secure;
 mod selection;
 mod server;
 mod upstreams;
@@ -30,7 +31,7 @@ pub(super) struct Built {
 pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built {
     let mut others = Others::default();
     let server = server::build(&file.server, base, &mut others, faults);
-    let upstreams = upstreams::build(&file.upstreams, faults);
+    let upstreams = upstreams::build(&file.upstreams, base, &mut others, faults);
     let routes = routes::build(file, faults);
     let own = server.listeners.iter().map(|listener| listener.address.as_str());
     let own: Vec<_> = own

@@ -227,7 +227,7 @@ fn pem(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<
 }
 
 /// Seconds since the epoch.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
