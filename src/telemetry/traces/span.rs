@@ -177,6 +177,13 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
     }
     if let Some(upstream) = upstream {
         all.push(KeyValue::new("widget_gateway.upstream", upstream.name.to_owned()));
+        all.push(KeyValue::new(
+            "widget_gateway.tries",
+            i64::try_from(upstream.tries).unwrap_or(i64::MAX),
+        ));
+        if let Some(cause) = upstream.cause {
+            all.push(KeyValue::new("widget_gateway.cause", cause));
+        }
     }
     all.extend(error_type(record).map(|kind| KeyValue::new("error.type", kind)));
     all
