@@ -309,6 +309,8 @@ impl Request {
                         .map(|server| (&*server.name, server.shown.as_str())),
                     tries: part.attempted.tries,
                     cause: part.attempted.cause.map(Cause::label),
+                    since: part.since,
+                    attempted: &part.attempted,
                 }),
         };
         count::count(metrics, &record);

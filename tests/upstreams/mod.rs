@@ -2,6 +2,7 @@
 
 mod balance;
 mod descriptors;
+mod failover;
 mod health;
 mod https;
 mod names;
