@@ -314,7 +314,7 @@ fn answers_are_fit_for_the_frame_of_their_portal() {
 }
 
 /// A gateway for each configuration, and how many requests it has had.
-type Settings = Mutex<BTreeMap<&'static str, (Upstream, Gateway, u64)>>;
+type Settings = Mutex<BTreeMap<&'static str, (Upstream, Gateway, usize)>>;
 
 fn check(carrier: Carrier, settings: &Settings, row: &Row) {
     let lines: String = row.handler.iter().map(|line| format!("{line}\r\n")).collect();
