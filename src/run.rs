@@ -150,8 +150,8 @@ struct Running {
 }
 
 fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
-    let loaded = config::read(path).map_err(|faults| {
-        for fault in &faults {
+    let loaded = config::read(path).map_err(|refused| {
+        for fault in &refused.faults {
             log.event(
                 Level::Error,
                 "configuration refused",
@@ -223,7 +223,9 @@ impl Running {
             }
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));
-        admin.get_handle().spawn(process.clone().watch());
+        if process.server.watch {
+            admin.get_handle().spawn(process.clone().watch());
+        }
         admin.get_handle().spawn(process.clone().keep_upstreams());
         Ok(Running {
             process,

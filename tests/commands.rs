@@ -82,7 +82,8 @@ fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
     let sound = "FILE: sound: 2 routes, 1 upstream, 1 listener\n";
     assert_eq!(check("sound.pem", "sound.key"), (0, sound.to_owned()));
     let (code, out) = check("ended.pem", "ended.key");
-    let warning = "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired\n";
+    let warning =
+        "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired, on 2021-01-01\n";
     assert_eq!((code, out), (0, format!("{warning}{sound}")));
     let (code, out) = check("sound.pem", "ended.key");
     let fault = "FILE:3:17: server.listeners[0].tls[0].cert: the private key does not match the certificate, \

@@ -25,6 +25,7 @@ mod differential;
 mod tls;
 mod upstreams;
 mod reload;
+mod reload_told;
 mod stop;
 
 mod access_log;

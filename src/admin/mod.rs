@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::process::Process;
 use answer::{Answer, Problem};
-use guard::{Guard, Refusal};
+use guard::{Asked, Guard, Refusal};
 
 /// For a head, and for a connection between requests: a page asks every two seconds, a scraper may as
 /// well connect anew.
@@ -83,16 +83,30 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// For who may ask.
+    const fn asked(&self) -> Asked {
+        match self {
+            Endpoint::Metrics | Endpoint::Healthy => Asked::ForMetrics,
+            Endpoint::Page
+            | Endpoint::Ready
+            | Endpoint::Status
+            | Endpoint::Config
+            | Endpoint::Reload
+            | Endpoint::Top
+            | Endpoint::Limits(_) => Asked::ForMore,
+        }
+    }
+
     fn takes(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|taken| taken == method.as_str())
     }
 }
 
 impl Admin {
-    /// Serves what the process shares. The token is read here, once.
+    /// Serves what the process shares.
     pub fn new(process: Arc<Process>) -> Admin {
         Admin {
-            guard: Guard::new(&process.server, &process.log),
+            guard: Guard::new(&process.server),
             process,
         }
     }
@@ -107,8 +121,10 @@ impl Admin {
     /// Who may ask what: the peer, the host name, the path, the method, and whether it may write.
     fn judge<'s>(&self, session: &'s ServerSession) -> Result<Endpoint<'s>, Refusal> {
         let head = session.req_header();
-        let peer = self.guard.admit(session)?;
-        let endpoint = Endpoint::find(head.uri.path()).ok_or(Refusal::NotFound)?;
+        let found = Endpoint::find(head.uri.path());
+        let asked = found.as_ref().map_or(Asked::ForMore, Endpoint::asked);
+        let peer = self.guard.admit(session, asked)?;
+        let endpoint = found.ok_or(Refusal::NotFound)?;
         if !endpoint.takes(&head.method) {
             return Err(Refusal::Method(endpoint.methods()));
         }
@@ -127,7 +143,7 @@ impl Admin {
             Endpoint::Ready => health::ready(process),
             Endpoint::Metrics => health::metrics(process),
             Endpoint::Status => status::status(process),
-            Endpoint::Config => config::config(process),
+            Endpoint::Config => config::config(process, head.uri.query()),
             Endpoint::Reload => reload::reload(process.clone()).await,
             Endpoint::Top => top::top(process, head.uri.query()),
             Endpoint::Limits(member) if head.method == Method::DELETE => limits::reset(process, member),

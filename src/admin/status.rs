@@ -14,6 +14,7 @@ use crate::policy::route::Kind;
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
+use crate::process::reload::texts;
 use crate::response::rejection::Reason;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::outcome::Outcome;
@@ -26,6 +27,9 @@ const MEMBERS: usize = 10;
 /// Faults of each reload that are told in full: a broken file can have any number of them, and the page
 /// asks every two seconds.
 const FAULTS: usize = 20;
+
+/// Changes of each reload that are told in full.
+const CHANGES: usize = 20;
 
 /// Feeds the ring of the last minutes, for as long as the process lives.
 pub async fn sample(process: Arc<Process>) {
@@ -226,7 +230,10 @@ fn configuration(process: &Process, live: &Live) -> Value {
         "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
-        "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),
+        "since": millis(live.applied.at),
+        "trigger": live.applied.trigger.label(),
+        "waiting": restart_only_changes(&process.server, &snapshot.settings.server),
+        "warnings": texts(&snapshot.warnings),
         "reloading": reloads.is_none(),
         "reloads": reloads,
     })
@@ -237,6 +244,8 @@ fn record(record: &ReloadRecord) -> Value {
         "at": millis(record.at),
         "trigger": record.trigger.label(),
         "result": record.result.label(),
+        "change_count": record.changes.len(),
+        "changes": record.changes.iter().take(CHANGES).collect::<Vec<_>>(),
         "fault_count": record.faults.len(),
         "faults": record.faults.iter().take(FAULTS).collect::<Vec<_>>(),
     })

@@ -66,10 +66,15 @@ pub struct ServerTable {
     pub admin: Option<At<ListenAddress>>,
     /// Networks that may read the admin address, besides loopback.
     pub admin_allow: Option<Vec<At<Network>>>,
+    /// Networks that may read `/metrics` and `/-/healthy` there and nothing else.
+    pub admin_metrics_allow: Option<Vec<At<Network>>>,
     /// A file whose content is the token for writes to the admin address from elsewhere than loopback.
     pub admin_token_file: Option<At<String>>,
     /// Names that a Host header at the admin address may have, besides IP addresses and localhost.
     pub admin_hosts: Option<Vec<At<String>>>,
+    /// Whether a changed file is read by itself; `false`: only a signal or a call reloads.
+    #[schemars(extend("default" = true))]
+    pub watch: Option<At<bool>>,
     /// Whether `/-/ready` is 503 while no server of some upstream is up.
     #[schemars(extend("default" = false))]
     pub ready_requires_upstream: Option<At<bool>>,

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use log::Level;
 use parking_lot::Mutex;
+use serde_json::json;
 
 use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::keys::KeyTable;
@@ -26,7 +28,7 @@ use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
 use crate::upstream::resolve;
 use history::History;
-use live::Live;
+use live::{Applied, Live};
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;
@@ -83,8 +85,17 @@ impl Process {
         let snapshot = Snapshot::build(loaded, None, &found, &table, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
-        metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
-        let live = Live::new(snapshot, None, &metrics, &log);
+        metrics.in_force(snapshot.generation, &snapshot.shared, 0);
+        for warning in &snapshot.warnings {
+            let details = json!({ "warning": warning.to_string() });
+            log.event(Level::Warn, "configuration warning", details);
+        }
+        let applied = Applied {
+            at: SystemTime::now(),
+            trigger: Trigger::Start,
+            changes: Vec::new(),
+        };
+        let live = Live::new(snapshot, applied, None, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
