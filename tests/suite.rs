@@ -32,6 +32,7 @@ mod access_log;
 mod traces;
 mod cardinality;
 mod prometheus;
+mod scraper;
 mod admin;
 mod status_page;
 mod commands;

@@ -141,7 +141,7 @@ impl Admin {
             Endpoint::Page => page::page(),
             Endpoint::Healthy => Answer::text("alive\n"),
             Endpoint::Ready => health::ready(process),
-            Endpoint::Metrics => health::metrics(process),
+            Endpoint::Metrics => health::metrics(process, &head.headers),
             Endpoint::Status => status::status(process),
             Endpoint::Config => config::config(process, head.uri.query()),
             Endpoint::Reload => reload::reload(process.clone()).await,

@@ -62,6 +62,8 @@ pub(super) fn status(process: &Process) -> Answer {
         "uptime_seconds": uptime.as_secs(),
         "draining": !process.is_ready(),
         "in_flight": process.metrics.in_flight.get(),
+        "held_body_bytes": process.held.bytes(),
+        "held_bodies": live.snapshot.settings.spec.widget.held_bodies,
         "connections_open": process.metrics.connections_open.get(),
         "max_connections": process.max_connections,
         "log_lines_dropped": process.log.dropped(),
@@ -202,7 +204,8 @@ fn server(entry: &Entry) -> Value {
         .iter()
         .map(|server| json!({ "server_address": server.shown, "up": server.health.is_up(), "in_flight": server.in_flight() }))
         .collect();
-    json!({ "name": &*entry.name, "up": entry.is_up(), "addresses": addresses })
+    let in_flight: usize = entry.servers().iter().map(|server| server.in_flight()).sum();
+    json!({ "name": &*entry.name, "up": entry.is_up(), "in_flight": in_flight, "addresses": addresses })
 }
 
 fn policies(live: &Live) -> Vec<Value> {

@@ -121,6 +121,7 @@ impl Process {
         let table = &self.table;
         self.metrics
             .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        self.metrics.held_body_bytes(self.held.bytes());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
         for upstream in self.live.load().env().upstreams.values() {

@@ -13,6 +13,10 @@ const when = (ms) => Date.now() - ms < 8.64e7 ? clock(ms) : new Date(ms).toLocal
 const sum = (list) => list.reduce((a, b) => a + b, 0);
 const plural = (n, one) => count.format(n) + " " + one + (n === 1 ? "" : "s");
 
+function bytes(n) {
+  const at = n < 1024 ? 0 : n < 1 << 20 ? 1 : 2;
+  return +(n / 1024 ** at).toPrecision(3) + " " + ["B", "KiB", "MiB"][at];
+}
 function span(seconds) {
   if (seconds == null) return "-";
   if (seconds < 0.001) return Math.round(seconds * 1e6) + " µs";
@@ -157,6 +161,7 @@ function traffic(s) {
     ["of that in the gateway", own ? `${span(own.p50)} / ${span(own.p95)}` : "-"],
     ["in flight", count.format(s.in_flight)],
     ["connections", count.format(s.connections_open)],
+    ["held bodies", `${bytes(s.held_body_bytes)} of ${bytes(s.held_bodies)}`],
   ]);
   numbers(rates, length);
 }
@@ -182,7 +187,7 @@ function refusals(s) {
 }
 function upstreams(s) {
   rows($("servers").tBodies[0], s.upstreams.flatMap((u) => u.servers.map((server) =>
-    [server.name, u.name, server.up ? { text: "✔ up", kind: "state good" } : { text: "✖ DOWN", kind: "state bad" }])));
+    [server.name, u.name, server.in_flight, server.up ? { text: "✔ up", kind: "state good" } : { text: "✖ DOWN", kind: "state bad" }])));
   rows($("answers").tBodies[0], s.upstreams.map((u) =>
     [u.name, u.answers["2xx"], u.answers["3xx"], u.answers["4xx"], u.answers["5xx"], u.retries]));
 }
@@ -275,6 +280,7 @@ function problems(s) {
   if (s.configuration.waiting.length)
     warn(`Waits for a restart: ${s.configuration.waiting.map((w) => w.key).join(", ")}`);
   for (const text of s.configuration.warnings) warn(`The configuration: ${text}`);
+  if (s.held_body_bytes > 0.9 * s.held_bodies) warn("Held bodies are near widget.held_bodies");
   if (recent("overloaded")) warn("Requests refused as overloaded in the last 2 minutes");
   if (s.limiter.keys > 0.9 * s.limiter.max_keys) warn("The limiter's table is over 90 % full");
   if (s.connections_open > 0.9 * s.max_connections) warn("Connections are near server.max_connections");
