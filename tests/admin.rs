@@ -475,7 +475,12 @@ fn a_reload_on_demand_tells_how_it_ended() {
     let answer = gateway.ask_admin("POST", "/-/reload");
     let told = answer.json();
     assert_eq!(
-        (answer.status, &told["result"], &told["generation"], &told["restart_pending"]),
+        (
+            answer.status,
+            &told["result"],
+            &told["generation"],
+            &told["restart_pending"]
+        ),
         (200, &json!("unchanged"), &json!(1), &json!([]))
     );
 

@@ -15,15 +15,28 @@ fn metrics_are_packed_where_the_scraper_takes_it() {
     let get = |accepts: &str| ask(gateway.admin(), "GET", "/metrics", &[&host, accepts]);
     let plain = get("Accept-Encoding: identity");
     let packed = get("Accept-Encoding: gzip");
-    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept-encoding")));
+    assert_eq!(
+        (plain.header("content-encoding"), plain.header("vary")),
+        (None, Some("accept-encoding"))
+    );
     assert_eq!(
         (packed.header("content-encoding"), packed.header("vary")),
         (Some("gzip"), Some("accept-encoding"))
     );
-    assert!(packed.body.len() * 10 < plain.body.len(), "{} of {}", packed.body.len(), plain.body.len());
+    assert!(
+        packed.body.len() * 10 < plain.body.len(),
+        "{} of {}",
+        packed.body.len(),
+        plain.body.len()
+    );
     let mut text = String::new();
-    GzDecoder::new(packed.body.as_slice()).read_to_string(&mut text).unwrap();
-    for name in ["widget_gateway_requests_in_flight", "widget_gateway_held_body_bytes"] {
+    GzDecoder::new(packed.body.as_slice())
+        .read_to_string(&mut text)
+        .unwrap();
+    for name in [
+        "widget_gateway_requests_in_flight",
+        "widget_gateway_held_body_bytes",
+    ] {
         assert_eq!(Metrics::parse(&text).value(name, &[]), 0.0);
     }
     assert_eq!(text.lines().count(), plain.text().lines().count());

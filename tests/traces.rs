@@ -408,14 +408,23 @@ fn the_resource_names_this_process_and_what_the_environment_says() {
     assert_eq!(instance(&one[0]), instance(&one[1]), "one process");
     assert_ne!(instance(&one[0]), instance(&other[0]), "two processes");
     let shape: Vec<_> = instance(&one[0]).split('-').map(str::len).collect();
-    assert_eq!((shape.as_slice(), &instance(&one[0])[14..15]), (&[8, 4, 4, 4, 12][..], "4"));
+    assert_eq!(
+        (shape.as_slice(), &instance(&one[0])[14..15]),
+        (&[8, 4, 4, 4, 12][..], "4")
+    );
     assert_eq!(one[0]["service.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
-        (&*other[0]["deployment.environment.name"], &*other[0]["service.version"]),
+        (
+            &*other[0]["deployment.environment.name"],
+            &*other[0]["service.version"]
+        ),
         ("staging", "mine")
     );
     let pinned = OsStr::new("service.instance.id=pod-7");
     let name = OsStr::new("widgets");
     let third = sent_by(&[("OTEL_RESOURCE_ATTRIBUTES", pinned), ("OTEL_SERVICE_NAME", name)]);
-    assert_eq!((&*instance(&third[0]), &*third[0]["service.name"]), ("pod-7", "widgets"));
+    assert_eq!(
+        (&*instance(&third[0]), &*third[0]["service.name"]),
+        ("pod-7", "widgets")
+    );
 }

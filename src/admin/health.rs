@@ -59,11 +59,19 @@ fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
 /// Whether `Accept-Encoding` names gzip, or everything, and not with the weight of nothing (RFC 9110 12.5.3).
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let codings = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let codings = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
     let weights = codings.map(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().strip_prefix("q=").map(|weight| weight.trim().parse::<f32>());
-        (name.trim(), weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0)))
+        let weight = parameters
+            .trim()
+            .strip_prefix("q=")
+            .map(|weight| weight.trim().parse::<f32>());
+        (
+            name.trim(),
+            weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0)),
+        )
     });
     let (mut gzip, mut any) = (None, None);
     for (name, wanted) in weights {
@@ -94,7 +102,9 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            let lines = accepts.iter().map(|line| (header::ACCEPT_ENCODING, line.parse().unwrap()));
+            let lines = accepts
+                .iter()
+                .map(|line| (header::ACCEPT_ENCODING, line.parse().unwrap()));
             let mut headers = HeaderMap::new();
             lines.for_each(|(name, value)| {
                 headers.append(name, value);

@@ -1,8 +1,8 @@
 //! The thread that sends spans, and the bounded queue before it.
 
 use std::sync::Arc;
-use std::sync::{LazyLock, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
