@@ -3,6 +3,7 @@
 mod descriptors;
 pub mod history;
 pub mod live;
+pub mod notify;
 pub mod reload;
 pub mod request;
 mod upkeep;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::history::{History, ReloadRecord};
 use super::live::{Applied, Live};
-use super::{Process, look_up, unix_now};
+use super::{Process, look_up, notify, unix_now};
 use crate::config::{self, Change, Fault, Loaded, Refused, Snapshot, Waiting, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
@@ -73,6 +73,9 @@ impl Process {
     pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
         // Held to the end: a trigger that comes meanwhile sees what this one leaves.
         let mut history = self.history.lock();
+        if !self.is_draining() {
+            notify::reloading();
+        }
         let mut seen: Vec<_> = self.files.lock().iter().map(Watched::again).collect();
         let outcome = match config::read(&self.path) {
             Ok(loaded) => {
@@ -88,6 +91,17 @@ impl Process {
             }
         };
         self.tell_reload(trigger, &outcome, &mut history);
+        // Who drains has told so, and does not serve again.
+        if !self.is_draining() {
+            match &outcome {
+                ReloadOutcome::Applied(in_force) | ReloadOutcome::Unchanged(in_force) => {
+                    notify::ready(in_force.generation);
+                }
+                ReloadOutcome::Refused { faults } => {
+                    notify::refused(self.live.load().snapshot.generation, faults.len());
+                }
+            }
+        }
         outcome
     }
 

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use listenfd::ListenFd;
 use parking_lot::Mutex;
 use pingora::server::{Fds, ListenFds};
 
 use crate::config::{ListenerSettings, ServerSettings};
+use crate::process::notify;
 
 /// A successor waits so long for its predecessor to hand over.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(60);
@@ -27,10 +29,30 @@ pub struct Bound {
     pub admin: SocketAddr,
 }
 
+/// Listeners that the service manager passes on (sd_listen_fds(3)): of a socket unit, or those that the unit's
+/// process before had it keep. What is no TCP listener is left alone.
+pub fn inherited() -> Vec<TcpListener> {
+    let mut given = ListenFd::from_env();
+    (0..given.len())
+        .filter_map(|at| given.take_tcp_listener(at).ok().flatten())
+        .collect()
+}
+
 impl Sockets {
-    /// Nothing yet.
-    pub fn none() -> Sockets {
-        Sockets(Fds::new())
+    /// Those that were there before; the configuration takes what it names.
+    ///
+    /// # Errors
+    /// Where one of them can not be used.
+    pub fn of(inherited: Vec<TcpListener>) -> io::Result<Sockets> {
+        let mut sockets = Fds::new();
+        for listener in inherited {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?.to_string();
+            if sockets.get(&address).is_none() {
+                sockets.add(address, listener.into_raw_fd());
+            }
+        }
+        Ok(Sockets(sockets))
     }
 
     /// Waits at the upgrade socket until the predecessor, told by SIGQUIT, hands its sockets over.
@@ -71,8 +93,13 @@ impl Sockets {
             .iter()
             .map(|(_, address)| address)
             .chain([&bound.admin]);
-        self.0
+        let closed = self
+            .0
             .close_unclaimed(&claimed.map(ToString::to_string).collect::<HashSet<_>>());
+        closed
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .for_each(notify::forget);
         Ok(bound)
     }
 
@@ -83,6 +110,7 @@ impl Sockets {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
+        notify::keep(&listener, bound);
         self.0.add(bound.to_string(), listener.into_raw_fd());
         Ok(bound)
     }
