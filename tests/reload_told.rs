@@ -123,12 +123,12 @@ fn what_waits_for_a_restart_is_told_with_what_runs() {
     let upstream = Upstream::start();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
-    std::fs::write(&token, "the first token of some length\n").unwrap();
+    std::fs::write(&token, "the-first-token-of-some-length\n").unwrap();
     let server = format!("watch = false\nadmin_token_file = {token:?}");
     let gateway = Gateway::with(Setup::of(limited(&upstream, "1/h")).server(&server));
     let text = gateway.text(&limited(&upstream, "1/h"));
     gateway.replace_file(text.replace("threads = 2", "threads = 3\nheader_timeout = \"5s\""));
-    std::fs::write(&token, "the second token of some length\n").unwrap();
+    std::fs::write(&token, "the-second-token-of-some-length\n").unwrap();
     let answer = reload(&gateway, 200);
     let waiting = answer["waiting"].as_array().unwrap();
     assert_eq!(
@@ -151,7 +151,7 @@ fn what_waits_for_a_restart_is_told_with_what_runs() {
         );
     }
     assert_ne!(waiting[2]["running"], waiting[2]["waiting"]);
-    assert!(!answer.to_string().contains("of some length"));
+    assert!(!answer.to_string().contains("of-some-length"));
     assert_eq!(
         answer["restart_pending"],
         json!([

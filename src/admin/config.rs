@@ -15,7 +15,7 @@ use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
-use crate::process::reload::{rfc3339, texts};
+use crate::process::reload::{first_warnings, rfc3339};
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
 use crate::upstream::headers::CookieRule;
@@ -45,7 +45,7 @@ pub(super) fn config(process: &Process, query: Option<&str>) -> Answer {
         "since_trigger": live.applied.trigger.label(),
         "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
         "waiting": waiting,
-        "warnings": texts(&snapshot.warnings),
+        "warnings": first_warnings(&snapshot.warnings),
         // What is running, which is not what the file says where a restart is pending.
         "settings": settings(&process.server, spec, *log, traces),
     }))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Problem};
 use crate::config::Fault;
 use crate::process::Process;
-use crate::process::reload::{InForce, ReloadOutcome, rfc3339, texts};
+use crate::process::reload::{InForce, ReloadOutcome, first_warnings, rfc3339};
 use crate::telemetry::metrics::Trigger;
 
 pub(super) async fn reload(process: Arc<Process>) -> Answer {
@@ -54,7 +54,8 @@ fn told(result: &str, changed: &str, in_force: &InForce) -> Value {
         changed: changes,
         "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
         "waiting": waiting,
-        "warnings": texts(warnings),
+        "warnings": first_warnings(warnings),
+        "warning_count": warnings.len(),
     })
 }
 

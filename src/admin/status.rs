@@ -14,7 +14,7 @@ use crate::policy::route::Kind;
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
-use crate::process::reload::texts;
+use crate::process::reload::first_warnings;
 use crate::response::rejection::Reason;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::outcome::Outcome;
@@ -236,7 +236,7 @@ fn configuration(process: &Process, live: &Live) -> Value {
         "since": millis(live.applied.at),
         "trigger": live.applied.trigger.label(),
         "waiting": restart_only_changes(&process.server, &snapshot.settings.server),
-        "warnings": texts(&snapshot.warnings),
+        "warnings": first_warnings(&snapshot.warnings),
         "reloading": reloads.is_none(),
         "reloads": reloads,
     })

@@ -18,7 +18,7 @@ use log::Level;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
+use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
@@ -33,6 +33,9 @@ use live::{Applied, Live};
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;
+
+/// Warnings of a configuration that are told; `check` tells all.
+pub const WARNINGS: usize = 20;
 
 /// The listeners open after at most so long a wait for names, and a reload waits no longer.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
@@ -87,10 +90,7 @@ impl Process {
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.shared, 0);
-        for warning in &snapshot.warnings {
-            let details = json!({ "warning": warning.to_string() });
-            log.event(Level::Warn, "configuration warning", details);
-        }
+        tell_warnings(&snapshot.warnings, &log);
         let applied = Applied {
             at: SystemTime::now(),
             trigger: Trigger::Start,
@@ -146,6 +146,18 @@ impl Process {
     /// Whether a load balancer should send requests here.
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
+    }
+}
+
+/// The first ones each on a line; a file can have any number of them.
+fn tell_warnings(warnings: &[Fault], log: &LogSink) {
+    for warning in warnings.iter().take(WARNINGS) {
+        let details = json!({ "warning": warning.to_string() });
+        log.event(Level::Warn, "configuration warning", details);
+    }
+    let more = warnings.len().saturating_sub(WARNINGS);
+    if more > 0 {
+        log.event(Level::Warn, "further configuration warnings", json!({ "count": more }));
     }
 }
 

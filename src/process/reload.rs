@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::history::{History, ReloadRecord};
 use super::live::{Applied, Live};
-use super::{Process, look_up, notify, unix_now};
+use super::{Process, WARNINGS, look_up, notify, unix_now};
 use crate::config::{self, Change, Fault, Loaded, Refused, Snapshot, Waiting, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
@@ -244,7 +244,8 @@ impl InForce {
         tell("since_trigger", self.trigger.label().into());
         tell("restart_pending", json!(waiting));
         tell("waiting", json!(self.waiting));
-        tell("warnings", json!(texts(&self.warnings)));
+        tell("warnings", json!(first_warnings(&self.warnings)));
+        tell("warning_count", self.warnings.len().into());
         match self.warnings.is_empty() {
             true => Level::Info,
             false => Level::Warn,
@@ -253,8 +254,13 @@ impl InForce {
 }
 
 /// As `check` prints them.
-pub fn texts(faults: &[Fault]) -> Vec<String> {
+fn texts(faults: &[Fault]) -> Vec<String> {
     faults.iter().map(ToString::to_string).collect()
+}
+
+/// So many of them as are told; how many there are is told beside it.
+pub fn first_warnings(warnings: &[Fault]) -> Vec<String> {
+    texts(warnings.get(..WARNINGS).unwrap_or(warnings))
 }
 
 /// As the log writes times, to the second.
