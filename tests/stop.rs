@@ -305,7 +305,10 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     assert_eq!(next(), "READY=1\nSTATUS=serving, generation 1\n");
     // A reload that is refused, and one that is not.
     for (text, status) in [
-        (format!("{text}["), "serving, generation 1; the last reload was refused, faults: 1"),
+        (
+            format!("{text}["),
+            "serving, generation 1; the last reload was refused, faults: 1",
+        ),
         (format!("{text}# sound\n"), "serving, generation 2"),
     ] {
         let new = folder.path().join("new");
@@ -313,7 +316,10 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
         std::fs::rename(new, &file).unwrap();
         let begins = next();
         let at = begins.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
-        assert!(at.is_some_and(|at| at.trim_end().parse::<u64>().is_ok()), "{begins}");
+        assert!(
+            at.is_some_and(|at| at.trim_end().parse::<u64>().is_ok()),
+            "{begins}"
+        );
         assert_eq!(next(), format!("READY=1\nSTATUS={status}\n"));
     }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();

@@ -24,6 +24,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod proxy_protocol;
 mod upstreams;
 mod reload;
 mod reload_told;

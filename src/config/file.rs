@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::Endpoint;
+use super::frame::FrameTable;
 use super::units::{ListenAddress, Network, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
@@ -115,6 +116,10 @@ pub struct ListenerTable {
     /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
     #[schemars(extend("default" = false))]
     pub h2c: Option<At<bool>>,
+    /// Networks whose connections have to begin with the PROXY protocol, version 1 or 2: load balancers that
+    /// pass TCP on. Who else connects must not send it.
+    #[schemars(with = "Option<Vec<At<Network>>>")]
+    pub proxy_protocol: Option<Spanned<Vec<At<Network>>>>,
 }
 
 /// A certificate.
@@ -203,6 +208,8 @@ pub struct WidgetTable {
         extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"])
     )]
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
+    /// What answers say that are shown in a frame of a portal; left out = what the handler says.
+    pub frame: Option<FrameTable>,
 }
 
 /// How much each member may ask.

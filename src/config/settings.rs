@@ -125,6 +125,9 @@ pub struct ListenerSettings {
     pub h2c: bool,
     /// Empty = no TLS.
     pub tls: Vec<CertPaths>,
+    /// Who begins connections with the PROXY protocol.
+    #[serde(serialize_with = "spelled::networks")]
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// A certificate and its key.
@@ -294,7 +297,7 @@ mod spelled {
     use log::LevelFilter;
     use serde::{Serialize, Serializer};
 
-    use super::AdminToken;
+    use crate::config::settings::AdminToken;
     use crate::config::units::Span;
 
     pub(super) fn span<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -157,7 +157,11 @@ fn tell_warnings(warnings: &[Fault], log: &LogSink) {
     }
     let more = warnings.len().saturating_sub(WARNINGS);
     if more > 0 {
-        log.event(Level::Warn, "further configuration warnings", json!({ "count": more }));
+        log.event(
+            Level::Warn,
+            "further configuration warnings",
+            json!({ "count": more }),
+        );
     }
 }
 

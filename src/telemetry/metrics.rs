@@ -53,6 +53,8 @@ pub enum Closed {
     Client,
     /// It was idle for `keepalive_timeout`.
     Idle,
+    /// It did not begin with the PROXY protocol as it has to, or not within `header_timeout`.
+    ProxyProtocol,
     /// A TLS handshake failed, or was not complete within `header_timeout`.
     Handshake,
     /// A head was not complete within `header_timeout`.
@@ -68,9 +70,10 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 8] = [
+    const ALL: [Closed; 9] = [
         Closed::Client,
         Closed::Idle,
+        Closed::ProxyProtocol,
         Closed::Handshake,
         Closed::HeaderTimeout,
         Closed::WriteTimeout,
@@ -83,6 +86,7 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::ProxyProtocol => "proxy_protocol",
             Closed::Handshake => "handshake",
             Closed::HeaderTimeout => "header_timeout",
             Closed::WriteTimeout => "write_timeout",
@@ -222,6 +226,8 @@ pub struct Metrics {
     limiter_overflow: IntCounter,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
+    /// Widget calls whose `Origin` is another host than `DOMAIN`.
+    pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
     held_body_bytes: IntGauge,
@@ -405,6 +411,10 @@ impl Metrics {
             forwarding_headers_replaced: make.counter(
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
+            )?,
+            origin_mismatch: make.counter(
+                "origin_mismatch_total",
+                "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
             )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             held_body_bytes: make.gauge("held_body_bytes", "Bytes of all bodies that are held now.")?,
