@@ -467,6 +467,23 @@ fn the_effective_configuration_is_told_in_the_shape_of_the_file() {
 }
 
 #[test]
+fn http_1_0_ends_with_its_answer_and_json_with_a_line() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    for keeps in ["", "Connection: keep-alive\r\n"] {
+        let mut conn = Conn::open(gateway.admin());
+        conn.send(format!("GET /-/config HTTP/1.0\r\nHost: localhost\r\n{keeps}\r\n"));
+        let answer = conn.response();
+        assert_eq!((answer.status, answer.body.last()), (200, Some(&b'\n')));
+        conn.expect_closed();
+    }
+    let refused = gateway.ask_admin("GET", "/nothing");
+    assert!(refused.text().ends_with("}\n"), "{}", refused.text());
+    let refused = gateway.ask(forms::post("/app", &[], "PLACEMENT=X"));
+    assert!(refused.text().ends_with("}\n"), "{}", refused.text());
+}
+
+#[test]
 fn a_reload_on_demand_tells_how_it_ended() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream);

@@ -42,4 +42,5 @@ mod operations;
 mod build_info;
 mod standard_error;
 mod setup_lines;
+mod packages;
 mod documents;

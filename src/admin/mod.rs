@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
+use http::{Method, Version};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
@@ -169,7 +169,12 @@ impl HttpServerApp for Admin {
             }
             Ok(Ok(false)) | Err(_) => return None,
         }
-        session.set_keepalive(Some(HEAD_TIMEOUT.as_secs()));
+        // Who speaks HTTP/1.0 takes the end of the connection for the end of the answer.
+        let keepalive = match session.req_header().version {
+            Version::HTTP_09 | Version::HTTP_10 => None,
+            _ => Some(HEAD_TIMEOUT.as_secs()),
+        };
+        session.set_keepalive(keepalive);
         // Nothing here has a body; one that was sent must not become the next request.
         if !matches!(
             timeout(DRAIN_TIMEOUT, session.drain_request_body()).await,

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::others::Others;
-use crate::config::certificate::Certificate;
+use crate::config::certificate::{Certificate, Unfit};
 use crate::config::fault::Faults;
 use crate::config::file::{CertTable, ListenerTable, ServerTable};
 use crate::config::settings::{AdminToken, CertPaths, ListenerSettings, ServerSettings};
@@ -230,10 +230,13 @@ fn tls(
                     }
                     certificates.push(Arc::new(loaded));
                 }
-                Some(Err(wrong)) => faults.at(
-                    &cert.span,
-                    format!("{wrong}, allowed is a PEM chain with its key"),
-                ),
+                Some(Err(unfit)) => {
+                    let (at, wrong) = match unfit {
+                        Unfit::Chain(wrong) => (cert, wrong),
+                        Unfit::Key(wrong) => (key, wrong),
+                    };
+                    faults.at(&at.span, format!("{wrong}, allowed is a PEM chain with its key"));
+                }
                 None => {}
             }
         }
