@@ -70,6 +70,29 @@ fn every_bad_file_is_told_exactly() {
     }
 }
 
+/// What `check` refuses because nothing is there, an editor marks.
+#[test]
+fn the_schema_requires_what_check_requires() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    assert_eq!(schema["required"], serde_json::json!(["server", "routes", "upstreams"]));
+    let of = |table: &str| &schema["definitions"][table]["properties"];
+    for list in [
+        &schema["properties"]["routes"],
+        &of("ServerTable")["listen"],
+        &of("ServerTable")["listeners"],
+        &of("ListenerTable")["tls"],
+        &of("RouteTable")["methods"],
+        &of("RouteTable")["accepts"],
+        &of("WidgetTable")["server_endpoints"],
+        &of("UpstreamTable")["servers"],
+    ] {
+        assert_eq!(list["minItems"], 1, "{list}");
+    }
+    let server = &schema["definitions"]["ServerTable"];
+    assert_eq!(server["then"]["required"][0], "listen");
+    assert!(of("ServerTable").is_object(), "the condition takes no key away");
+}
+
 #[test]
 fn the_schema_is_current() {
     is_current(Path::new("conf/gateway.schema.json"), &schema());
