@@ -472,7 +472,9 @@ fn http_1_0_ends_with_its_answer_and_json_with_a_line() {
     let gateway = gateway(&upstream);
     for keeps in ["", "Connection: keep-alive\r\n"] {
         let mut conn = Conn::open(gateway.admin());
-        conn.send(format!("GET /-/config HTTP/1.0\r\nHost: localhost\r\n{keeps}\r\n"));
+        conn.send(format!(
+            "GET /-/config HTTP/1.0\r\nHost: localhost\r\n{keeps}\r\n"
+        ));
         let answer = conn.response();
         assert_eq!((answer.status, answer.body.last()), (200, Some(&b'\n')));
         conn.expect_closed();

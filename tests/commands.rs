@@ -131,7 +131,11 @@ fn explain_tells_every_decision_and_no_token() {
         "body: short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
         length - 7
     );
-    assert!(text(&short.stdout).lines().any(|line| line == told), "{}", text(&short.stdout));
+    assert!(
+        text(&short.stdout).lines().any(|line| line == told),
+        "{}",
+        text(&short.stdout)
+    );
     let event = "event=ONAPPINSTALL&auth[domain]=p.example&auth[access_token]=s6p6eclrvim6da22ft9ch94e";
     let event = command_reading(&["explain"], &post("/", &[], event));
     assert_eq!(event.status.code(), Some(1));

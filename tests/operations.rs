@@ -187,6 +187,10 @@ fn every_address_of_both_families_can_be_listened_on_at_one_port() {
     let (_gateway, port) = gateway.expect("a port of both families");
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         let mut conn = crate::common::Conn::open(address.parse().unwrap());
-        assert_eq!(conn.roundtrip(request("GET", "/", &[], "")).status, 200, "{address}");
+        assert_eq!(
+            conn.roundtrip(request("GET", "/", &[], "")).status,
+            200,
+            "{address}"
+        );
     }
 }

@@ -15,7 +15,11 @@ fn assert_sound(file: &Path) {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.lines().count() == 1, "{}: {told}", file.display());
+    assert!(
+        output.status.success() && told.lines().count() == 1,
+        "{}: {told}",
+        file.display()
+    );
 }
 
 /// The lines of a block scalar (`key: |`), without what they are indented by.
@@ -26,17 +30,26 @@ fn block(yaml: &str, key: &str) -> String {
     let inside = lines.take_while(|line| line.trim().is_empty() || indent(line) > outer);
     let text: Vec<_> = inside.collect();
     let by = indent(text.iter().find(|line| !line.trim().is_empty()).expect("a line"));
-    text.iter().map(|line| line.get(by..).unwrap_or_default().to_owned() + "\n").collect()
+    text.iter()
+        .map(|line| line.get(by..).unwrap_or_default().to_owned() + "\n")
+        .collect()
 }
 
 #[test]
 fn the_shipped_configurations_are_sound() {
-    for file in ["conf/container/gateway.toml", "conf/container/example/gateway/gateway.toml"] {
+    for file in [
+        "conf/container/gateway.toml",
+        "conf/container/example/gateway/gateway.toml",
+    ] {
         assert_sound(Path::new(file));
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
-    std::fs::write(&file, block(&read("conf/kubernetes/configmap.yaml"), "gateway.toml")).unwrap();
+    std::fs::write(
+        &file,
+        block(&read("conf/kubernetes/configmap.yaml"), "gateway.toml"),
+    )
+    .unwrap();
     assert_sound(&file);
 }
 
@@ -45,7 +58,11 @@ fn the_shipped_configurations_are_sound() {
 fn the_image_listens_where_a_container_must_and_asks_itself() {
     assert!(read("conf/container/gateway.toml").contains("\nlisten = [\"0.0.0.0:8080\"]\n"));
     let image = read("conf/container/Containerfile");
-    assert!(image.contains("COPY --from=build /src/conf/container/gateway.toml /etc/widget-gateway/gateway.toml\n"));
+    assert!(
+        image.contains(
+            "COPY --from=build /src/conf/container/gateway.toml /etc/widget-gateway/gateway.toml\n"
+        )
+    );
     assert!(image.contains(" CMD [\"widget-gateway\", \"health\"]\n"));
 }
 
@@ -64,7 +81,10 @@ fn the_operators_rules_are_the_shipped_rules() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(MANIFEST, &wanted).unwrap();
     }
-    assert!(read(MANIFEST) == wanted, "{MANIFEST} has other rules than {RULES}: UPDATE=1 writes it anew");
+    assert!(
+        read(MANIFEST) == wanted,
+        "{MANIFEST} has other rules than {RULES}: UPDATE=1 writes it anew"
+    );
 }
 
 /// What a package or an image is put together from, and what a manifest names beside itself.
@@ -87,7 +107,9 @@ fn everything_that_is_packed_is_there() {
         sources.extend(items.map(|item| Path::new(folder).join(item)));
     }
     let compose = read("conf/container/compose.yaml");
-    let mounts = compose.lines().filter_map(|line| line.trim().strip_prefix("- ./"));
+    let mounts = compose
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./"));
     sources.extend(mounts.map(|mount| Path::new("conf/container").join(mount.split(':').next().unwrap())));
     assert!(sources.len() > 15, "{sources:?}");
     let missing: Vec<_> = sources.iter().filter(|source| !source.exists()).collect();

@@ -35,7 +35,10 @@ impl Machine {
             let script = format!("#!/bin/sh\necho \"{name} $*\" >>'{}'\n{then}\n", calls.display());
             machine.program(&programs.join(name), &script);
         };
-        for name in ["apt-get", "cargo", "rustup", "promtool", "timeout"].iter().chain(more) {
+        for name in ["apt-get", "cargo", "rustup", "promtool", "timeout"]
+            .iter()
+            .chain(more)
+        {
             let then = match *name {
                 "sudo" => "exec \"$@\"",
                 "timeout" => "shift; exec \"$@\"",
@@ -140,7 +143,10 @@ fn ci_runs_the_test_line_and_installs_what_else_it_checks_with() {
         position(wanted);
     }
     let asked = position("cargo deny --version");
-    assert!(asked < position("cargo install --quiet --locked cargo-deny@0.20.2"), "built once");
+    assert!(
+        asked < position("cargo install --quiet --locked cargo-deny@0.20.2"),
+        "built once"
+    );
     let with_compiler = Machine::with(&["g++"]).bash(&[".ci/run"]);
     assert!(!with_compiler.iter().any(|call| call.ends_with(" g++")));
 }

@@ -279,7 +279,10 @@ fn plain_http_where_tls_is_spoken_is_told_so() {
         conn.send(request);
         let answer = conn.response();
         assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
-        assert_eq!(answer.text(), "This port speaks HTTPS, and plain HTTP came: ask with https://.\n");
+        assert_eq!(
+            answer.text(),
+            "This port speaks HTTPS, and plain HTTP came: ask with https://.\n"
+        );
         conn.expect_closed();
     }
     let failures = "widget_gateway_tls_handshake_failures_total";

@@ -39,10 +39,14 @@ impl Certificate {
     /// What is wrong, without a byte of either.
     pub fn load(chain: &[u8], key: &[u8]) -> Result<Certificate, Unfit> {
         let chain = certificates(chain).map_err(Unfit::Chain)?;
-        let leaf = chain.first().and_then(|first| X509Certificate::from_der(first).ok());
+        let leaf = chain
+            .first()
+            .and_then(|first| X509Certificate::from_der(first).ok());
         let (_, leaf) = leaf.ok_or(Unfit::Chain("the certificate can not be read"))?;
         if leaf.version() != X509Version::V3 {
-            return Err(Unfit::Chain("the certificate is X.509 before version 3, which no browser takes"));
+            return Err(Unfit::Chain(
+                "the certificate is X.509 before version 3, which no browser takes",
+            ));
         }
         let names = names(&leaf);
         let not_after = leaf.validity().not_after.timestamp();
@@ -163,7 +167,10 @@ mod tests {
                 Unfit::Chain(why) => (true, why),
                 Unfit::Key(why) => (false, why),
             };
-            assert!(at_chain == chain_is_at_fault && why.contains(word), "{word}: {why}");
+            assert!(
+                at_chain == chain_is_at_fault && why.contains(word),
+                "{word}: {why}"
+            );
         }
     }
 }

@@ -48,7 +48,9 @@ impl<'s> Table<'s> {
                 path => format!("{path}.{name}"),
             };
             for schema in shapes(root, schema) {
-                let named = schema.get("additionalProperties").filter(|below| below.is_object());
+                let named = schema
+                    .get("additionalProperties")
+                    .filter(|below| below.is_object());
                 let (below, path, open, close) = match (named, schema.get("items")) {
                     (Some(below), _) => (below, format!("{path}.NAME"), "[", "]"),
                     (None, Some(below)) => (below, path.clone(), "[[", "]]"),
@@ -68,9 +70,15 @@ impl<'s> Table<'s> {
 fn shapes<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let pointer = reference.trim_start_matches('#');
-        return root.pointer(pointer).map_or_else(Vec::new, |schema| shapes(root, schema));
+        return root
+            .pointer(pointer)
+            .map_or_else(Vec::new, |schema| shapes(root, schema));
     }
-    match schema.get("allOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
+    match schema
+        .get("allOf")
+        .or_else(|| schema.get("anyOf"))
+        .and_then(Value::as_array)
+    {
         Some(choices) => choices.iter().flat_map(|choice| shapes(root, choice)).collect(),
         None => vec![schema],
     }

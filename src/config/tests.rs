@@ -74,7 +74,10 @@ fn every_bad_file_is_told_exactly() {
 #[test]
 fn the_schema_requires_what_check_requires() {
     let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
-    assert_eq!(schema["required"], serde_json::json!(["server", "routes", "upstreams"]));
+    assert_eq!(
+        schema["required"],
+        serde_json::json!(["server", "routes", "upstreams"])
+    );
     let of = |table: &str| &schema["definitions"][table]["properties"];
     for list in [
         &schema["properties"]["routes"],

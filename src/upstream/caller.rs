@@ -163,7 +163,9 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     let alone = || hop.parse().ok();
     let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
     let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
-    alone().or_else(with_port).or_else(|| in_brackets().map(IpAddr::V6))
+    alone()
+        .or_else(with_port)
+        .or_else(|| in_brackets().map(IpAddr::V6))
 }
 
 fn is_request_id(id: &str) -> bool {

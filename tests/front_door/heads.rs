@@ -257,7 +257,12 @@ fn an_absolute_target_names_its_host_in_any_case_and_with_the_schemes_port() {
                 "{method} http://{authority}{path} HTTP/1.1\r\nHost: {host}\r\n{}\r\nContent-Length: {length}\r\n\r\n{body}",
                 forms::TYPE
             ));
-            assert_eq!(answer.status, 200, "{method} {authority} {host}: {}", answer.text());
+            assert_eq!(
+                answer.status,
+                200,
+                "{method} {authority} {host}: {}",
+                answer.text()
+            );
             let received = upstream.take_one();
             assert_eq!(received.target(), path.as_bytes(), "{authority}");
             assert_eq!(received.header("Host").as_deref(), Some(host));

@@ -1,8 +1,11 @@
 //! Each alert fires for its cause, for no other, and ends with it: in a real Prometheus, with the shipped rules a
 //! sixtieth as patient.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::server::Prometheus;
 use crate::common::forms::{BODY, MEMBER, QUERY, TYPE, post, routes};
@@ -55,25 +58,41 @@ fn step(act: impl FnOnce() + 'static, fire: &'static [&'static str]) -> Step {
 /// One job: its gateways, and what happens to them.
 struct Case {
     job: &'static str,
-    gateways: Vec<std::net::SocketAddr>,
-    steps: std::collections::VecDeque<Step>,
+    gateways: Vec<&'static Gateway>,
+    steps: VecDeque<Step>,
     /// What should fire now.
     fire: &'static [&'static str],
     /// Since when it does.
     since: Option<Instant>,
 }
 
-fn case<const N: usize>(job: &'static str, gateways: &[&Gateway], steps: [Step; N]) -> Case {
+impl Case {
+    fn targets(&self) -> (&'static str, Vec<SocketAddr>) {
+        let addresses = self.gateways.iter().map(|gateway| gateway.admin());
+        (self.job, addresses.collect())
+    }
+}
+
+fn case<const N: usize>(job: &'static str, gateways: &[&'static Gateway], steps: [Step; N]) -> Case {
     Case {
         job,
-        gateways: gateways.iter().map(|gateway| gateway.admin()).collect(),
+        gateways: gateways.to_vec(),
         steps: steps.into(),
         fire: &[],
         since: None,
     }
 }
 
-/// A value that lives as long as the test, so that every step may use it.
+/// Nobody else ends what every step may use.
+impl Drop for Case {
+    fn drop(&mut self) {
+        self.gateways
+            .iter()
+            .for_each(|gateway| gateway.signal(Signal::SIGKILL));
+    }
+}
+
+/// A value that lives as long as the test's process, so that every step may use it.
 fn kept<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
@@ -333,7 +352,7 @@ fn replicas() -> Case {
 
 fn certificates() -> Case {
     let folder = kept(tempfile::tempdir().unwrap());
-    let issue = |days: u64| {
+    let issue = move |days: u64| {
         let mut params = rcgen::CertificateParams::new(vec!["widgets.example".to_owned()]).unwrap();
         params.not_after = (std::time::SystemTime::now() + Duration::from_secs(days * 86_400)).into();
         let key = rcgen::KeyPair::generate().unwrap();
@@ -374,10 +393,7 @@ fn each_alert_fires_for_its_cause_alone_and_ends_with_it() {
         replicas(),
         certificates(),
     ];
-    let jobs: Vec<_> = cases
-        .iter()
-        .map(|case| (case.job, case.gateways.clone()))
-        .collect();
+    let jobs: Vec<_> = cases.iter().map(Case::targets).collect();
     let targets: usize = cases.iter().map(|case| case.gateways.len()).sum();
     let prometheus = Prometheus::start(&jobs, &scaled_rules());
     // Growth is only seen from a first scrape on.

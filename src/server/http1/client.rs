@@ -179,7 +179,9 @@ impl Client for Http1Client {
     }
 
     async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> Self::Next {
-        let prefix = self.wire.hand_over(&in_origin_form(self.head, &head), self.framing);
+        let prefix = self
+            .wire
+            .hand_over(&in_origin_form(self.head, &head), self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);
         session.set_connection_user_context(Some(Box::new(passed)));
@@ -222,5 +224,7 @@ fn in_origin_form(raw: Bytes, head: &RequestHead) -> Bytes {
     let begin = head.method.as_str().len() + 1;
     let after = raw.get(begin + head.target.raw().len()..).unwrap_or_default();
     let [path, query] = head.target.origin_form();
-    [raw.get(..begin).unwrap_or_default(), path, query, after].concat().into()
+    [raw.get(..begin).unwrap_or_default(), path, query, after]
+        .concat()
+        .into()
 }
