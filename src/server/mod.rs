@@ -8,6 +8,7 @@ pub mod http1;
 pub mod http2;
 pub mod listeners;
 pub mod pace;
+mod plain;
 pub mod proxy_protocol;
 pub mod shared;
 pub mod stream;
