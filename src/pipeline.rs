@@ -23,6 +23,7 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message;
+use crate::request::outline::Outline;
 use crate::response::rejection::Rejection;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
@@ -123,6 +124,8 @@ pub struct Decision {
 pub struct Findings {
     /// What observe mode let through, each as it would have been refused.
     pub would_reject: Vec<Rejection>,
+    /// What was in a request that observe mode let through.
+    pub outline: Option<Box<Outline>>,
     /// Every fault of a field; shadowing cookies too, even where they are only removed.
     pub faults: Vec<FieldFault>,
     /// What the limits said, as far as they were asked.
@@ -248,10 +251,12 @@ impl Findings {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
+        let sizes = (head.target.query().len(), body.len());
         let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => {
-                let observed = self.observe_or(route.mode, fault.into())?;
+                let observed = self.observe_or(route.mode_of(None), fault.into())?;
+                self.outline = Some(Box::new(Outline::unread(sizes.0, sizes.1)));
                 return Ok(Judged {
                     media_type,
                     plain_auth: PlainAuth::Shadows,
@@ -274,17 +279,21 @@ impl Findings {
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);
         }
+        let mode = route.mode_of(self.member_id.as_ref());
         let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+            Ok(call) => Passed::Permitted(self.permit(call, mode, now, env)?),
             Err(Refused { refusal, read }) => {
-                let observed = self.observe_or(route.mode, refusal.into())?;
+                let observed = self.observe_or(mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+                    Ok(call) => Passed::Permitted(self.permit(call, mode, now, env)?),
                     Err(unsound) => Passed::Observed(Some(unsound), observed),
                 }
             }
         };
+        if !self.would_reject.is_empty() {
+            self.outline = Some(Box::new(Outline::of(&form, sizes.0, sizes.1)));
+        }
         Ok(Judged {
             media_type,
             plain_auth,

@@ -89,6 +89,7 @@ fn route(route: &Route) -> Value {
     if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
         let WidgetRoute {
             mode,
+            enforce,
             accepts,
             require,
             places,
@@ -102,6 +103,7 @@ fn route(route: &Route) -> Value {
         told.extend([
             ("kind".to_owned(), "widget".into()),
             ("mode".to_owned(), mode.label().into()),
+            ("enforce".to_owned(), enforce.percent().into()),
             ("accepts".to_owned(), accepts.into()),
             ("require".to_owned(), require.into()),
             ("places".to_owned(), places.into()),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::Endpoint;
-use super::units::{ListenAddress, Network, Rate, Size, Span};
+use super::units::{ListenAddress, Network, Percent, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
@@ -144,6 +144,10 @@ pub struct RouteTable {
     pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
     /// Instead of `[widget] mode` on this route.
     pub mode: Option<At<Word<Mode>>>,
+    /// For how many per cent of the members a widget route enforces, by member_id; the rest is observed, and so is
+    /// who says no member_id, until it is 100.
+    #[schemars(extend("default" = 100))]
+    pub enforce: Option<At<Percent>>,
     /// The kinds of message that a widget route takes: calls of widgets, events and what else a portal sends
     /// by itself, robots, requests of the handler's own page.
     #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"]))]

@@ -2,6 +2,7 @@
 
 pub mod judge;
 pub mod limit;
+pub mod portion;
 pub mod route;
 pub mod validate;
 

@@ -1,7 +1,7 @@
 //! The life of one request, from its head to the record of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -239,6 +239,7 @@ impl Request {
             top,
             log,
             notices,
+            observed,
             epoch,
             ..
         } = &*self.process;
@@ -302,6 +303,9 @@ impl Request {
         };
         count::count(metrics, &record);
         notices.warn(log, &record, now.saturating_duration_since(*epoch));
+        if let (Some(route), Some(outline)) = (route, &findings.outline) {
+            observed.count(&route.name, &record, outline, SystemTime::now());
+        }
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

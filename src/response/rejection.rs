@@ -273,6 +273,18 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// The kind of a message that the route does not take.
+    pub const fn unexpected_message(&self) -> Option<Kind> {
+        match self.occurrence() {
+            Occurrence::Unexpected(kind) => Some(kind),
+            Occurrence::Plain(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Allowed(_)
+            | Occurrence::Limited(..) => None,
+        }
+    }
+
     /// The policy that a rate-limited request violates.
     pub const fn violated_policy(&self) -> Option<PolicyName> {
         match self.occurrence() {
