@@ -96,7 +96,7 @@ fn what_enforcing_would_refuse_is_told_by_rule_route_and_placement() {
         let upstream = Upstream::start();
         let gateway = Gateway::on_every_carrier(routes(&upstream, "mode = \"observe\""));
         assert_eq!(observed(&gateway), [json!(null); 0]);
-        let options = "%7B%22ID%22%3A%22717%22%2C%22deal+of%22%3A1%7D";
+        let options = "%7B%22ID%22%3A%22hidden%22%2C%22deal+of%22%3A1%7D";
         let body = BODY.replace("%7B%22ID%22%3A%22717%22%7D", options);
         let query = QUERY.replace("LANG=en&", "");
         let missing = format!("/app?{query}");
@@ -172,7 +172,7 @@ fn what_enforcing_would_refuse_is_told_by_rule_route_and_placement() {
 
         for path in ["/-/observe", "/-/status"] {
             let text = gateway.ask_admin("GET", path).text().to_owned();
-            let more = ["a-second-secret", "717", "deal of", "deal+of"];
+            let more = ["a-second-secret", "hidden\"", "deal of", "deal+of"];
             for value in SECRETS.iter().chain(&more) {
                 assert!(!text.contains(value), "{path} shows {value}");
             }
