@@ -13,6 +13,7 @@ use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::validate::{Call, Known, Unsound};
+use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
@@ -38,6 +39,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
+    /// `[verify]`; none where nobody is verified.
+    pub verify: Option<VerifyRules>,
     /// `[limits]`
     pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
@@ -124,12 +127,12 @@ pub struct Decision {
 pub struct Findings {
     /// What observe mode let through, each as it would have been refused.
     pub would_reject: Vec<Rejection>,
-    /// What was in a request that observe mode let through.
-    pub outline: Option<Box<Outline>>,
     /// Every fault of a field; shadowing cookies too, even where they are only removed.
     pub faults: Vec<FieldFault>,
     /// What the limits said, as far as they were asked.
     pub limits: Decisions,
+    /// Who is calling; none where nobody is verified, or the request was refused before.
+    pub verdict: Option<Verdict>,
     /// What the request was recognized as, refused or not.
     pub message: Option<message::Kind>,
     /// Only once validated.
@@ -185,28 +188,76 @@ fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<B
     }
 }
 
-/// Decides a request whose body is there (or is nobody's business here).
+/// A request whose body was read: what it says, before anybody was asked about it.
+pub struct Read<'r> {
+    routed: &'r Routed<'r>,
+    head: &'r RequestHead,
+    findings: Findings,
+    message: Result<Message, Rejection>,
+}
+
+/// What was read.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
+enum Message {
+    /// Nobody here reads it.
+    Pass,
+    Widget(Heard),
+}
+
+impl Read<'_> {
+    /// The question that an authorization server has to be asked before this can be decided.
+    pub fn asks(&self) -> Option<&Ask> {
+        match &self.message {
+            Ok(Message::Widget(heard)) => heard.asks(),
+            Ok(Message::Pass) | Err(_) => None,
+        }
+    }
+}
+
+/// Reads a request whose body is there (or is nobody's business here).
+pub fn read<'r>(routed: &'r Routed<'r>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+    let mut findings = Findings::default();
+    let message = match routed.route.kind {
+        Kind::Pass => Ok(Message::Pass),
+        Kind::Widget(route) => findings.hear(route, head, body, env).map(Message::Widget),
+    };
+    Read {
+        routed,
+        head,
+        findings,
+        message,
+    }
+}
+
+/// Decides what was read. `said` is the answer to its question, where it [asks](Read::asks) one.
 pub fn decide(
-    routed: &Routed<'_>,
-    head: &RequestHead,
+    read: Read<'_>,
+    said: Option<&Said>,
     peer: Peer,
     caller: &Caller,
-    body: &[u8],
     now: Now,
     env: &Env,
 ) -> Decision {
-    let mut findings = Findings::default();
-    let cleared = match routed.route.kind {
-        Kind::Pass => Ok(Cleared::Pass),
-        Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
-    };
+    let Read {
+        routed,
+        head,
+        mut findings,
+        message,
+    } = read;
+    let cleared = message.and_then(|message| match message {
+        Message::Pass => Ok(Cleared::Pass),
+        Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
+    });
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&routed.route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
             Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
             Cleared::Widget(judged) => {
-                let established = judged.established(body.len(), env.widget.cookies);
+                let established = judged.established(&findings, env.widget.cookies);
                 headers::on_widget_route(peer, caller, &head.headers, established)
             }
         };
@@ -226,6 +277,20 @@ pub fn decide(
     Decision { verdict, findings }
 }
 
+/// What was in a request, for those who want to know what observe mode let through. It is read once more: whoever
+/// is not observed pays nothing for it.
+pub fn outline(head: &RequestHead, body: &[u8], env: &Env) -> Outline {
+    let (query, length) = (head.target.query(), body.len());
+    let form = match MediaType::of(&head.headers) {
+        Some(MediaType::Form) => body,
+        Some(MediaType::Json) | None => &[],
+    };
+    match Form::parse(query, form, env.widget.max_params) {
+        Ok(form) => Outline::of(&form, query.len(), length),
+        Err(_) => Outline::unread(query.len(), length),
+    }
+}
+
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
 fn pace(findings: &Findings) -> Pace {
     match findings.placement.as_ref().map(Placement::as_str) {
@@ -235,32 +300,30 @@ fn pace(findings: &Findings) -> Pace {
 }
 
 impl Findings {
-    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
-    /// here.
-    fn judge(
+    /// Form, `Call`. The steps know nothing of modes: what they find is refused or observed here.
+    fn hear(
         &mut self,
         route: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
-        now: Now,
         env: &Env,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<Heard, Rejection> {
         let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
         // PHP puts nothing of JSON where it puts forms.
         let form = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
-        let sizes = (head.target.query().len(), body.len());
         let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
             Ok(form) => form,
             Err(fault) => {
                 let observed = self.observe_or(route.mode_of(None), fault.into())?;
-                self.outline = Some(Box::new(Outline::unread(sizes.0, sizes.1)));
-                return Ok(Judged {
+                return Ok(Heard {
                     media_type,
+                    length: body.len(),
                     plain_auth: PlainAuth::Shadows,
-                    passed: Passed::Observed(None, observed),
+                    mode: Mode::Observe,
+                    sound: Sound::Observed(None, observed),
                 });
             }
         };
@@ -280,25 +343,79 @@ impl Findings {
             return Err(Rejection::UnsupportedMediaType);
         }
         let mode = route.mode_of(self.member_id.as_ref());
-        let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(call, mode, now, env)?),
+        let claim = |call: &Call| {
+            let rules = env.verify.as_ref()?;
+            Some(Claim::of(rules, call.kind(), call.known(), &form))
+        };
+        let sound = match judged {
+            Ok(call) => Sound::Call(claim(&call), call),
             Err(Refused { refusal, read }) => {
                 let observed = self.observe_or(mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(call, mode, now, env)?),
-                    Err(unsound) => Passed::Observed(Some(unsound), observed),
+                    Ok(call) => Sound::Call(claim(&call), call),
+                    Err(unsound) => Sound::Observed(Some(unsound), observed),
                 }
             }
         };
-        if !self.would_reject.is_empty() {
-            self.outline = Some(Box::new(Outline::of(&form, sizes.0, sizes.1)));
-        }
+        Ok(Heard {
+            media_type,
+            length: body.len(),
+            plain_auth,
+            mode,
+            sound,
+        })
+    }
+
+    /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
+    fn clear(&mut self, heard: Heard, said: Option<&Said>, now: Now, env: &Env) -> Result<Judged, Rejection> {
+        let Heard {
+            media_type,
+            length,
+            plain_auth,
+            mode,
+            sound,
+        } = heard;
+        let passed = match sound {
+            Sound::Call(claim, call) => {
+                self.verify(claim, &call, mode, said, env)?;
+                Passed::Permitted(self.permit(call, mode, now, env)?)
+            }
+            Sound::Observed(unsound, observed) => {
+                self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
+                Passed::Observed(unsound, observed)
+            }
+        };
         Ok(Judged {
             media_type,
+            length,
             plain_auth,
             passed,
         })
+    }
+
+    /// Comes to a verdict on who is calling. Route and `[verify]` both have to enforce for it to refuse.
+    fn verify(
+        &mut self,
+        claim: Option<Claim>,
+        call: &Call,
+        mode: Mode,
+        said: Option<&Said>,
+        env: &Env,
+    ) -> Result<(), Rejection> {
+        let (Some(rules), Some(claim)) = (&env.verify, claim) else {
+            return Ok(());
+        };
+        let verdict = rules.judge(&claim, call.known(), said);
+        self.verdict = Some(verdict);
+        if let Some(unproven) = rules.refuses(verdict) {
+            let mode = match (mode, rules.mode) {
+                (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+                (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+            };
+            self.observe_or(mode, Rejection::CallerNotVerified(unproven))?;
+        }
+        Ok(())
     }
 
     /// Asks the limits and notes what they said.
@@ -368,10 +485,44 @@ enum Cleared {
     Widget(Judged),
 }
 
+/// A request to a widget route that was read.
+struct Heard {
+    media_type: MediaType,
+    /// Bytes of the body.
+    length: usize,
+    plain_auth: PlainAuth,
+    /// What faults of this member's requests lead to.
+    mode: Mode,
+    sound: Sound,
+}
+
+/// What there is of it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
+enum Sound {
+    /// It is sound, or nothing is wrong with it but what was observed; with what it shows for who it says it is,
+    /// where that is verified.
+    Call(Option<Claim>, Call),
+    /// It has faults that were let through, with what could be read of it.
+    Observed(Option<Box<Unsound>>, Observed),
+}
+
+impl Heard {
+    fn asks(&self) -> Option<&Ask> {
+        match &self.sound {
+            Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
+            Sound::Call(Some(Claim::Nothing(_) | Claim::Pinned(_)) | None, _) | Sound::Observed(..) => None,
+        }
+    }
+}
+
 /// A request to a widget route that may go on.
 #[derive(Debug)]
 struct Judged {
     media_type: MediaType,
+    length: usize,
     plain_auth: PlainAuth,
     passed: Passed,
 }
@@ -394,7 +545,7 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
-    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
+    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
         let known = match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
@@ -402,8 +553,9 @@ impl Judged {
         };
         Established {
             known,
+            verdict: findings.verdict,
             media_type: self.media_type,
-            length,
+            length: self.length,
             cookies,
             plain_auth: self.plain_auth,
         }

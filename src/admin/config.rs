@@ -8,11 +8,13 @@ use super::answer::Answer;
 use super::limits;
 use crate::config::{
     EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings,
-    UpstreamSpec, restart_only_changes,
+    UpstreamSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
+use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::validate::PlaceRule;
+use crate::policy::verify::OnError;
 use crate::process::Process;
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
@@ -49,6 +51,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
     let EnvSpec {
         routes,
         widget,
+        verify,
         max_keys,
         member_limit,
         upstreams,
@@ -63,6 +66,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "trusted_proxies": networks(trusted),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
+        "verify": verify.as_ref().map(self::verify),
         "limits": limits(*max_keys, member_limit.as_ref()),
         "upstreams": upstreams,
         "log": log,
@@ -153,6 +157,44 @@ fn widget(rules: &WidgetRules) -> Value {
         "cookies": cookies,
         "server_endpoints": server_endpoints,
     })
+}
+
+/// The list of tokens only as the path of its file.
+fn verify(verify: &VerifySpec) -> Value {
+    let VerifySpec { mode, on_error, by } = verify;
+    let on_error = match on_error {
+        OnError::Open => "open",
+        OnError::Closed => "closed",
+    };
+    let mut told = json!({ "mode": mode.label(), "on_error": on_error });
+    let more = match by {
+        VouchedBy::Servers { client_id, asks, ca } => {
+            let AskRules {
+                servers,
+                timeout,
+                cache,
+                roots: _,
+            } = asks;
+            let servers: Vec<_> = servers.iter().map(|server| &server.origin).collect();
+            json!({
+                "method": "app_info",
+                "client_id": &**client_id,
+                "servers": servers,
+                "ca": ca.as_ref().map(|ca| ca.display().to_string()),
+                "timeout": Span(*timeout).to_string(),
+                "cache": Span(*cache).to_string(),
+            })
+        }
+        VouchedBy::List { pins, file } => json!({
+            "method": "application_token",
+            "tokens_file": file.display().to_string(),
+            "portals": pins.len(),
+        }),
+    };
+    if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {

@@ -73,6 +73,7 @@ fn about(about: About) -> Value {
         About::Request => Value::Null,
         About::Field(fault) => format!("{} {}", fault.field.told(), fault.code.label()).into(),
         About::Message(kind) => format!("message {}", kind.label()).into(),
+        About::Caller(unproven) => format!("caller {}", unproven.label()).into(),
         About::Limit(policy) => format!("limit {}", policy.label()).into(),
     }
 }

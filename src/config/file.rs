@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::units::{ListenAddress, Network, Percent, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
+use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::validate::PlaceRule;
@@ -36,6 +37,9 @@ pub struct File {
     /// How widget calls are read.
     #[serde(default)]
     pub widget: WidgetTable,
+    /// Who is calling; without this table nobody is verified.
+    #[schemars(with = "Option<VerifyTable>")]
+    pub verify: Option<Spanned<VerifyTable>>,
     /// How much each member may ask.
     #[serde(default)]
     pub limits: LimitsTable,

@@ -15,6 +15,7 @@ mod tree;
 mod units;
 mod upstreams;
 mod values;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
-    Settings, TracesSettings, UpstreamSpec, restart_only_changes,
+    Settings, TracesSettings, UpstreamSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
 pub use store::Snapshot;
 pub use units::{Size, Span};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::certificate::Certificates;
-use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
+use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec, VerifySpec};
 use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Limits, Now, Policy, PolicyName};
@@ -103,6 +103,7 @@ fn assemble(
     Env {
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
+        verify: spec.verify.as_ref().map(VerifySpec::rules),
         limits: Limits { member },
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),

@@ -5,6 +5,7 @@ pub mod limit;
 pub mod portion;
 pub mod route;
 pub mod validate;
+pub mod verify;
 
 /// What a fault leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::placement;
 use super::record::RequestRecord;
 use crate::policy::limit::PolicyName;
+use crate::policy::verify::Unproven;
 use crate::request::field::{FieldFault, MemberId};
 use crate::request::message::Kind;
 use crate::request::outline::Outline;
@@ -60,6 +61,8 @@ pub enum About {
     Message(Kind),
     /// A limit.
     Limit(PolicyName),
+    /// The caller.
+    Caller(Unproven),
 }
 
 /// What one row says.
@@ -159,12 +162,12 @@ fn rules(rejection: &Rejection) -> Vec<Rule> {
     if !faults.is_empty() {
         return faults.iter().map(|fault| of(About::Field(*fault))).collect();
     }
-    let about = match (rejection.unexpected_message(), rejection.violated_policy()) {
-        (Some(kind), _) => About::Message(kind),
-        (None, Some(policy)) => About::Limit(policy),
-        (None, None) => About::Request,
-    };
-    vec![of(about)]
+    let about = rejection
+        .unexpected_message()
+        .map(About::Message)
+        .or(rejection.violated_policy().map(About::Limit))
+        .or(rejection.unproven().map(About::Caller));
+    vec![of(about.unwrap_or(About::Request))]
 }
 
 impl Counted {

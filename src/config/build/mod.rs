@@ -6,6 +6,7 @@ mod others;
 mod routes;
 mod server;
 mod upstreams;
+mod verify;
 mod warnings;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .collect();
     warnings::collect(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
+    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, &mut others, faults);
     let max_keys = file
         .limits
         .max_keys
@@ -53,6 +55,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let spec = EnvSpec {
         routes,
         widget,
+        verify,
         max_keys,
         member_limit,
         upstreams,
