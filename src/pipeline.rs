@@ -12,6 +12,7 @@ use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
 use crate::request::body::Bounds;
@@ -19,13 +20,13 @@ use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
     Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
 };
-use crate::request::form::Form;
+use crate::request::form::{Form, FormFault};
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
-use crate::request::message;
+use crate::request::message::{self, Kinds};
 use crate::request::outline::Outline;
-use crate::response::rejection::Rejection;
+use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -82,11 +83,28 @@ impl Default for WidgetRules {
     }
 }
 
+impl WidgetRules {
+    fn grammar(&self) -> Grammar<'_> {
+        Grammar {
+            member_id: self.member_id,
+            server_endpoints: &self.server_endpoints,
+        }
+    }
+
+    /// Those of the shadowing cookies that are a fault.
+    fn refused<'c>(&self, cookies: &'c [FieldFault]) -> &'c [FieldFault] {
+        match self.cookies {
+            CookieRule::Refuse => cookies,
+            CookieRule::Strip | CookieRule::Keep => &[],
+        }
+    }
+}
+
 /// What the head alone decides.
 pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
-    /// Where the request belongs.
+    /// Where the request belongs; where the path has several routes, the first of them until the message is read.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
@@ -116,6 +134,8 @@ pub struct Forward {
 
 /// What became of a request whose body is there.
 pub struct Decision {
+    /// The index of its route, now that the message is known.
+    pub route_index: usize,
     /// Where it goes, or why it does not.
     pub verdict: Result<Forward, Rejection>,
     /// What was found on the way.
@@ -155,13 +175,14 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
         return Err((None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::NotFound => (None, Rejection::NotFound(Unserved::Path)),
         NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let body = match route.kind {
         Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(widget) => {
-            hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        Kind::Widget(_) => {
+            let accepted = accepted(route_index, &env.routes);
+            hold(head, accepted, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
         }
     };
     Ok(Routed {
@@ -171,11 +192,20 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
     })
 }
 
+/// The kinds of message that some widget route of the first one's path and method takes.
+fn accepted(first: usize, routes: &Routes) -> Kinds {
+    let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
+        Kind::Widget(widget) => Some(widget.accepts),
+        Kind::Pass => None,
+    });
+    kinds.reduce(Kinds::and).unwrap_or_default()
+}
+
 /// A widget's media type, and a length that is announced.
-fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
     match MediaType::of(&head.headers) {
         Some(MediaType::Form) => {}
-        Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
+        Some(MediaType::Json) if accepted.has(message::Kind::Own) => {}
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match head.framing.announced() {
@@ -190,8 +220,9 @@ fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<B
 
 /// A request whose body was read: what it says, before anybody was asked about it.
 pub struct Read<'r> {
-    routed: &'r Routed<'r>,
     head: &'r RequestHead,
+    /// The index of its route, now that the message is known.
+    route_index: usize,
     findings: Findings,
     message: Result<Message, Rejection>,
 }
@@ -218,15 +249,18 @@ impl Read<'_> {
 }
 
 /// Reads a request whose body is there (or is nobody's business here).
-pub fn read<'r>(routed: &'r Routed<'r>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+pub fn read<'r>(routed: &Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
     let mut findings = Findings::default();
-    let message = match routed.route.kind {
-        Kind::Pass => Ok(Message::Pass),
-        Kind::Widget(route) => findings.hear(route, head, body, env).map(Message::Widget),
+    let (route_index, message) = match routed.route.kind {
+        Kind::Pass => (routed.route_index, Ok(Message::Pass)),
+        Kind::Widget(first) => {
+            let (index, heard) = findings.hear(routed.route_index, first, head, body, env);
+            (index, heard.map(Message::Widget))
+        }
     };
     Read {
-        routed,
         head,
+        route_index,
         findings,
         message,
     }
@@ -242,8 +276,8 @@ pub fn decide(
     env: &Env,
 ) -> Decision {
     let Read {
-        routed,
         head,
+        route_index,
         mut findings,
         message,
     } = read;
@@ -252,7 +286,8 @@ pub fn decide(
         Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
     });
     let verdict = cleared.and_then(|cleared| {
-        let upstream = env.upstreams.get(&routed.route.upstream);
+        let route = env.routes.all().get(route_index);
+        let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
             Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
@@ -274,7 +309,11 @@ pub fn decide(
             _cleared: cleared,
         })
     });
-    Decision { verdict, findings }
+    Decision {
+        route_index,
+        verdict,
+        findings,
+    }
 }
 
 /// What was in a request, for those who want to know what observe mode let through. It is read once more: whoever
@@ -300,44 +339,95 @@ fn pace(findings: &Findings) -> Pace {
 }
 
 impl Findings {
-    /// Form, `Call`. The steps know nothing of modes: what they find is refused or observed here.
+    /// Reads the form, which says to which route the message goes, and judges it by that.
     fn hear(
         &mut self,
-        route: WidgetRoute,
+        first: usize,
+        widget: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
         env: &Env,
-    ) -> Result<Heard, Rejection> {
-        let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+    ) -> (usize, Result<Heard, Rejection>) {
+        let Some(media_type) = MediaType::of(&head.headers) else {
+            return (first, Err(Rejection::UnsupportedMediaType));
+        };
+        let length = body.len();
         // PHP puts nothing of JSON where it puts forms.
-        let form = match media_type {
+        let body = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
-        let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
+        let form = Form::parse(head.target.query(), body, env.widget.max_params);
+        let chosen = env.routes.choose(first, || match &form {
+            Ok(form) => Seen::in_form(form, env.widget.member_id),
+            Err(_) => Seen::default(),
+        });
+        match chosen {
+            Some((index, _, route)) => {
+                let heard = self.hear_for(route, media_type, &form, length, head, env);
+                (index, heard)
+            }
+            None => {
+                let all = accepted(first, &env.routes);
+                let unserved = self.of_nobody(widget.mode, all, &form, head, env);
+                (first, Err(unserved))
+            }
+        }
+    }
+
+    /// What a message is told that no route of its path is for: what is wrong with it says more than that.
+    fn of_nobody(
+        &mut self,
+        mode: Mode,
+        accepts: Kinds,
+        form: &Result<Form<'_>, FormFault>,
+        head: &RequestHead,
+        env: &Env,
+    ) -> Rejection {
+        let form = match form {
+            Ok(form) => form,
+            Err(fault) => return (*fault).into(),
+        };
+        let route = WidgetRoute {
+            mode,
+            accepts,
+            ..WidgetRoute::default()
+        };
+        let cookies = shadowing_cookies(head, env.widget.cookies, PlainAuth::beside(form));
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
+        self.note(&judged, &cookies);
+        match (judged, mode) {
+            (Err(refused), Mode::Enforce) => refused.refusal.into(),
+            (Ok(_), _) | (_, Mode::Observe) => Rejection::NotFound(Unserved::Message),
+        }
+    }
+
+    /// Form, `Call`. The steps know nothing of modes: what they find is refused or observed here.
+    fn hear_for(
+        &mut self,
+        route: WidgetRoute,
+        media_type: MediaType,
+        form: &Result<Form<'_>, FormFault>,
+        length: usize,
+        head: &RequestHead,
+        env: &Env,
+    ) -> Result<Heard, Rejection> {
+        let form = match form {
             Ok(form) => form,
             Err(fault) => {
-                let observed = self.observe_or(route.mode_of(None), fault.into())?;
+                let observed = self.observe_or(route.mode_of(None), (*fault).into())?;
                 return Ok(Heard {
                     media_type,
-                    length: body.len(),
+                    length,
                     plain_auth: PlainAuth::Shadows,
                     mode: Mode::Observe,
                     sound: Sound::Observed(None, observed),
                 });
             }
         };
-        let plain_auth = PlainAuth::beside(&form);
+        let plain_auth = PlainAuth::beside(form);
         let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
-        let refused_cookies: &[FieldFault] = match env.widget.cookies {
-            CookieRule::Refuse => &cookies,
-            CookieRule::Strip | CookieRule::Keep => &[],
-        };
-        let grammar = Grammar {
-            member_id: env.widget.member_id,
-            server_endpoints: &env.widget.server_endpoints,
-        };
-        let judged = judge(&form, route, grammar, refused_cookies);
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
         self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);
@@ -345,7 +435,7 @@ impl Findings {
         let mode = route.mode_of(self.member_id.as_ref());
         let claim = |call: &Call| {
             let rules = env.verify.as_ref()?;
-            Some(Claim::of(rules, call.kind(), call.known(), &form))
+            Some(Claim::of(rules, call.kind(), call.known(), form))
         };
         let sound = match judged {
             Ok(call) => Sound::Call(claim(&call), call),
@@ -360,7 +450,7 @@ impl Findings {
         };
         Ok(Heard {
             media_type,
-            length: body.len(),
+            length,
             plain_auth,
             mode,
             sound,

@@ -13,6 +13,7 @@ use crate::config::{
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::policy::verify::OnError;
 use crate::process::Process;
@@ -84,6 +85,7 @@ fn route(route: &Route) -> Value {
         path,
         methods,
         kind,
+        selection,
         upstream,
     } = route;
     let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
@@ -111,6 +113,16 @@ fn route(route: &Route) -> Value {
             ("accepts".to_owned(), accepts.into()),
             ("require".to_owned(), require.into()),
             ("places".to_owned(), places.into()),
+        ]);
+        let Selection {
+            placements,
+            domains,
+            members,
+        } = selection;
+        told.extend([
+            ("placements".to_owned(), json!(placements.spelled())),
+            ("domains".to_owned(), json!(domains.spelled())),
+            ("members".to_owned(), json!(members.spelled())),
         ]);
     }
     told

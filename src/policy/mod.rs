@@ -4,6 +4,7 @@ pub mod judge;
 pub mod limit;
 pub mod portion;
 pub mod route;
+pub mod selection;
 pub mod validate;
 pub mod verify;
 

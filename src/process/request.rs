@@ -168,7 +168,7 @@ impl Request {
     }
 
     /// Reads it. A held body is there.
-    pub fn read<'r>(&self, routed: &'r Routed<'r>, head: &'r RequestHead) -> Read<'r> {
+    pub fn read<'r>(&self, routed: &Routed<'_>, head: &'r RequestHead) -> Read<'r> {
         let body = self.body.as_deref().unwrap_or_default();
         pipeline::read(routed, head, body, self.live.env())
     }
@@ -191,6 +191,7 @@ impl Request {
             let body = self.body.as_deref().unwrap_or_default();
             self.outline = Some(Box::new(pipeline::outline(head, body, env)));
         }
+        self.route = Some(decision.route_index);
         self.findings = decision.findings;
         decision.verdict.map(Box::new)
     }
