@@ -587,10 +587,6 @@ struct Heard {
 }
 
 /// What there is of it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is what nearly every call is"
-)]
 enum Sound {
     /// It is sound, or nothing is wrong with it but what was observed; with what it shows for who it says it is,
     /// where that is verified.

@@ -13,7 +13,7 @@ use super::client::{Client, Ended, Gone};
 use super::shared::Server;
 use super::stream::HandedOver;
 use crate::pipeline::{BodyPlan, Forward, Routed};
-use crate::policy::verify::{Ask, Said};
+use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
@@ -104,7 +104,10 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
 /// Asks whose a token is, unless the client goes away first.
 async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
     let since = Instant::now();
-    let verifier = request.live.verifier.clone().ok_or(Rejection::InternalError)?;
+    let Some(verifier) = request.live.verifier.clone() else {
+        // It could not be built, which a line has told; what that comes to is on_error's to say.
+        return Ok(Said::Nothing(Unknown::Unreachable));
+    };
     let said = tokio::select! {
         biased;
         said = verifier.ask(ask) => Ok(said),
