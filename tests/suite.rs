@@ -26,6 +26,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod proxy_protocol;
 mod upstreams;
 mod reload;
 mod stop;

@@ -114,6 +114,10 @@ pub struct ListenerTable {
     /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
     #[schemars(extend("default" = false))]
     pub h2c: Option<At<bool>>,
+    /// Networks whose connections have to begin with the PROXY protocol, version 1 or 2: load balancers that
+    /// pass TCP on. Who else connects must not send it.
+    #[schemars(with = "Option<Vec<At<Network>>>")]
+    pub proxy_protocol: Option<Spanned<Vec<At<Network>>>>,
 }
 
 /// A certificate.

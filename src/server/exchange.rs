@@ -1,7 +1,7 @@
 //! The way of a request, whatever carries it: identify, route, hold, verify, decide, forward or refuse, record.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -156,12 +156,12 @@ async fn relay<C: Client>(
     attempts: &mut Attempts,
 ) -> Result<(), Stopped> {
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(attempts, wire, || retries += 1)).await;
+    let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() {
         client.interim(&answer.head).await?;
-        unless_gone(client, answer.next_head()).await?;
+        unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
@@ -172,7 +172,7 @@ async fn relay<C: Client>(
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 client.flush().await?;
-                unless_gone(client, answer.read()).await?
+                unless_gone(client, pin!(answer.read())).await?
             }
         };
         match piece {
@@ -244,10 +244,11 @@ impl From<Stopped> for Rejection {
     }
 }
 
-/// The server's next part, unless the client goes away first.
+/// The server's next part, unless the client goes away first. It stays where it is: moved in, it would have a second
+/// place in each request's memory.
 async fn unless_gone<C: Client, T>(
     client: &mut C,
-    part: impl Future<Output = Result<T, SendFault>>,
+    part: Pin<&mut impl Future<Output = Result<T, SendFault>>>,
 ) -> Result<T, Stopped> {
     tokio::select! {
         biased;
