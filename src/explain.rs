@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::config::{Loaded, Snapshot};
 use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
+use crate::policy::frame::{Ancestors, Frame, SetCookieRule, StoreRule};
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
@@ -293,6 +294,9 @@ fn decision(
         )?;
     }
     limits(&decision.findings.limits, out)?;
+    if decision.findings.origin_differs {
+        writeln!(out, "origin: another host than DOMAIN")?;
+    }
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
@@ -303,12 +307,32 @@ fn decision(
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
             }
+            if let Some(frame) = &forward.frame {
+                self::frame(frame, out)?;
+            }
             for listed in &forward.attempts.upstream().listed {
                 writeln!(out, "server: {}", listed.entry.name)?;
             }
             Ok(())
         }
     })
+}
+
+/// What the answer will say, whatever the handler does.
+fn frame(frame: &Frame, out: &mut impl Write) -> io::Result<()> {
+    match &frame.ancestors {
+        Ancestors::Keep => {}
+        Ancestors::Only(portal) => writeln!(out, "answer: only {portal} may frame it")?,
+        Ancestors::Report(portal) => writeln!(out, "answer: reported where another than {portal} frames it")?,
+    }
+    match frame.cookies {
+        SetCookieRule::Keep => {}
+        SetCookieRule::Partitioned => writeln!(out, "answer: its cookies are partitioned")?,
+    }
+    match frame.store {
+        StoreRule::Keep => Ok(()),
+        StoreRule::NoStore => writeln!(out, "answer: nobody stores it"),
+    }
 }
 
 fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::Mode;
+use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
@@ -67,6 +68,8 @@ pub struct WidgetRules {
     pub cookies: CookieRule,
     /// Where tokens may be sent.
     pub server_endpoints: ServerEndpoints,
+    /// What answers say that are shown in a frame; none: what the handler says.
+    pub frame: Option<FrameRules>,
 }
 
 impl Default for WidgetRules {
@@ -79,6 +82,7 @@ impl Default for WidgetRules {
             member_id: MemberIdShape::Hex32,
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
+            frame: None,
         }
     }
 }
@@ -128,6 +132,8 @@ pub struct Forward {
     pub attempts: Attempts,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
+    /// What is done to the answer; none where it goes on as it comes.
+    pub frame: Option<Frame>,
     /// Without it there is no `Forward`.
     _cleared: Cleared,
 }
@@ -161,6 +167,8 @@ pub struct Findings {
     pub domain: Option<Domain>,
     /// Only once validated.
     pub placement: Option<Placement>,
+    /// Whether the browser says that another host than the portal's sent it.
+    pub origin_differs: bool,
 }
 
 /// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
@@ -289,11 +297,16 @@ pub fn decide(
         let route = env.routes.all().get(route_index);
         let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let rewrite = match &cleared {
-            Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
+        let (rewrite, frame) = match &cleared {
+            Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(&findings, env.widget.cookies);
-                headers::on_widget_route(peer, caller, &head.headers, established)
+                let rules = env.widget.frame;
+                let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
+                (
+                    headers::on_widget_route(peer, caller, &head.headers, established),
+                    frame,
+                )
             }
         };
         Ok(Forward {
@@ -306,6 +319,7 @@ pub fn decide(
                 .target
                 .authority()
                 .map(|_| head.target.origin_form().concat()),
+            frame,
             _cleared: cleared,
         })
     });
@@ -477,6 +491,7 @@ impl Findings {
             }
         };
         Ok(Judged {
+            mode,
             media_type,
             length,
             plain_auth,
@@ -531,6 +546,13 @@ impl Findings {
                 Ok(Observed(()))
             }
         }
+    }
+
+    /// What the answer has to say of frames, and what the browser said of the portal.
+    fn frame(&mut self, rules: FrameRules, judged: &Judged, head: &RequestHead) -> Option<Frame> {
+        let (frame, agreement) = rules.decide(&judged.known(), &head.headers, judged.mode);
+        self.origin_differs = agreement == Agreement::Differs;
+        frame
     }
 
     fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
@@ -607,6 +629,7 @@ impl Heard {
 /// A request to a widget route that may go on.
 #[derive(Debug)]
 struct Judged {
+    mode: Mode,
     media_type: MediaType,
     length: usize,
     plain_auth: PlainAuth,
@@ -631,14 +654,17 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
-    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
-        let known = match &self.passed {
+    fn known(&self) -> Known<'_> {
+        match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
             Passed::Observed(None, Observed(())) => Known::default(),
-        };
+        }
+    }
+
+    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
         Established {
-            known,
+            known: self.known(),
             verdict: findings.verdict,
             media_type: self.media_type,
             length: self.length,

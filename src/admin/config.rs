@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
+use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
@@ -146,6 +147,7 @@ fn widget(rules: &WidgetRules) -> Value {
         member_id,
         cookies,
         server_endpoints,
+        frame,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -168,6 +170,26 @@ fn widget(rules: &WidgetRules) -> Value {
         "member_id": member_id,
         "cookies": cookies,
         "server_endpoints": server_endpoints,
+        "frame": frame.map(self::frame),
+    })
+}
+
+fn frame(rules: FrameRules) -> Value {
+    let FrameRules {
+        ancestors,
+        cookies,
+        store,
+    } = rules;
+    json!({
+        "ancestors": match ancestors {
+            AncestorsRule::Portal => "portal",
+            AncestorsRule::Keep => "keep",
+        },
+        "cookies": match cookies {
+            SetCookieRule::Partitioned => "partitioned",
+            SetCookieRule::Keep => "keep",
+        },
+        "no_store": store == StoreRule::NoStore,
     })
 }
 

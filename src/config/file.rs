@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::Endpoint;
+use super::frame::FrameTable;
 use super::units::{ListenAddress, Network, Percent, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
@@ -210,6 +211,8 @@ pub struct WidgetTable {
         extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"])
     )]
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
+    /// What answers say that are shown in a frame of a portal; left out = what the handler says.
+    pub frame: Option<FrameTable>,
 }
 
 /// How much each member may ask.

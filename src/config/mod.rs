@@ -6,6 +6,7 @@ mod content;
 mod endpoint;
 mod fault;
 mod file;
+mod frame;
 mod mark;
 mod parse;
 mod schema;

@@ -9,6 +9,7 @@ use http::Method;
 use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
+use crate::policy::frame::FrameRules;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::portion::Portion;
@@ -97,7 +98,17 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(full.traces.sample, shipped.traces.sample);
     assert_eq!(shipped.traces.endpoint, None);
     assert!(full.traces.endpoint.is_some());
-    assert_eq!(full.spec.widget, shipped.spec.widget);
+    assert_eq!(
+        (full.spec.widget.frame, shipped.spec.widget.frame),
+        (Some(FrameRules::default()), None)
+    );
+    assert_eq!(
+        WidgetRules {
+            frame: None,
+            ..full.spec.widget
+        },
+        shipped.spec.widget
+    );
     assert_eq!(full.spec.max_keys, shipped.spec.max_keys);
     assert_eq!(full.spec.member_limit.as_ref().unwrap().overrides.len(), 1);
     assert_eq!(

@@ -297,6 +297,7 @@ impl Request {
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
             client: self.caller.client,
             scheme_replaced: self.caller.scheme_replaced,
+            origin_differs: findings.origin_differs,
             status: match rejection {
                 Some(rejection) => rejection.reason().status(),
                 None => self.sent.status.unwrap_or_default(),

@@ -19,7 +19,6 @@ use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::attempts::Attempts;
 use crate::upstream::caller::Peer;
 use crate::upstream::send::{self, SendFault};
 
@@ -132,7 +131,7 @@ async fn carry<C: Client>(
         head.method == Method::HEAD,
     );
     let total = forward.attempts.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward.attempts);
+    let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
@@ -153,8 +152,9 @@ async fn relay<C: Client>(
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
-    attempts: &mut Attempts,
+    forward: &mut Forward,
 ) -> Result<(), Stopped> {
+    let attempts = &mut forward.attempts;
     let mut retries = 0;
     let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
@@ -166,7 +166,8 @@ async fn relay<C: Client>(
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
     request.upstream_answered(status);
-    client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
+    let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
+    client.begin(&reply, server.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,

@@ -19,6 +19,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         member_id,
         placement,
         scheme_replaced,
+        origin_differs,
         duration,
         overhead,
         held,
@@ -62,6 +63,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
     metrics
         .forwarding_headers_replaced
         .inc_by(u64::from(*scheme_replaced));
+    metrics.origin_mismatch.inc_by(u64::from(*origin_differs));
     if let (Some(placement), Some(_)) = (placement, member_id) {
         metrics.placement(placement::label(placement)).inc();
     }

@@ -233,6 +233,8 @@ pub struct Metrics {
     limiter_overflow: IntCounter,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
+    /// Widget calls whose `Origin` is another host than `DOMAIN`.
+    pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
     /// Connections of all listeners.
@@ -438,6 +440,10 @@ impl Metrics {
             forwarding_headers_replaced: make.counter(
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
+            )?,
+            origin_mismatch: make.counter(
+                "origin_mismatch_total",
+                "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
             )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,

@@ -50,6 +50,8 @@ pub struct RequestRecord<'a> {
     pub placement: Option<&'a str>,
     /// The client's address.
     pub client: IpAddr,
+    /// Whether the browser named another host than the portal's as the sender.
+    pub origin_differs: bool,
     /// Whether what an untrusted peer said of the client's connection was replaced.
     pub scheme_replaced: bool,
     /// What the client got; 499 where it did not wait for an answer.

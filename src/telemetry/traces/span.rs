@@ -145,6 +145,7 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         limits: _,
         message: _,
         scheme_replaced: _,
+        origin_differs: _,
         member_id: _,
         domain: _,
         placement: _,
