@@ -15,6 +15,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         faults,
         limits,
         message,
+        verdict,
         member_id,
         placement,
         scheme_replaced,
@@ -52,6 +53,9 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         if let Some(series) = metrics.limit_decision(decision) {
             series.inc();
         }
+    }
+    if let Some(verdict) = verdict {
+        metrics.verification(*verdict);
     }
     if let Some(message) = message {
         series.messages(*message).inc();
