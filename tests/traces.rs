@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post, request};
-use crate::common::{DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
+use crate::common::{Conn, DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -20,6 +21,8 @@ const DROPPED: &str = "widget_gateway_trace_spans_dropped_total";
 struct Collector {
     server: Upstream,
     spans: RefCell<Vec<Span>>,
+    /// Who sent them.
+    resources: RefCell<Vec<BTreeMap<String, String>>>,
 }
 
 impl Collector {
@@ -28,6 +31,7 @@ impl Collector {
         Collector {
             server: Upstream::replying(Reply::Raw(taken.into())),
             spans: RefCell::default(),
+            resources: RefCell::default(),
         }
     }
 
@@ -57,8 +61,7 @@ impl Collector {
             let message = ExportTraceServiceRequest::decode(&received.body[..]).unwrap();
             for of_resource in message.resource_spans {
                 let resource = attributes(&of_resource.resource.unwrap().attributes);
-                assert_eq!(resource["service.name"], "widget-gateway");
-                assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+                self.resources.borrow_mut().push(resource);
                 let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
                 self.spans.borrow_mut().extend(spans);
             }
@@ -153,6 +156,11 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
         .unwrap();
     assert_eq!(gateway.ask(post(TARGET, &[&traced("01")], BODY)).status, 200);
     let spans = collector.expect(1);
+    let resource = &collector.resources.borrow()[0];
+    assert_eq!(
+        (&*resource["service.name"], &*resource["service.version"]),
+        ("widget-gateway", env!("CARGO_PKG_VERSION"))
+    );
     let span = &spans[0];
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), PARENT);
@@ -468,4 +476,50 @@ fn each_attempt_at_a_server_has_a_span() {
             format!("00-{}-{}-01", hex(&span.trace_id), hex(&attempts[1].span_id))
         );
     }
+}
+
+#[test]
+fn the_resource_names_this_process_and_what_the_environment_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let sent_by = |env: &[(&str, &OsStr)]| {
+        let (upstream, collector) = (Upstream::start(), Collector::start());
+        let rest = rest(upstream.address, collector.address(), 1.0);
+        let listeners = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 1\n";
+        std::fs::write(&file, format!("{listeners}{rest}")).unwrap();
+        let gateway = Gateway::with_env(&file, &[], env);
+        let line = gateway.wait_log("a listener", |line| line["msg"] == "listening");
+        let http: SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+        let mut conn = Conn::open(http);
+        for count in 1..=2 {
+            assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+            collector.expect(count);
+        }
+        collector.resources.take()
+    };
+    let named = OsStr::new("deployment.environment.name=staging,service.version=mine");
+    let (one, other) = (sent_by(&[]), sent_by(&[("OTEL_RESOURCE_ATTRIBUTES", named)]));
+    let instance = |resource: &BTreeMap<String, String>| resource["service.instance.id"].clone();
+    assert_eq!(instance(&one[0]), instance(&one[1]), "one process");
+    assert_ne!(instance(&one[0]), instance(&other[0]), "two processes");
+    let shape: Vec<_> = instance(&one[0]).split('-').map(str::len).collect();
+    assert_eq!(
+        (shape.as_slice(), &instance(&one[0])[14..15]),
+        (&[8, 4, 4, 4, 12][..], "4")
+    );
+    assert_eq!(one[0]["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (
+            &*other[0]["deployment.environment.name"],
+            &*other[0]["service.version"]
+        ),
+        ("staging", "mine")
+    );
+    let pinned = OsStr::new("service.instance.id=pod-7");
+    let name = OsStr::new("widgets");
+    let third = sent_by(&[("OTEL_RESOURCE_ATTRIBUTES", pinned), ("OTEL_SERVICE_NAME", name)]);
+    assert_eq!(
+        (&*instance(&third[0]), &*third[0]["service.name"]),
+        ("pod-7", "widgets")
+    );
 }

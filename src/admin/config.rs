@@ -4,11 +4,11 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings,
-    UpstreamSpec, UpstreamTlsSpec, restart_only_changes,
+    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
+    TracesSettings, UpstreamSpec, UpstreamTlsSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
@@ -16,29 +16,58 @@ use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
+use crate::process::reload::{first_warnings, rfc3339};
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
 use crate::upstream::headers::CookieRule;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::pool::{Resend, Rules};
 
-pub(super) fn config(process: &Process) -> Answer {
+/// Of a query with `generation=N` the text of that one, as a file that can be put back.
+pub(super) fn config(process: &Process, query: Option<&str>) -> Answer {
     let live = process.live.load();
     let snapshot = &live.snapshot;
+    let mut parameters = query.unwrap_or_default().split('&');
+    if let Some(given) = parameters.find_map(|pair| pair.strip_prefix("generation=")) {
+        return text(snapshot, given);
+    }
     let Settings {
         server,
         spec,
         log,
         traces,
     } = &snapshot.settings;
+    let waiting = restart_only_changes(&process.server, server);
     Answer::json(&json!({
         "generation": snapshot.generation,
         "sha256": hex(&snapshot.sha256),
         "file": process.path.display().to_string(),
-        "restart_pending": restart_only_changes(&process.server, server),
+        "since": rfc3339(live.applied.at),
+        "since_trigger": live.applied.trigger.label(),
+        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
+        "waiting": waiting,
+        "warnings": first_warnings(&snapshot.warnings),
         // What is running, which is not what the file says where a restart is pending.
         "settings": settings(&process.server, spec, *log, traces),
     }))
+}
+
+fn text(snapshot: &Snapshot, given: &str) -> Answer {
+    let Ok(generation) = given.parse() else {
+        return Problem::new(400, "bad_parameter", "generation is a number").into();
+    };
+    match snapshot.text_of(generation) {
+        Some(text) => Answer::new("application/toml", text.to_owned())
+            .header("content-disposition", "attachment; filename=\"gateway.toml\""),
+        None => Problem::new(
+            404,
+            "generation_not_kept",
+            "The text of that generation is not kept",
+        )
+        .with("detail", "kept are the one in force and the one before it")
+        .with("generation", snapshot.generation)
+        .into(),
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -19,7 +19,7 @@ use crate::upstream::balance::Balance;
 pub struct UpstreamTable {
     /// `host:port`, `unix:/path` or `sample` (embedded), or a table with `address`, `weight`, `backup`. Every
     /// address of a name is a server.
-    #[schemars(required, with = "Option<Vec<ServerItem>>")]
+    #[schemars(required, with = "Option<Vec<ServerItem>>", extend("minItems" = 1))]
     pub servers: Option<Spanned<Vec<Spanned<ServerItem>>>>,
     /// `round_robin`: they take turns. `least_connections`: the one with the fewest requests. `member_id`: the
     /// calls of one portal meet one server.

@@ -24,6 +24,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         json::text(out, policy.label());
     });
     problem.end();
+    out.push(b'\n');
     out
 }
 

@@ -9,6 +9,7 @@ pub mod http2;
 pub mod listeners;
 pub mod outcome;
 pub mod pace;
+mod plain;
 pub mod proxy_protocol;
 pub mod shared;
 pub mod stream;

@@ -230,6 +230,7 @@ pub struct Metrics {
     pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
+    held_body_bytes: IntGauge,
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
@@ -416,6 +417,7 @@ impl Metrics {
                 "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
             )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
+            held_body_bytes: make.gauge("held_body_bytes", "Bytes of all bodies that are held now.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
             handshake_failures: make.counters(
@@ -430,7 +432,7 @@ impl Metrics {
                 "When the last attempt that was not refused ended.",
             )?,
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
-            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
+            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of what replicas share of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
             log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
             engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
@@ -616,11 +618,16 @@ impl Metrics {
         }
     }
 
-    /// Tells which configuration is in force.
-    pub fn in_force(&self, generation: u64, sha256: &[u8; 32], restart_pending: usize) {
+    /// `held_body_bytes`
+    pub fn held_body_bytes(&self, bytes: usize) {
+        self.held_body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Tells which configuration is in force. `shared` is the hash of what replicas share of it.
+    pub fn in_force(&self, generation: u64, shared: &[u8; 32], restart_pending: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         // A double holds 53 bits exactly.
-        let [a, b, c, d, e, f, ..] = *sha256;
+        let [a, b, c, d, e, f, ..] = *shared;
         self.config_hash
             .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
         self.restart_pending

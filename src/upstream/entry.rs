@@ -92,7 +92,8 @@ impl Entry {
         self.addresses() != addresses
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// The addresses that it has.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         let servers = self.servers.load();
         let addresses = servers.iter().filter_map(|server| match &server.address {
             Address::Inet(address) => Some(*address),
