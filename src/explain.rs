@@ -45,7 +45,7 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
             writeln!(
                 out,
                 "verdict: refused, {} {}: {}",
-                reason.status(),
+                rejection.status(),
                 reason.code(),
                 rejection.detail()
             )?;
@@ -303,6 +303,9 @@ fn decision(
             for (name, value) in forward.rewrite.to_set() {
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
+            }
+            if let Some(proof) = forward.rewrite.proof() {
+                writeln!(out, "header set: {}: the secret of its file", proof.header())?;
             }
             if let Some(frame) = &forward.frame {
                 self::frame(frame, out)?;

@@ -241,7 +241,7 @@ pub fn decide(
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let (rewrite, frame) = match &cleared {
+        let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(body.len(), env.widget.cookies);
@@ -253,6 +253,9 @@ pub fn decide(
                 )
             }
         };
+        if let Some(proof) = &upstream.rules.proof {
+            rewrite.prove(proof, &head.headers);
+        }
         Ok(Forward {
             rewrite,
             attempts: Attempts::new(upstream, pace(&findings), || {

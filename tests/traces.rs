@@ -66,10 +66,26 @@ impl Collector {
                 self.spans.borrow_mut().extend(spans);
             }
         }
-        self.spans.borrow().clone()
+        // SPAN_KIND_SERVER
+        let spans = self.spans.borrow();
+        spans.iter().filter(|span| span.kind == 2).cloned().collect()
     }
 
-    /// Exactly so many, once they are there.
+    /// Those of the attempts under a request's, in order.
+    fn attempts(&self, of: &Span) -> Vec<Span> {
+        let spans = self.spans.borrow();
+        let under = spans.iter().filter(|span| span.parent_span_id == of.span_id);
+        let under: Vec<_> = under.cloned().collect();
+        for span in &under {
+            // SPAN_KIND_CLIENT
+            assert_eq!((span.kind, &span.trace_id), (3, &of.trace_id));
+            assert!(span.start_time_unix_nano >= of.start_time_unix_nano);
+            assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+        }
+        under
+    }
+
+    /// Exactly so many requests, once they are there.
     fn expect(&self, count: usize) -> Vec<Span> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -149,8 +165,23 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), PARENT);
     let sent = upstream.take_one().header("traceparent").unwrap();
-    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&span.span_id)));
+    let attempts = collector.attempts(span);
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&attempts[0].span_id)));
     assert_ne!(hex(&span.span_id), PARENT);
+    let port = upstream.address.port().to_string();
+    assert_eq!(
+        (attempts[0].name.as_str(), attributes(&attempts[0].attributes)),
+        (
+            "POST",
+            map([
+                ("http.request.method", "POST"),
+                ("http.response.status_code", "200"),
+                ("server.address", "127.0.0.1"),
+                ("server.port", &port),
+            ])
+        )
+    );
     // SPAN_KIND_SERVER
     assert_eq!((span.name.as_str(), span.kind), ("POST widget", 2));
     assert_eq!(span.status.clone().unwrap_or_default().code, 0);
@@ -164,6 +195,7 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
             ("http.response.status_code", "200"),
             ("http.route", "widget"),
             ("widget_gateway.outcome", "forwarded"),
+            ("widget_gateway.tries", "1"),
             ("widget_gateway.upstream", "handlers"),
         ])
     );
@@ -210,6 +242,7 @@ fn spans_say_how_a_request_ended() {
                     ("http.route", "widget"),
                     ("http.response.status_code", "200"),
                     ("widget_gateway.outcome", "forwarded"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "handlers"),
                 ],
             ),
@@ -237,6 +270,7 @@ fn spans_say_how_a_request_ended() {
                     ("http.response.status_code", "200"),
                     ("widget_gateway.outcome", "observed"),
                     ("widget_gateway.would_reject", "[missing_field]"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "handlers"),
                 ],
             ),
@@ -252,6 +286,8 @@ fn spans_say_how_a_request_ended() {
                     ("error.type", "upstream_unavailable"),
                     ("widget_gateway.outcome", "upstream_error"),
                     ("widget_gateway.reason", "upstream_unavailable"),
+                    ("widget_gateway.cause", "refused"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "gone"),
                 ],
             ),
@@ -298,7 +334,11 @@ fn spans_say_how_a_request_ended() {
             let sent = received.header("traceparent").unwrap();
             assert_eq!(
                 sent,
-                format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id))
+                format!(
+                    "00-{}-{}-01",
+                    hex(&span.trace_id),
+                    hex(&collector.attempts(span)[0].span_id)
+                )
             );
             assert_ne!(hex(&span.trace_id), TRACE);
         }
@@ -427,4 +467,59 @@ fn the_resource_names_this_process_and_what_the_environment_says() {
         (&*instance(&third[0]), &*third[0]["service.name"]),
         ("pod-7", "widgets")
     );
+}
+
+#[test]
+fn each_attempt_at_a_server_has_a_span() {
+    let gone = DeadServer::new();
+    for ask in [post(TARGET, &[], BODY), request("GET", "/", &[], "")] {
+        let (upstream, collector) = (Upstream::start(), Collector::start());
+        // Its turn is the first.
+        let servers = format!("servers = [\"{}\", ", gone.address());
+        let rest = rest(upstream.address, collector.address(), 1.0).replace("servers = [", &servers);
+        let gateway = Gateway::start(rest);
+        assert_eq!(gateway.ask(ask).status, 200);
+        let span = &collector.expect(1)[0];
+        let own = attributes(&span.attributes);
+        assert_eq!(
+            (&*own["widget_gateway.tries"], &*own["widget_gateway.cause"]),
+            ("2", "refused")
+        );
+        let attempts = collector.attempts(span);
+        let told: Vec<_> = attempts.iter().map(|span| attributes(&span.attributes)).collect();
+        let (gone, there) = (
+            gone.address().port().to_string(),
+            upstream.address.port().to_string(),
+        );
+        let method = &own["http.request.method"];
+        assert_eq!(
+            told,
+            [
+                map([
+                    ("error.type", "refused"),
+                    ("http.request.method", method),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &gone),
+                ]),
+                map([
+                    ("http.request.method", method),
+                    ("http.request.resend_count", "1"),
+                    ("http.response.status_code", "200"),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &there),
+                ]),
+            ]
+        );
+        let codes: Vec<_> = attempts
+            .iter()
+            .map(|span| span.status.clone().unwrap_or_default().code)
+            .collect();
+        assert_eq!(codes, [2, 0]);
+        assert!(attempts[0].end_time_unix_nano <= attempts[1].end_time_unix_nano);
+        let sent = upstream.take_one().header("traceparent").unwrap();
+        assert_eq!(
+            sent,
+            format!("00-{}-{}-01", hex(&span.trace_id), hex(&attempts[1].span_id))
+        );
+    }
 }

@@ -8,7 +8,7 @@ use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
     EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
-    TracesSettings, UpstreamSpec, restart_only_changes,
+    TracesSettings, UpstreamSpec, UpstreamTlsSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
@@ -238,6 +238,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         name: _,
         servers,
         rules,
+        tls,
+        secret_file,
     } = upstream;
     let Rules {
         balance,
@@ -252,7 +254,15 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         places,
         check,
         eject,
+        proof,
     } = rules;
+    let tls = tls.as_ref().map(|UpstreamTlsSpec { ca, server_name }| {
+        let ca = ca.as_ref().map(|path| path.display().to_string());
+        json!({ "ca": ca, "server_name": server_name })
+    });
+    let proof = proof.as_ref().zip(secret_file.as_ref()).map(|(proof, file)| {
+        json!({ "header": proof.header().as_str(), "secret_file": file.display().to_string() })
+    });
     let EjectRule {
         failures,
         duration,
@@ -273,6 +283,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "max_in_flight": places.map(|places| places.most),
         "queue": places.map(|places| places.queue),
         "queue_timeout": places.map(|places| Span(places.queue_timeout).to_string()),
+        "tls": tls,
+        "proof": proof,
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })
@@ -284,6 +296,7 @@ fn upstream_server(server: &ServerSpec) -> Value {
         place: _,
         weight,
         backup,
+        secured: _,
     } = server;
     match (weight, backup) {
         (1, false) => json!(name),

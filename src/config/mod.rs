@@ -35,7 +35,7 @@ pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     AdminToken, CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings,
-    ServerSpec, Settings, TracesSettings, UpstreamSpec, Waiting, restart_only_changes,
+    ServerSpec, Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, Waiting, restart_only_changes,
 };
 pub use source::{Change, Source};
 pub use store::Snapshot;

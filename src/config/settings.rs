@@ -21,6 +21,7 @@ use crate::request::field::MemberId;
 use crate::upstream::entry::Place;
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::HostName;
+use crate::upstream::secure::Secured;
 
 /// A file that was read and found sound.
 #[derive(Debug)]
@@ -189,6 +190,19 @@ pub struct UpstreamSpec {
     pub servers: Vec<ServerSpec>,
     /// How they are asked.
     pub rules: Rules,
+    /// None = without TLS.
+    pub tls: Option<UpstreamTlsSpec>,
+    /// The file of `rules.proof`.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `tls` of an upstream, as the file says it; what it comes to stands with each server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamTlsSpec {
+    /// None = the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// None = the host of each server.
+    pub server_name: Option<String>,
 }
 
 /// One server of an upstream.
@@ -202,6 +216,8 @@ pub struct ServerSpec {
     pub weight: u32,
     /// Whether it is asked only where no other is up.
     pub backup: bool,
+    /// None = without TLS.
+    pub secured: Option<Secured>,
 }
 
 /// `[log]`.

@@ -139,10 +139,16 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Fo
         .servers
         .iter()
         .map(|server| {
-            let same = |old: &&Listed| *old.entry.name == *server.name && old.entry.place == server.place;
-            let entry = match old.iter().find(same) {
-                Some(old) => old.entry.clone(),
-                None => Arc::new(Entry::new(&server.name, server.place.clone())),
+            let old = old.iter().find(|old| *old.entry.name == *server.name);
+            let entry = match old.map(|old| &old.entry) {
+                Some(old) if old.place == server.place && old.secured == server.secured => old.clone(),
+                // What was connected to or found out before was another server, or nobody's whom it has to prove.
+                old => Arc::new(Entry::new(
+                    &server.name,
+                    server.place.clone(),
+                    server.secured.clone(),
+                    old.map(|old| &**old),
+                )),
             };
             if let Place::Named(name) = &entry.place
                 && let Some(said) = found.get(name)

@@ -14,6 +14,7 @@ use crate::request::cookie::PlainAuth;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 pub use cookies::CookieRule;
+pub use reserved::is_free;
 use reserved::{Reserve, is_removed};
 pub use rewrite::Rewrite;
 

@@ -4,6 +4,7 @@
 mod limits;
 mod others;
 mod routes;
+mod secure;
 mod selection;
 mod server;
 mod upstreams;
@@ -24,7 +25,7 @@ pub use server::ADMIN;
 /// to `others`.
 pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Settings {
     let server = server::build(&file.server, base, others, faults);
-    let upstreams = upstreams::build(&file.upstreams, faults);
+    let upstreams = upstreams::build(&file.upstreams, base, others, faults);
     let routes = routes::build(file, faults);
     let own = server.listeners.iter().map(|listener| listener.address.as_str());
     let own: Vec<_> = own

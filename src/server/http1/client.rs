@@ -184,9 +184,12 @@ impl Client for Http1Client {
             .hand_over(&in_origin_form(self.head, &head), self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);
+        let outcome = passed.outcome();
         session.set_connection_user_context(Some(Box::new(passed)));
-        let reused = server.proxy.process_new_http(session, &server.stopping).await;
+        let proxying = server.proxy.process_new_http(session, &server.stopping);
+        let reused = outcome.within(proxying).await;
         let next = reused
+            .flatten()
             .map(ReusedHttpStream::consume)
             .and_then(|(stream, _)| stream.into_any().downcast().ok());
         match next {
