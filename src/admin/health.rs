@@ -42,7 +42,7 @@ pub(super) fn metrics(process: &Process, headers: &HeaderMap) -> Answer {
         return Problem::new(500, "internal_error", "The metrics are inconsistent").into();
     };
     const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-    let packed = takes_gzip(headers).then(|| gzip(exposition.as_bytes()));
+    let packed = takes_gzip(headers).then(|| gzip(&exposition));
     let answer = match packed {
         Some(Ok(packed)) => Answer::new(TYPE, packed).header("content-encoding", "gzip"),
         Some(Err(_)) | None => Answer::new(TYPE, exposition),
