@@ -93,7 +93,7 @@ impl Process {
             loaded,
             Some(&before.snapshot),
             &found,
-            &self.table,
+            &self.tables,
             self.epoch.elapsed(),
         );
         let generation = snapshot.generation;

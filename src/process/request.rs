@@ -132,20 +132,24 @@ impl Request {
         self.body.clone().unwrap_or_default()
     }
 
-    /// Finds the route by the head alone.
+    /// Finds the route by the head alone, and asks the limits that need no more.
     ///
     /// # Errors
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
         self.path = head.target.path_of_line();
-        match pipeline::route(head, live.env()) {
+        let now = self.process.epoch.elapsed();
+        match pipeline::route(head, &self.caller, now, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);
+                // Until they are asked further: the body may never come.
+                self.findings.limits = routed.limits();
                 Ok(routed)
             }
-            Err((route, rejection)) => {
-                self.route = route;
-                Err(rejection)
+            Err(unrouted) => {
+                self.route = unrouted.route_index;
+                self.findings.limits = unrouted.limits;
+                Err(unrouted.rejection)
             }
         }
     }

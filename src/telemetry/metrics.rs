@@ -13,6 +13,7 @@ use prometheus::{
 use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
+use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::request::message::Kind;
@@ -216,10 +217,10 @@ pub struct Metrics {
     upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
-    limiter_keys: IntGauge,
+    limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
-    limiter_evictions: IntCounter,
-    limiter_overflow: IntCounter,
+    limiter_evictions: IntCounterVec,
+    limiter_overflow: IntCounterVec,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
     /// Requests between their head and their end.
@@ -307,7 +308,6 @@ impl Metrics {
             "What the limits said.",
             &["policy", "decision"],
         )?;
-        let policy = &[PolicyName::Member.label()];
         let keys = make.register(IntGaugeVec::new(
             Maker::opts("ratelimit_keys", "Keys with state."),
             &["policy"],
@@ -322,6 +322,11 @@ impl Metrics {
             "Requests judged by the shared state because the table was full.",
             &["policy"],
         )?;
+        for policy in PolicyName::ALL.map(|policy| [policy.label()]) {
+            keys.with_label_values(&policy);
+            evictions.with_label_values(&policy);
+            overflow.with_label_values(&policy);
+        }
         let closed = make.counters(
             "connections_closed_total",
             "Connections that ended, by cause.",
@@ -397,10 +402,10 @@ impl Metrics {
             limit_decisions: PolicyName::ALL.map(|policy| {
                 ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
-            limiter_keys: keys.with_label_values(policy),
-            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
-            limiter_evictions: evictions.with_label_values(policy),
-            limiter_overflow: overflow.with_label_values(policy),
+            limiter_keys: keys,
+            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of each policy's keys.")?,
+            limiter_evictions: evictions,
+            limiter_overflow: overflow,
             forwarding_headers_replaced: make.counter(
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
@@ -577,6 +582,12 @@ impl Metrics {
         }
     }
 
+    /// What a policy has said so far: allowed, limited, and what it would have limited.
+    pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 3] {
+        let counted = self.limit_decisions.get(policy as usize);
+        counted.map_or([0; 3], |counted| counted.each_ref().map(IntCounter::get))
+    }
+
     /// `placements_total`
     pub fn placement(&self, label: &'static str) -> &IntCounter {
         self.placements.get(label).unwrap_or(&self.log_lines_dropped)
@@ -627,13 +638,19 @@ impl Metrics {
         }
     }
 
-    /// Brings the families up to date whose source counts by itself.
-    pub fn limiter_table(&self, keys: usize, limit: usize, evicted: u64, overflowed: u64) {
-        self.limiter_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-        self.limiter_keys_limit
-            .set(i64::try_from(limit).unwrap_or(i64::MAX));
-        catch_up(&self.limiter_evictions, evicted);
-        catch_up(&self.limiter_overflow, overflowed);
+    /// Brings the families of a policy's table up to date, which counts by itself.
+    pub fn limiter_table(&self, policy: PolicyName, table: &KeyTable) {
+        let gauge = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
+        let policy = &[policy.label()];
+        self.limiter_keys
+            .with_label_values(policy)
+            .set(gauge(table.len()));
+        self.limiter_keys_limit.set(gauge(table.max_keys()));
+        catch_up(&self.limiter_evictions.with_label_values(policy), table.evicted());
+        catch_up(
+            &self.limiter_overflow.with_label_values(policy),
+            table.overflowed(),
+        );
     }
 
     /// Log lines dropped, ever.

@@ -9,22 +9,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 
 use super::clock::{Now, ToldClock};
+use super::key::Key;
 use super::keys::{KeyTable, Keys};
 use super::quota::Quota;
-use crate::request::field::MemberId;
 use crate::request::fingerprint::Fingerprint;
-
-/// What requests can be counted by.
-pub trait Key {
-    /// What stands for the key: equal for equal keys.
-    fn fingerprint(&self) -> Fingerprint;
-}
-
-impl Key for MemberId {
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint()
-    }
-}
 
 type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
@@ -83,6 +71,12 @@ impl<K: Key> Limiter<K> {
                 retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
             }
         })
+    }
+
+    /// Takes back what one [`check`](Limiter::check) took that was granted: its request got no further.
+    pub fn give_back(&self, key: &K) {
+        let each = self.quota.gcra().replenish_interval();
+        self.keys.give_back(key.fingerprint(), each.into());
     }
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.

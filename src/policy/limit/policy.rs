@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
+use super::key::Key;
 use super::keys::KeyTable;
-use super::limiter::{Key, Limiter};
+use super::limiter::{KeyState, Limiter};
 use super::quota::Quota;
+use super::spec::PolicySpec;
 use crate::policy::Mode;
+use crate::request::field::MemberIdShape;
 
 /// A limit by one kind of key. Where the configuration has none, that is a policy too: it grants.
 pub struct Policy<K> {
@@ -40,17 +43,19 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// One quota, and others for some keys. A quota that `before` enforced keeps its limiter and so its keys'
-    /// state. The keys of all count against the table.
+    /// What the configuration says of it: one quota, and others for some keys; or no limit. A quota that `before`
+    /// enforced keeps its limiter and so its keys' state. The keys of all count against the table.
     pub fn build(
         name: PolicyName,
-        mode: Mode,
-        quota: Quota,
+        spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
         before: Option<&Policy<K>>,
         table: &Arc<KeyTable>,
         now: Now,
     ) -> Policy<K> {
+        let Some(PolicySpec { mode, quota }) = spec else {
+            return Policy::unlimited(name);
+        };
         let before = before.and_then(Policy::quotas);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {
@@ -98,14 +103,10 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Forgets the keys whose state equals that of a key never seen.
-    pub(super) fn sweep(&self, now: Now) {
-        for limiter in self
-            .quotas()
-            .into_iter()
-            .flat_map(|quotas| quotas.by_quota.values())
-        {
-            limiter.sweep(now);
+    /// Takes back what a request took that the policy granted, and that a later one refused.
+    pub(super) fn give_back(&self, key: &K, outcome: Outcome) {
+        if let (Rule::Quotas(quotas), Outcome::Granted(_)) = (&self.rule, outcome) {
+            quotas.limiter_of(key).give_back(key);
         }
     }
 }
@@ -123,5 +124,87 @@ impl<K: Key + Eq + Hash> Quotas<K> {
             (Err(limited), Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
             (Err(limited), Mode::Observe, _) | (Err(limited), _, Mode::Observe) => Outcome::Observed(limited),
         }
+    }
+}
+
+/// A policy for those who look after all of them, whatever each counts by.
+pub trait AnyPolicy {
+    /// Which.
+    fn name(&self) -> PolicyName;
+
+    /// What it enforces or observes; none where the configuration has no such limit.
+    fn spec(&self) -> Option<PolicySpec>;
+
+    /// Keys with a quota of their own.
+    fn overrides(&self) -> usize;
+
+    /// What the key that an operator means by this text has at `now`. None where the policy counts by no such
+    /// key, or the configuration has no such limit.
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing>;
+
+    /// Gives that key its whole burst again. `false` if it had no state.
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Whether an operator can mean a key of this policy by this text.
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Forgets the keys whose state equals that of a key never seen.
+    fn sweep(&self, now: Now);
+}
+
+/// How a key stands with a policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its quota.
+    pub quota: Quota,
+    /// Whether that is its own.
+    pub is_override: bool,
+    /// What it has left; none of a key that has no state, and so its whole burst.
+    pub state: Option<KeyState>,
+}
+
+impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
+    fn name(&self) -> PolicyName {
+        self.name
+    }
+
+    fn spec(&self) -> Option<PolicySpec> {
+        self.quotas().map(|quotas| PolicySpec {
+            mode: quotas.mode,
+            quota: quotas.limiter.quota(),
+        })
+    }
+
+    fn overrides(&self) -> usize {
+        self.quotas().map_or(0, |quotas| quotas.overrides.len())
+    }
+
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+        let limiter = quotas.limiter_of(&key);
+        Some(Standing {
+            quota: limiter.quota(),
+            is_override: quotas.overrides.contains_key(&key),
+            state: limiter.peek(&key, now),
+        })
+    }
+
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool {
+        let found = self.quotas().zip(K::read(text, shape));
+        found.is_some_and(|(quotas, key)| quotas.limiter_of(&key).reset(&key))
+    }
+
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool {
+        K::read(text, shape).is_some()
+    }
+
+    fn sweep(&self, now: Now) {
+        let limiters = self
+            .quotas()
+            .into_iter()
+            .flat_map(|quotas| quotas.by_quota.values());
+        limiters.for_each(|limiter| {
+            limiter.sweep(now);
+        });
     }
 }
