@@ -11,6 +11,7 @@ mod properties;
 
 mod front_door;
 mod cases;
+mod routing;
 mod messages;
 mod bodies;
 mod refusals;
@@ -24,6 +25,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod proxy_protocol;
 mod upstreams;
 mod reload;
 mod stop;
