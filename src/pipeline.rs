@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit};
+use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
@@ -154,6 +154,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub attempts: Attempts,
+    /// When it may be sent.
+    pub start: Start,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// Without it there is no `Forward`.
@@ -304,6 +306,10 @@ pub fn decide(
         };
         Ok(Forward {
             rewrite,
+            start: match &cleared {
+                Cleared::Pass => Start::AtOnce,
+                Cleared::Widget(judged) => judged.start(),
+            },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
@@ -473,7 +479,7 @@ impl Findings {
     fn note_observed_limit(&mut self) {
         let observed = self.limits.iter().find_map(|decision| match decision.outcome {
             Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Refused(_) => None,
         });
         self.would_reject.extend(observed);
     }
@@ -557,6 +563,13 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
+    fn start(&self) -> Start {
+        match &self.passed {
+            Passed::Permitted(permit) => permit.start(),
+            Passed::Observed(..) => Start::AtOnce,
+        }
+    }
+
     fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
         let known = match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),

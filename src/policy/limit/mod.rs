@@ -12,22 +12,29 @@ mod decision;
 mod key;
 pub mod keys;
 mod limiter;
+mod newcomers;
+mod seen;
+mod shards;
 mod spec;
 mod policy;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ipnet::IpNet;
 
 pub use clock::Now;
-pub use decision::{Decision, Decisions, Outcome, PolicyName};
+pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
 pub use key::{ClientAddress, Everyone, Key, Sender};
 pub use limiter::{KeyState, Limited, Limiter};
 pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
-pub use spec::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
+pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 
-use self::keys::KeyTables;
+use self::keys::{KeyTables, Source};
+use self::newcomers::Newcomers;
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
@@ -43,6 +50,8 @@ pub struct Limits {
     pub member: Policy<MemberId>,
     placement: Vec<Family>,
     event: Policy<Sender>,
+    /// How many new members a client may bring.
+    newcomers: Option<Arc<Limiter<ClientAddress>>>,
 }
 
 /// Placements that have a limit of their own, per member.
@@ -61,6 +70,7 @@ impl Default for Limits {
             member: Policy::unlimited(PolicyName::Member),
             placement: Vec::new(),
             event: Policy::unlimited(PolicyName::Event),
+            newcomers: None,
         }
     }
 }
@@ -71,6 +81,7 @@ impl Limits {
         use PolicyName::{Client, Event, Gateway, Member, Placement};
         let LimitsSpec {
             max_keys,
+            new_keys_per_client,
             client,
             gateway,
             member,
@@ -79,6 +90,18 @@ impl Limits {
             event,
         } = spec;
         tables.set_max_keys(*max_keys);
+        let newcomers = before
+            .and_then(|before| before.newcomers.clone())
+            .filter(|newcomers| newcomers.quota() == *new_keys_per_client)
+            .unwrap_or_else(|| {
+                let table = tables.newcomers().clone();
+                Arc::new(Limiter::new(*new_keys_per_client, table, now))
+            });
+        // Not of events: those of all portals come from a few addresses.
+        for policy in [Member, Placement] {
+            let doorkeeper = Box::new(Newcomers(newcomers.clone()));
+            tables.of(policy).set_doorkeeper(doorkeeper);
+        }
         let family = |PlacementSpec { matches, policy }: &PlacementSpec| {
             let mut families = before.into_iter().flat_map(|before| &before.placement);
             let before = families.find(|family| family.matches == *matches);
@@ -120,12 +143,14 @@ impl Limits {
             placement: placement.iter().map(family).collect(),
             event: Policy::build(
                 Event,
-                *event,
+                event.map(|event| event.policy),
                 [],
                 before.map(|before| &before.event),
                 tables.of(Event),
                 now,
-            ),
+            )
+            .waiting(event.map(|event| event.wait).unwrap_or_default()),
+            newcomers: Some(newcomers),
         }
     }
 
@@ -138,6 +163,7 @@ impl Limits {
             member,
             placement,
             event,
+            newcomers: _,
         } = self;
         let all = |policy| (None, policy);
         let families = placement
@@ -163,10 +189,17 @@ impl Limits {
                 .iter()
                 .any(|network| network.contains(&client.address()))
         });
-        if let Some(client) = counted {
-            decisions.ask(&self.client, &client, route, now)?;
-        }
-        Ok(Entered { decisions })
+        let Some(client) = counted else {
+            return Ok(Entered {
+                source: Source::Unknown,
+                decisions,
+            });
+        };
+        decisions.ask(&self.client, &client, Source::Unknown, route, now)?;
+        Ok(Entered {
+            source: Source::Client(client),
+            decisions,
+        })
     }
 
     /// Asks the other policies for one request of this call at `now`, on a route of this mode. Keys are taken
@@ -177,17 +210,31 @@ impl Limits {
     /// The first policy that refuses; those behind it are not asked.
     pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
         let mut decisions = entered.decisions;
-        let gateway = decisions.ask(&self.gateway, &Everyone, route, now)?;
-        self.by_call(&call, route, now, &mut decisions)
+        let gateway = decisions.ask(&self.gateway, &Everyone, Source::Unknown, route, now)?;
+        let said = self
+            .by_call(&call, entered.source, route, now, &mut decisions)
             .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
-        Ok(Permit { call, decisions })
+        let start = match said {
+            Outcome::HeldBack(_, millis) => {
+                Start::At(now.saturating_add(Duration::from_millis(millis.into())))
+            }
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) | Outcome::Refused(_) => {
+                Start::AtOnce
+            }
+        };
+        Ok(Permit {
+            call,
+            decisions,
+            start,
+        })
     }
 
     /// Counts a request whose faults are only observed, so that it is no call, where no call is needed. On such a
     /// route nothing refuses.
     pub fn observe(&self, entered: &Entered, now: Now) -> Decisions {
         let mut decisions = entered.decisions;
-        decisions.add(self.gateway.decide(&Everyone, Mode::Observe, now));
+        let gateway = &self.gateway;
+        decisions.add(gateway.decide(&Everyone, Source::Unknown, Mode::Observe, now));
         decisions
     }
 
@@ -195,6 +242,7 @@ impl Limits {
     fn by_call(
         &self,
         call: &Call,
+        source: Source,
         route: Mode,
         now: Now,
         decisions: &mut Decisions,
@@ -202,7 +250,7 @@ impl Limits {
         match call {
             // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
             Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
-                Some(sender) => decisions.ask(&self.event, &sender, route, now),
+                Some(sender) => decisions.ask(&self.event, &sender, source, route, now),
                 None => Ok(Outcome::Unlimited),
             },
             Call::Placement(_) | Call::Own(_) => {
@@ -210,7 +258,7 @@ impl Limits {
                     return Ok(Outcome::Unlimited);
                 };
                 let policy = self.family(call).unwrap_or(&self.member);
-                decisions.ask(policy, member, route, now)
+                decisions.ask(policy, member, source, route, now)
             }
         }
     }
@@ -229,6 +277,9 @@ impl Limits {
     /// Forgets the keys whose state equals that of a key never seen.
     pub fn sweep(&self, now: Now) {
         self.policies().for_each(|(_, policy)| policy.sweep(now));
+        if let Some(newcomers) = &self.newcomers {
+            newcomers.sweep(now);
+        }
     }
 }
 
@@ -238,10 +289,11 @@ impl Decisions {
         &mut self,
         policy: &Policy<K>,
         key: &K,
+        source: Source,
         route: Mode,
         now: Now,
     ) -> Result<Outcome, Refused> {
-        let decision = policy.decide(key, route, now);
+        let decision = policy.decide(key, source, route, now);
         self.add(decision);
         match decision.outcome {
             Outcome::Refused(limited) => Err(Refused {
@@ -249,7 +301,9 @@ impl Decisions {
                 limited,
                 decisions: *self,
             }),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(decision.outcome),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Observed(_) => {
+                Ok(decision.outcome)
+            }
         }
     }
 }
@@ -260,12 +314,14 @@ impl Decisions {
 /// use widget_gateway::policy::limit::{Decisions, Entered};
 ///
 /// fn skips_the_client() -> Entered {
-///     Entered { decisions: Decisions::default() }
+///     Entered { source: todo!(), decisions: Decisions::default() }
 /// }
 /// ```
 #[must_use]
 #[derive(Debug)]
 pub struct Entered {
+    /// Where a key of the call comes from.
+    source: Source,
     decisions: Decisions,
 }
 
@@ -283,11 +339,11 @@ impl Entered {
 /// member. There is no other maker:
 ///
 /// ```compile_fail,E0451
-/// use widget_gateway::policy::limit::{Decisions, Permit};
+/// use widget_gateway::policy::limit::{Decisions, Permit, Start};
 /// use widget_gateway::policy::validate::Call;
 ///
 /// fn skips_the_limits(call: Call) -> Permit {
-///     Permit { call, decisions: Decisions::default() }
+///     Permit { call, decisions: Decisions::default(), start: Start::AtOnce }
 /// }
 /// ```
 #[must_use]
@@ -295,6 +351,7 @@ impl Entered {
 pub struct Permit {
     call: Call,
     decisions: Decisions,
+    start: Start,
 }
 
 impl Permit {
@@ -306,6 +363,11 @@ impl Permit {
     /// What the policies said; none of them refused.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// When it may go on.
+    pub fn start(&self) -> Start {
+        self.start
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::key::Key;
-use super::keys::KeyTable;
+use super::keys::{KeyTable, Source};
 use super::limiter::{KeyState, Limiter};
 use super::quota::Quota;
 use super::spec::PolicySpec;
@@ -29,6 +30,8 @@ enum Rule<K> {
 pub struct Quotas<K> {
     /// What a used-up quota leads to.
     pub mode: Mode,
+    /// How long a request may be held back until its turn; zero refuses it at once.
+    patience: Duration,
     limiter: Arc<Limiter<K>>,
     overrides: HashMap<K, Arc<Limiter<K>>>,
     by_quota: HashMap<Quota, Arc<Limiter<K>>>,
@@ -69,6 +72,7 @@ impl<K: Key + Eq + Hash> Policy<K> {
         };
         let quotas = Quotas {
             mode,
+            patience: Duration::ZERO,
             limiter: limiter(quota),
             overrides: overrides
                 .into_iter()
@@ -82,6 +86,14 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
+    /// The same policy, which holds a request back until its turn where that comes within this time.
+    pub(super) fn waiting(mut self, longest: Duration) -> Policy<K> {
+        if let Rule::Quotas(quotas) = &mut self.rule {
+            quotas.patience = longest;
+        }
+        self
+    }
+
     /// What is enforced; none where the configuration has no such limit.
     pub fn quotas(&self) -> Option<&Quotas<K>> {
         match &self.rule {
@@ -90,12 +102,12 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Asks for one request of this key at `now`, on a route of this mode: both have to enforce for a
+    /// Asks for one request of this key, from this source, at `now`, on a route of this mode: both have to enforce for a
     /// used-up quota to refuse. A request that is over its quota costs nothing.
-    pub(super) fn decide(&self, key: &K, route: Mode, now: Now) -> Decision {
+    pub(super) fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Decision {
         let outcome = match &self.rule {
             Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide(key, route, now),
+            Rule::Quotas(quotas) => quotas.decide(key, source, route, now),
         };
         Decision {
             policy: self.name,
@@ -117,14 +129,32 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         self.overrides.get(key).unwrap_or(&self.limiter)
     }
 
-    fn decide(&self, key: &K, route: Mode, now: Now) -> Outcome {
-        let limiter = self.limiter_of(key);
-        match (limiter.check(key, now), route, self.mode) {
-            (Ok(()), _, _) => Outcome::Granted(limiter.quota()),
-            (Err(limited), Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
-            (Err(limited), Mode::Observe, _) | (Err(limited), _, Mode::Observe) => Outcome::Observed(limited),
+    fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
+        let (limiter, source) = match self.overrides.get(key) {
+            Some(limiter) => (limiter, Source::Listed),
+            None => (&self.limiter, source),
+        };
+        let mode = match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+        };
+        // What is only observed is not delayed either.
+        let longest = match mode {
+            Mode::Enforce => self.patience,
+            Mode::Observe => Duration::ZERO,
+        };
+        match (limiter.reserve(key, source, now, longest), mode) {
+            (Ok(Duration::ZERO), _) => Outcome::Granted(limiter.quota()),
+            (Ok(wait), _) => Outcome::HeldBack(limiter.quota(), millis(wait)),
+            (Err(limited), Mode::Enforce) => Outcome::Refused(limited),
+            (Err(limited), Mode::Observe) => Outcome::Observed(limited),
         }
     }
+}
+
+/// Rounded up.
+fn millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// A policy for those who look after all of them, whatever each counts by.
@@ -206,5 +236,8 @@ impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
         limiters.for_each(|limiter| {
             limiter.sweep(now);
         });
+        if let Some(quotas) = self.quotas() {
+            quotas.limiter.forget(now);
+        }
     }
 }
