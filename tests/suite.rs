@@ -17,6 +17,8 @@ mod bodies;
 mod refusals;
 mod limits;
 mod layers;
+mod held_back;
+mod flood;
 mod cookies;
 mod one_hop;
 mod answers;
