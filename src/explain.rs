@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::config::{Loaded, Snapshot};
 use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;

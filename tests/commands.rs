@@ -177,8 +177,8 @@ fn explain_tells_what_the_limits_said() {
     let folder = tempfile::tempdir().unwrap();
     let explained = |limits: &str, body: &str| {
         let file = folder.path().join("gateway.toml");
-        let routes =
-            "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n";
+        let routes = "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n\
+             accepts = [\"placement\", \"event\"]\n";
         let server =
             "[server]\nlisten = [\"127.0.0.1:1\"]\n[upstreams.handlers]\nservers = [\"127.0.0.1:1\"]\n";
         std::fs::write(&file, format!("{server}{routes}{limits}")).unwrap();
@@ -207,7 +207,7 @@ fn explain_tells_what_the_limits_said() {
     ];
     let placement = "limit: placement, 3 per 3600 s, burst 3: a fresh key, allows";
     assert_eq!(explained(layers, BODY), [client, gateway, placement]);
-    let event = format!("event=ONAPPTEST&auth[domain]=p.bitrix24.com&auth[member_id]={MEMBER}");
+    let event = format!("event=ONAPPTEST&auth[domain]=portal.bitrix24.com&auth[member_id]={MEMBER}");
     let event_limit = "limit: event, 4 per 3600 s, burst 4: a fresh key, allows";
     assert_eq!(explained(layers, &event), [client, gateway, event_limit]);
     assert_eq!(

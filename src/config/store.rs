@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::certificate::Certificates;
 use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
 use crate::pipeline::Env;
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Limits, Now};
 use crate::policy::route::Routes;
 use crate::upstream::caller::TrustedProxies;

@@ -9,7 +9,7 @@ use http::Method;
 use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{LimitsSpec, Period, PolicyName};
 use crate::policy::route::{Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::config::{self, Snapshot};
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::PolicyName;
-use crate::policy::limit::keys::KeyTables;
 
 const QUERY: &str = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en";
 const MEMBER: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56";

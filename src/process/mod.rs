@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};

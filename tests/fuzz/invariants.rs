@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::KeyTables;
+use widget_gateway::policy::limit::KeyTables;
 use widget_gateway::policy::limit::{
     ClientSpec, EventSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
 };

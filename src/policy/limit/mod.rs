@@ -16,6 +16,7 @@ mod newcomers;
 mod seen;
 mod shards;
 mod spec;
+mod tables;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,9 @@ pub use limiter::{KeyState, Limited, Limiter};
 pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
 pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
+pub use tables::KeyTables;
 
-use self::keys::{KeyTables, Source};
+use self::keys::Source;
 use self::newcomers::Newcomers;
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
