@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::Mode;
+use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
@@ -64,6 +65,8 @@ pub struct WidgetRules {
     pub cookies: CookieRule,
     /// Where tokens may be sent.
     pub server_endpoints: ServerEndpoints,
+    /// What answers say that are shown in a frame; none: what the handler says.
+    pub frame: Option<FrameRules>,
 }
 
 impl Default for WidgetRules {
@@ -76,6 +79,7 @@ impl Default for WidgetRules {
             member_id: MemberIdShape::Hex32,
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
+            frame: None,
         }
     }
 }
@@ -158,6 +162,8 @@ pub struct Forward {
     pub start: Start,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
+    /// What is done to the answer; none where it goes on as it comes.
+    pub frame: Option<Frame>,
     /// Without it there is no `Forward`.
     _cleared: Cleared,
 }
@@ -189,6 +195,8 @@ pub struct Findings {
     pub domain: Option<Domain>,
     /// Only once validated.
     pub placement: Option<Placement>,
+    /// Whether the browser says that another host than the portal's sent it.
+    pub origin_differs: bool,
 }
 
 /// Finds the route of a request, and judges what its head alone says and who sent it. Nothing of the body has been
@@ -297,13 +305,21 @@ pub fn decide(
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let rewrite = match &cleared {
-            Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
+        let (mut rewrite, frame) = match &cleared {
+            Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(body.len(), env.widget.cookies);
-                headers::on_widget_route(peer, caller, &head.headers, established)
+                let rules = env.widget.frame;
+                let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
+                (
+                    headers::on_widget_route(peer, caller, &head.headers, established),
+                    frame,
+                )
             }
         };
+        if let Some(proof) = &upstream.rules.proof {
+            rewrite.prove(proof, &head.headers);
+        }
         Ok(Forward {
             rewrite,
             start: match &cleared {
@@ -318,6 +334,7 @@ pub fn decide(
                 .target
                 .authority()
                 .map(|_| head.target.origin_form().concat()),
+            frame,
             _cleared: cleared,
         })
     });
@@ -431,6 +448,7 @@ impl Findings {
                 let observed = self.observe_or(route.mode, fault.into())?;
                 self.limits = env.limits.observe(by.entered, by.now);
                 return Ok(Judged {
+                    mode: route.mode,
                     media_type,
                     plain_auth: PlainAuth::Shadows,
                     passed: Passed::Observed(None, observed),
@@ -459,6 +477,7 @@ impl Findings {
             }
         };
         Ok(Judged {
+            mode: route.mode,
             media_type,
             plain_auth,
             passed,
@@ -492,6 +511,13 @@ impl Findings {
                 Ok(Observed(()))
             }
         }
+    }
+
+    /// What the answer has to say of frames, and what the browser said of the portal.
+    fn frame(&mut self, rules: FrameRules, judged: &Judged, head: &RequestHead) -> Option<Frame> {
+        let (frame, agreement) = rules.decide(&judged.known(), &head.headers, judged.mode);
+        self.origin_differs = agreement == Agreement::Differs;
+        frame
     }
 
     fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
@@ -539,6 +565,7 @@ enum Cleared {
 /// A request to a widget route that may go on.
 #[derive(Debug)]
 struct Judged {
+    mode: Mode,
     media_type: MediaType,
     plain_auth: PlainAuth,
     passed: Passed,
@@ -570,14 +597,17 @@ impl Judged {
         }
     }
 
-    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
-        let known = match &self.passed {
+    fn known(&self) -> Known<'_> {
+        match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
             Passed::Observed(None, Observed(())) => Known::default(),
-        };
+        }
+    }
+
+    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
         Established {
-            known,
+            known: self.known(),
             media_type: self.media_type,
             length,
             cookies,

@@ -142,7 +142,7 @@ pub fn told(call: &Call, length: usize) -> Established<'_> {
 pub fn env(quota: Quota) -> Env {
     let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
     let listed = Listed {
-        entry: Arc::new(Entry::new("127.0.0.1:9000", place)),
+        entry: Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
         weight: 1,
         backup: false,
     };

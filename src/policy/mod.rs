@@ -1,5 +1,6 @@
 //! Values become a decision: is the call sound, may this member have it now, and where does it go.
 
+pub mod frame;
 pub mod judge;
 pub mod pattern;
 pub mod limit;

@@ -13,3 +13,4 @@ pub mod head;
 pub mod media_type;
 pub mod message;
 pub mod options;
+pub mod origin;

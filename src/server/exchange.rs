@@ -1,7 +1,7 @@
 //! The way of a request, whatever carries it: identify, route, hold, decide, forward or refuse, record.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -19,7 +19,6 @@ use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::attempts::Attempts;
 use crate::upstream::caller::Peer;
 use crate::upstream::send::{self, SendFault};
 
@@ -78,10 +77,19 @@ async fn decide<C: Client>(
     }
     let mut forward = request.decide(routed, head, peer)?;
     request.own_time_ends();
+    // Nobody waits for a client that has left.
     if let Start::At(turn) = forward.start {
-        unless_gone(client, async { Ok(request.turn(turn).await) }).await?;
+        tokio::select! {
+            biased;
+            () = request.turn(turn) => {}
+            () = client.gone() => return Err(Rejection::ClientClosed),
+        }
     }
-    forward.attempts.admit().await?;
+    tokio::select! {
+        biased;
+        admitted = forward.attempts.admit() => admitted?,
+        () = client.gone() => return Err(Rejection::ClientClosed),
+    }
     Ok(forward)
 }
 
@@ -115,7 +123,7 @@ async fn carry<C: Client>(
         head.method == Method::HEAD,
     );
     let total = forward.attempts.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward.attempts);
+    let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
@@ -136,26 +144,28 @@ async fn relay<C: Client>(
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
-    attempts: &mut Attempts,
+    forward: &mut Forward,
 ) -> Result<(), Stopped> {
+    let attempts = &mut forward.attempts;
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(attempts, wire, || retries += 1)).await;
+    let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() {
         client.interim(&answer.head).await?;
-        unless_gone(client, answer.next_head()).await?;
+        unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
     request.upstream_answered(status);
-    client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
+    let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
+    client.begin(&reply, server.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 client.flush().await?;
-                unless_gone(client, answer.read()).await?
+                unless_gone(client, pin!(answer.read())).await?
             }
         };
         match piece {
@@ -227,10 +237,11 @@ impl From<Stopped> for Rejection {
     }
 }
 
-/// The server's next part, unless the client goes away first.
+/// The server's next part, unless the client goes away first. It stays where it is: moved in, it would have a second
+/// place in each request's memory.
 async fn unless_gone<C: Client, T>(
     client: &mut C,
-    part: impl Future<Output = Result<T, SendFault>>,
+    part: Pin<&mut impl Future<Output = Result<T, SendFault>>>,
 ) -> Result<T, Stopped> {
     tokio::select! {
         biased;

@@ -69,6 +69,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         overhead: _,
         held: _,
         scheme_replaced: _,
+        origin_differs: _,
     } = record;
     let mut object = Object::begin(out);
     object.plain("ts", append_timestamp);

@@ -18,6 +18,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         member_id,
         placement,
         scheme_replaced,
+        origin_differs,
         duration,
         overhead,
         held,
@@ -58,6 +59,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
     metrics
         .forwarding_headers_replaced
         .inc_by(u64::from(*scheme_replaced));
+    metrics.origin_mismatch.inc_by(u64::from(*origin_differs));
     if let (Some(placement), Some(_)) = (placement, member_id) {
         metrics.placement(placement::label(placement)).inc();
     }
@@ -77,6 +79,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         server: _,
         tries: _,
         cause: _,
+        since: _,
+        attempted: _,
     }) = upstream
     {
         series.duration.observe(duration.as_secs_f64());

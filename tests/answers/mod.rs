@@ -2,6 +2,7 @@
 
 mod odd;
 mod delivery;
+mod frame;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
