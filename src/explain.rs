@@ -100,7 +100,7 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
             ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
         }
-        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+        Kind::Pass(_) => ("pass", Mode::Enforce, String::new()),
     };
     writeln!(
         out,
@@ -125,6 +125,9 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             }
             Some(MediaType::Form) | None => fields(head.target.query(), &body, env, out)?,
         }
+    }
+    if routed.body == BodyPlan::Switch {
+        writeln!(out, "upgrade: the server is asked to speak WebSocket")?;
     }
     decision(&routed, &head, &body, env, out)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::route::{Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
@@ -24,6 +24,7 @@ use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message;
 use crate::response::rejection::Rejection;
+use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -93,6 +94,8 @@ pub struct Routed<'e> {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none: the server is asked to speak WebSocket from here on.
+    Switch,
     /// Held whole before anything else happens.
     Hold(Bounds),
 }
@@ -104,6 +107,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub attempts: Attempts,
+    /// How the answer is read.
+    pub asked: Asked,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// Without it there is no `Forward`.
@@ -153,7 +158,8 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
         NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let body = match route.kind {
-        Kind::Pass => BodyPlan::Stream,
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => BodyPlan::Switch,
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => BodyPlan::Stream,
         Kind::Widget(widget) => {
             hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
         }
@@ -194,14 +200,17 @@ pub fn decide(
 ) -> Decision {
     let mut findings = Findings::default();
     let cleared = match routed.route.kind {
-        Kind::Pass => Ok(Cleared::Pass),
+        Kind::Pass(_) => Ok(Cleared::Pass),
         Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
     };
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&routed.route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
-            Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
+            Cleared::Pass => match routed.body {
+                BodyPlan::Switch => headers::to_websocket(peer, caller, &head.headers),
+                BodyPlan::Stream | BodyPlan::Hold(_) => headers::on_pass_route(peer, caller, &head.headers),
+            },
             Cleared::Widget(judged) => {
                 let established = judged.established(body.len(), env.widget.cookies);
                 headers::on_widget_route(peer, caller, &head.headers, established)
@@ -209,6 +218,10 @@ pub fn decide(
         };
         Ok(Forward {
             rewrite,
+            asked: match routed.body {
+                BodyPlan::Switch => Asked::WebSocket,
+                BodyPlan::Stream | BodyPlan::Hold(_) => Asked::by(&head.method),
+            },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))

@@ -18,6 +18,7 @@ mod limits;
 mod cookies;
 mod one_hop;
 mod answers;
+mod websocket;
 mod slow_clients;
 mod php;
 mod differential;

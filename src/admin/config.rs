@@ -11,7 +11,7 @@ use crate::config::{
     UpstreamSpec, restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
@@ -86,26 +86,38 @@ fn route(route: &Route) -> Value {
     let mut told = json!({
         "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
     });
-    if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
-        let WidgetRoute {
-            mode,
-            accepts,
-            require,
-            places,
-        } = *widget;
-        let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
-        let require: Vec<_> = require.iter().map(Field::name).collect();
-        let places = match places {
-            PlaceRule::Any => "any",
-            PlaceRule::Strict => "strict",
-        };
-        told.extend([
-            ("kind".to_owned(), "widget".into()),
-            ("mode".to_owned(), mode.label().into()),
-            ("accepts".to_owned(), accepts.into()),
-            ("require".to_owned(), require.into()),
-            ("places".to_owned(), places.into()),
-        ]);
+    let Some(keys) = told.as_object_mut() else {
+        return told;
+    };
+    match kind {
+        Kind::Widget(widget) => {
+            let WidgetRoute {
+                mode,
+                accepts,
+                require,
+                places,
+            } = *widget;
+            let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
+            let require: Vec<_> = require.iter().map(Field::name).collect();
+            let places = match places {
+                PlaceRule::Any => "any",
+                PlaceRule::Strict => "strict",
+            };
+            keys.extend([
+                ("kind".to_owned(), "widget".into()),
+                ("mode".to_owned(), mode.label().into()),
+                ("accepts".to_owned(), accepts.into()),
+                ("require".to_owned(), require.into()),
+                ("places".to_owned(), places.into()),
+            ]);
+        }
+        Kind::Pass(upgrade) => {
+            let upgrade: &[&str] = match upgrade {
+                Upgrade::WebSocket => &["websocket"],
+                Upgrade::Never => &[],
+            };
+            keys.insert("upgrade".to_owned(), upgrade.into());
+        }
     }
     told
 }

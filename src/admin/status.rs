@@ -152,7 +152,7 @@ fn routes(live: &Live) -> Vec<Value> {
                 ));
                 modes.push(match route.kind {
                     Kind::Widget(widget) => widget.mode.label(),
-                    Kind::Pass => "pass",
+                    Kind::Pass(_) => "pass",
                 });
             }
             modes.dedup();

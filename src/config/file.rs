@@ -14,6 +14,7 @@ use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::route::Upgrade;
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -158,6 +159,9 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
+    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
+    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -316,6 +320,10 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
 }
 
 impl Words for PlaceRule {

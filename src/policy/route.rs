@@ -17,7 +17,17 @@ pub enum Kind {
     /// Bitrix24 widget calls: the form is read, checked, limited and normalized.
     Widget(WidgetRoute),
     /// Anything else that is passed on behind the strict front door.
-    Pass,
+    Pass(Upgrade),
+}
+
+/// Whether a pass route's requests may turn into another protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Upgrade {
+    /// Upgrade is ignored, as RFC 9110 7.8 allows.
+    #[default]
+    Never,
+    /// WebSocket is spoken where both sides want to.
+    WebSocket,
 }
 
 /// What a widget route takes.
@@ -192,7 +202,7 @@ mod tests {
             name: name.into(),
             path: PathRule::parse(path).unwrap(),
             methods: methods.to_vec(),
-            kind: Kind::Pass,
+            kind: Kind::Pass(Upgrade::Never),
             upstream: "u".into(),
         }
     }

@@ -21,7 +21,7 @@ use crate::request::head::Version;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::response::reply::{Delimiter, Length, Reply};
-use crate::upstream::answer::Judged;
+use crate::upstream::answer::{Asked, Judged};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
@@ -136,9 +136,9 @@ impl Passed {
 
     /// What the one judgement of answers says is done to the head that the proxy has read.
     fn answer(&mut self, session: &mut Session, answer: &mut ResponseHeader) -> Result<()> {
-        let to_head = session.req_header().method == Method::HEAD;
+        let asked = Asked::by(&session.req_header().method);
         let is_http11 = answer.version == http::Version::HTTP_11;
-        let judged = Judged::of(is_http11, answer.status, &answer.headers, to_head)
+        let judged = Judged::of(is_http11, answer.status, &answer.headers, asked)
             .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up())?;
         let ends_here: Vec<_> = answer
             .headers

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::address::Address;
+use super::answer::Asked;
 use super::failure::{self, Cause};
 use super::health::CheckRule;
 use super::send;
@@ -39,7 +40,7 @@ async fn answers(connection: Connection, server: &Arc<Server>, rule: &CheckRule)
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_NAME")
     );
-    let request = send::Request::new(head.into_bytes(), &Bytes::new(), false);
+    let request = send::Request::new(head.into_bytes(), &Bytes::new(), Asked::Usual);
     let status = send::status_of(connection, server, rule.timeout, &request).await?;
     let (least, most) = rule.status;
     match (least..=most).contains(&status) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::answer::{AnswerHead, Asked, Body, BrokenAnswer};
 use super::attempts::Attempts;
 use super::failure::{self, Cause};
 use super::idle::IdleBound;
@@ -28,20 +28,19 @@ const MAX_INTERIM: usize = 16;
 pub struct Request {
     head: Vec<u8>,
     body: Bytes,
-    /// Whether it is a HEAD, whose answer has no body.
-    is_head: bool,
+    asked: Asked,
 }
 
 impl Request {
     /// Head, with its empty line, and body.
-    pub fn new(mut head: Vec<u8>, body: &Bytes, is_head: bool) -> Request {
+    pub fn new(mut head: Vec<u8>, body: &Bytes, asked: Asked) -> Request {
         let body = if body.len() > JOINED {
             body.clone()
         } else {
             head.extend_from_slice(body);
             Bytes::new()
         };
-        Request { head, body, is_head }
+        Request { head, body, asked }
     }
 
     fn len(&self) -> u64 {
@@ -114,7 +113,7 @@ pub struct Answer {
     server: Arc<Server>,
     body: Body,
     limits: Limits,
-    is_head: bool,
+    asked: Asked,
     interim: usize,
     /// Whether the whole request was sent: else the connection is of no more use.
     is_sent: bool,
@@ -237,9 +236,7 @@ async fn exchange(
     }
     let is_sent = connection.sent() - before == request.len();
     let head = loop {
-        if let Some(head) =
-            AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
-        {
+        if let Some(head) = AnswerHead::take(&mut connection.ahead, request.asked).map_err(SendFault::from)? {
             break head;
         }
         if fill(&mut connection, READ, limits.silence).await? == 0 {
@@ -257,7 +254,7 @@ async fn exchange(
         connection,
         server: server.clone(),
         limits,
-        is_head: request.is_head,
+        asked: request.asked,
         interim: 0,
         is_sent,
     })
@@ -313,7 +310,7 @@ impl Answer {
             return Err(SendFault::BadAnswer);
         }
         loop {
-            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.is_head)? {
+            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.asked)? {
                 self.body = Body::of(head.judged.body);
                 self.head = head;
                 return Ok(());
@@ -344,6 +341,11 @@ impl Answer {
                 };
             }
         }
+    }
+
+    /// The connection, of which nothing behind the head was taken: another protocol is spoken there.
+    pub fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Keeps the connection for the next request, where that is possible. The body has been read.
