@@ -12,18 +12,19 @@ use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
+use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
     Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
 };
-use crate::request::form::Form;
+use crate::request::form::{Form, FormFault};
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
-use crate::request::message;
-use crate::response::rejection::Rejection;
+use crate::request::message::{self, Kinds};
+use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
@@ -79,11 +80,28 @@ impl Default for WidgetRules {
     }
 }
 
+impl WidgetRules {
+    fn grammar(&self) -> Grammar<'_> {
+        Grammar {
+            member_id: self.member_id,
+            server_endpoints: &self.server_endpoints,
+        }
+    }
+
+    /// Those of the shadowing cookies that are a fault.
+    fn refused<'c>(&self, cookies: &'c [FieldFault]) -> &'c [FieldFault] {
+        match self.cookies {
+            CookieRule::Refuse => cookies,
+            CookieRule::Strip | CookieRule::Keep => &[],
+        }
+    }
+}
+
 /// What the head alone decides.
 pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
-    /// Where the request belongs.
+    /// Where the request belongs; where the path has several routes, the first of them until the message is read.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
@@ -117,6 +135,8 @@ pub struct Forward {
 
 /// What became of a request whose body is there.
 pub struct Decision {
+    /// The index of its route, now that the message is known.
+    pub route_index: usize,
     /// Where it goes, or why it does not.
     pub verdict: Result<Forward, Rejection>,
     /// What was found on the way.
@@ -154,14 +174,15 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
         return Err((None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound),
+        NoRoute::NotFound => (None, Rejection::NotFound(Unserved::Path)),
         NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let body = match route.kind {
         Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => BodyPlan::Switch,
         Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => BodyPlan::Stream,
-        Kind::Widget(widget) => {
-            hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+        Kind::Widget(_) => {
+            let accepted = accepted(route_index, &env.routes);
+            hold(head, accepted, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
         }
     };
     Ok(Routed {
@@ -171,11 +192,20 @@ pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option
     })
 }
 
+/// The kinds of message that some widget route of the first one's path and method takes.
+fn accepted(first: usize, routes: &Routes) -> Kinds {
+    let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
+        Kind::Widget(widget) => Some(widget.accepts),
+        Kind::Pass(_) => None,
+    });
+    kinds.reduce(Kinds::and).unwrap_or_default()
+}
+
 /// A widget's media type, and a length that is announced.
-fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
     match MediaType::of(&head.headers) {
         Some(MediaType::Form) => {}
-        Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
+        Some(MediaType::Json) if accepted.has(message::Kind::Own) => {}
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match head.framing.announced() {
@@ -199,12 +229,15 @@ pub fn decide(
     env: &Env,
 ) -> Decision {
     let mut findings = Findings::default();
-    let cleared = match routed.route.kind {
-        Kind::Pass(_) => Ok(Cleared::Pass),
-        Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
+    let (route_index, route, cleared) = match routed.route.kind {
+        Kind::Pass(_) => (routed.route_index, routed.route, Ok(Cleared::Pass)),
+        Kind::Widget(first) => {
+            let (index, route, judged) = findings.judge(routed, first, head, body, now, env);
+            (index, route, judged.map(Cleared::Widget))
+        }
     };
     let verdict = cleared.and_then(|cleared| {
-        let upstream = env.upstreams.get(&routed.route.upstream);
+        let upstream = env.upstreams.get(&route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
             Cleared::Pass => match routed.body {
@@ -233,7 +266,11 @@ pub fn decide(
             _cleared: cleared,
         })
     });
-    Decision { verdict, findings }
+    Decision {
+        route_index,
+        verdict,
+        findings,
+    }
 }
 
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
@@ -245,25 +282,88 @@ fn pace(findings: &Findings) -> Pace {
 }
 
 impl Findings {
-    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
-    /// here.
-    fn judge(
+    /// Reads the form, which says to which route the message goes, and judges it by that.
+    fn judge<'e>(
         &mut self,
-        route: WidgetRoute,
+        routed: &Routed<'e>,
+        first: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
         now: Now,
-        env: &Env,
-    ) -> Result<Judged, Rejection> {
-        let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+        env: &'e Env,
+    ) -> (usize, &'e Route, Result<Judged, Rejection>) {
+        let Some(media_type) = MediaType::of(&head.headers) else {
+            return (
+                routed.route_index,
+                routed.route,
+                Err(Rejection::UnsupportedMediaType),
+            );
+        };
         // PHP puts nothing of JSON where it puts forms.
-        let form = match media_type {
+        let body = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
-        let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
+        let form = Form::parse(head.target.query(), body, env.widget.max_params);
+        let chosen = env.routes.choose(routed.route_index, || match &form {
+            Ok(form) => Seen::in_form(form, env.widget.member_id),
+            Err(_) => Seen::default(),
+        });
+        match chosen {
+            Some((index, route, widget)) => {
+                let judged = self.judge_for(widget, media_type, &form, head, now, env);
+                (index, route, judged)
+            }
+            None => {
+                let all = accepted(routed.route_index, &env.routes);
+                let unserved = self.of_nobody(first.mode, all, &form, head, env);
+                (routed.route_index, routed.route, Err(unserved))
+            }
+        }
+    }
+
+    /// What a message is told that no route of its path is for: what is wrong with it says more than that.
+    fn of_nobody(
+        &mut self,
+        mode: Mode,
+        accepts: Kinds,
+        form: &Result<Form<'_>, FormFault>,
+        head: &RequestHead,
+        env: &Env,
+    ) -> Rejection {
+        let form = match form {
+            Ok(form) => form,
+            Err(fault) => return (*fault).into(),
+        };
+        let route = WidgetRoute {
+            mode,
+            accepts,
+            ..WidgetRoute::default()
+        };
+        let cookies = shadowing_cookies(head, env.widget.cookies, PlainAuth::beside(form));
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
+        self.note(&judged, &cookies);
+        match (judged, mode) {
+            (Err(refused), Mode::Enforce) => refused.refusal.into(),
+            (Ok(_), _) | (_, Mode::Observe) => Rejection::NotFound(Unserved::Message),
+        }
+    }
+
+    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
+    /// here.
+    fn judge_for(
+        &mut self,
+        route: WidgetRoute,
+        media_type: MediaType,
+        form: &Result<Form<'_>, FormFault>,
+        head: &RequestHead,
+        now: Now,
+        env: &Env,
+    ) -> Result<Judged, Rejection> {
+        let form = match form {
             Ok(form) => form,
             Err(fault) => {
+                let fault = *fault;
                 let observed = self.observe_or(route.mode, fault.into())?;
                 return Ok(Judged {
                     media_type,
@@ -272,17 +372,9 @@ impl Findings {
                 });
             }
         };
-        let plain_auth = PlainAuth::beside(&form);
+        let plain_auth = PlainAuth::beside(form);
         let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
-        let refused_cookies: &[FieldFault] = match env.widget.cookies {
-            CookieRule::Refuse => &cookies,
-            CookieRule::Strip | CookieRule::Keep => &[],
-        };
-        let grammar = Grammar {
-            member_id: env.widget.member_id,
-            server_endpoints: &env.widget.server_endpoints,
-        };
-        let judged = judge(&form, route, grammar, refused_cookies);
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
         self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);

@@ -11,6 +11,7 @@ mod properties;
 
 mod front_door;
 mod cases;
+mod routing;
 mod messages;
 mod bodies;
 mod refusals;

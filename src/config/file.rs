@@ -159,6 +159,16 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
+    /// Of the routes with the same path and method the first in the file that fits is taken.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub placements: Option<Spanned<Vec<At<String>>>>,
+    /// The same for the domains of portals, in lower case.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub domains: Option<Spanned<Vec<At<String>>>>,
+    /// The same for the member_ids of portals.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub members: Option<Spanned<Vec<At<String>>>>,
     /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
     #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
     pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,

@@ -3,6 +3,7 @@
 pub mod judge;
 pub mod limit;
 pub mod route;
+pub mod selection;
 pub mod validate;
 
 /// What a fault leads to.

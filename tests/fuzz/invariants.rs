@@ -16,6 +16,7 @@ use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::{Field, FieldSet};
@@ -356,7 +357,9 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
-    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
+    let Decision {
+        verdict, findings, ..
+    } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
@@ -399,6 +402,7 @@ impl World {
             path: PathRule::parse(path).expect("a path"),
             methods: methods.to_vec(),
             kind,
+            selection: Selection::default(),
             upstream: "handlers".into(),
         };
         let widget = Kind::Widget;
