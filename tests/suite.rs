@@ -23,6 +23,7 @@ mod websocket;
 mod slow_clients;
 mod php;
 mod differential;
+mod backends;
 
 mod tls;
 mod proxy_protocol;

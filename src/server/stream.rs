@@ -21,7 +21,7 @@ use crate::request::head::Version;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::{BrokenForm, Rejection};
 use crate::response::reply::{Delimiter, Length, Reply};
-use crate::upstream::answer::{Asked, Judged};
+use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
@@ -54,6 +54,7 @@ impl HandedOver {
                 forward,
                 version,
                 was_resent: false,
+                interim: 0,
                 refused: None,
                 outcome: outcome.clone(),
             }))),
@@ -74,6 +75,8 @@ pub struct Passed {
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,
+    /// Interim answers that came.
+    interim: usize,
     refused: Option<Rejection>,
     outcome: Outcome,
 }
@@ -92,6 +95,11 @@ fn lost() -> Box<Error> {
 /// No server has an address.
 fn unreachable() -> Box<Error> {
     Error::explain(ErrorType::ConnectError, "no server has an address").into_up()
+}
+
+/// What came is no answer.
+fn broken() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up()
 }
 
 impl Passed {
@@ -138,8 +146,7 @@ impl Passed {
     fn answer(&mut self, session: &mut Session, answer: &mut ResponseHeader) -> Result<()> {
         let asked = Asked::by(&session.req_header().method);
         let is_http11 = answer.version == http::Version::HTTP_11;
-        let judged = Judged::of(is_http11, answer.status, &answer.headers, asked)
-            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up())?;
+        let judged = Judged::of(is_http11, answer.status, &answer.headers, asked).map_err(|_| broken())?;
         let ends_here: Vec<_> = answer
             .headers
             .keys()
@@ -151,7 +158,11 @@ impl Passed {
         }
         answer.set_version(http::Version::HTTP_11);
         if answer.status.is_informational() {
-            return Ok(());
+            self.interim += 1;
+            return match self.interim <= MAX_INTERIM {
+                true => Ok(()),
+                false => Err(broken()),
+            };
         }
         let status = answer.status.as_u16();
         self.forward.attempts.answered(status, Instant::now);
@@ -176,6 +187,7 @@ impl Passed {
             outcome,
             version: _,
             was_resent: _,
+            interim: _,
         } = self;
         request.streamed(streamed);
         request.upstream_ended(forward.attempts.attempted());

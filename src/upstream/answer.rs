@@ -14,6 +14,9 @@ const MAX_HEAD: usize = 128 * 1024;
 /// The most header lines of one.
 const MAX_LINES: usize = 256;
 
+/// An answer has at most so many interim ones before it.
+pub const MAX_INTERIM: usize = 16;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The answer breaks a rule of HTTP, or is none.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{AnswerHead, Asked, Body, BrokenAnswer};
+use super::answer::{AnswerHead, Asked, Body, BrokenAnswer, MAX_INTERIM};
 use super::attempts::Attempts;
 use super::failure::{self, Cause};
 use super::idle::IdleBound;
@@ -21,8 +21,6 @@ const JOINED: usize = 16 * 1024;
 /// Room for a usual answer, and for a piece of a long one.
 const READ: usize = 4096;
 const READ_MORE: usize = 16 * 1024;
-/// An answer has at most so many interim ones before it.
-const MAX_INTERIM: usize = 16;
 
 /// A request as it goes over the wire, complete.
 pub struct Request {

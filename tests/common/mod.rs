@@ -16,6 +16,7 @@ pub mod load;
 pub mod metrics;
 pub mod php;
 pub mod request;
+pub mod servers;
 pub mod upstream;
 
 use std::time::Duration;
