@@ -15,7 +15,7 @@ use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute, Upgrade};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -455,7 +455,7 @@ impl World {
                         ..WidgetRoute::default()
                     }),
                 ),
-                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
+                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass(Upgrade::Never)),
             ]),
             limits: Limits { member },
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
