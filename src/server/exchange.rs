@@ -1,7 +1,7 @@
-//! The way of a request, whatever carries it: identify, route, hold, decide, forward or refuse, record.
+//! The way of a request, whatever carries it: identify, route, hold, verify, decide, forward or refuse, record.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -14,12 +14,12 @@ use super::shared::Server;
 use super::stream::HandedOver;
 use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::attempts::Attempts;
 use crate::upstream::caller::Peer;
 use crate::upstream::send::{self, Answer, SendFault};
 
@@ -66,7 +66,7 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, decides, and waits where the upstream has its fill.
+/// Holds the body, where the route says so, has the caller verified, decides, and waits where the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -79,9 +79,19 @@ async fn decide<C: Client>(
         BodyPlan::Stream => client.place().await?,
         BodyPlan::Switch => {}
     }
-    let mut forward = request.decide(routed, head, peer)?;
+    let read = request.read(routed, head);
+    let said = match read.asks() {
+        Some(ask) => Some(verify(client, request, ask).await?),
+        None => None,
+    };
+    let mut forward = request.decide(read, said.as_ref(), head, peer)?;
     request.own_time_ends();
-    forward.attempts.admit().await?;
+    // Nobody waits in the queue for a client that has left it.
+    tokio::select! {
+        biased;
+        admitted = forward.attempts.admit() => admitted?,
+        () = client.gone() => return Err(Rejection::ClientClosed),
+    }
     Ok(forward)
 }
 
@@ -108,6 +118,22 @@ enum Carried {
     Switched(Box<Switched>),
 }
 
+/// Asks whose a token is, unless the client goes away first.
+async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
+    let since = Instant::now();
+    let Some(verifier) = request.live.verifier.clone() else {
+        // It could not be built, which a line has told; what that comes to is on_error's to say.
+        return Ok(Said::Nothing(Unknown::Unreachable));
+    };
+    let said = tokio::select! {
+        biased;
+        said = verifier.ask(ask) => Ok(said),
+        () = client.gone() => Err(Rejection::ClientClosed),
+    };
+    request.waited(since.elapsed());
+    said
+}
+
 /// Asks the server and relays its answer.
 async fn carry<C: Client>(
     server: &Server,
@@ -119,7 +145,7 @@ async fn carry<C: Client>(
     request.upstream_begins();
     let wire = send::Request::new(forward.rewrite.to_wire(head), &request.body(), forward.asked);
     let total = forward.attempts.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward.attempts);
+    let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
@@ -144,15 +170,16 @@ async fn relay<C: Client>(
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
-    attempts: &mut Attempts,
+    forward: &mut Forward,
 ) -> Result<Option<Answer>, Stopped> {
+    let attempts = &mut forward.attempts;
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(attempts, wire, || retries += 1)).await;
+    let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         client.interim(&answer.head).await?;
-        unless_gone(client, answer.next_head()).await?;
+        unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
@@ -160,13 +187,14 @@ async fn relay<C: Client>(
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Some(answer));
     }
-    client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
+    let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
+    client.begin(&reply, server.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 client.flush().await?;
-                unless_gone(client, answer.read()).await?
+                unless_gone(client, pin!(answer.read())).await?
             }
         };
         match piece {
@@ -238,10 +266,11 @@ impl From<Stopped> for Rejection {
     }
 }
 
-/// The server's next part, unless the client goes away first.
+/// The server's next part, unless the client goes away first. It stays where it is: moved in, it would have a second
+/// place in each request's memory.
 async fn unless_gone<C: Client, T>(
     client: &mut C,
-    part: impl Future<Output = Result<T, SendFault>>,
+    part: Pin<&mut impl Future<Output = Result<T, SendFault>>>,
 ) -> Result<T, Stopped> {
     tokio::select! {
         biased;

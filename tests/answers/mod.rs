@@ -4,6 +4,7 @@ mod odd;
 mod endless;
 mod flow;
 mod delivery;
+mod frame;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -15,7 +15,7 @@ use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute, Upgrade};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, Upgrade, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -357,9 +357,10 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
+    let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
-    } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
+    } = pipeline::decide(read, None, PEER, &caller, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
@@ -412,7 +413,7 @@ impl World {
         };
         let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
         let listed = Listed {
-            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
+            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
             weight: 1,
             backup: false,
         };
@@ -455,7 +456,12 @@ impl World {
                         ..WidgetRoute::default()
                     }),
                 ),
-                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass(Upgrade::Never)),
+                route(
+                    "pass",
+                    "/",
+                    &[Method::GET, Method::HEAD],
+                    Kind::Pass(Upgrade::Never),
+                ),
             ]),
             limits: Limits { member },
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),

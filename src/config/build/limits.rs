@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::file::{LimitsTable, WidgetTable};
+use crate::config::frame::FrameTable;
 use crate::config::settings::MemberLimitSpec;
 use crate::config::units::Rate;
 use crate::config::values::word;
@@ -38,6 +39,7 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
         member_id: word(&table.member_id, default.member_id),
         cookies: word(&table.cookies, default.cookies),
         server_endpoints: server_endpoints(table, default.server_endpoints, faults),
+        frame: table.frame.as_ref().map(FrameTable::rules),
     };
     if let Some(limit) = table
         .body_limit
