@@ -16,7 +16,8 @@
 //!
 //! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
 //! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
-//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]).
+//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]); a handshake of WebSocket goes
+//! the way of a held call without a body, so that what it becomes ([`server::tunnel`]) has ends of its own.
 //!
 //! # The map
 //!
@@ -92,6 +93,7 @@
 //! | trusted proxy | a peer whose forwarding headers are believed |
 //! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
 //! | listener | an address that clients connect to |
+//! | balancer | who passes TCP on to a listener, and says in a preamble whose a connection is (PROXY protocol) |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
 //! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
 //! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
@@ -101,6 +103,7 @@
 //! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
+//! | tunnel | what a request becomes once its server speaks WebSocket: bytes go both ways as they are |
 //! | form | query and body of a held request, as PHP reads them |
 //! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
 //! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |

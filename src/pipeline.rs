@@ -12,7 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::route::{Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
@@ -28,6 +28,7 @@ use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
 use crate::request::outline::Outline;
 use crate::response::rejection::{Rejection, Unserved};
+use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -120,6 +121,8 @@ pub struct Routed<'e> {
 enum Way {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its connection is to speak WebSocket.
+    Switch,
     /// The limits let it in that need no more than its head.
     Widget(WidgetRoute, Entered),
 }
@@ -128,7 +131,7 @@ impl Routed<'_> {
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
-            Way::Pass => Decisions::default(),
+            Way::Pass | Way::Switch => Decisions::default(),
             Way::Widget(_, entered) => *entered.decisions(),
         }
     }
@@ -150,6 +153,8 @@ pub struct Unrouted {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none: the server is asked to speak WebSocket from here on.
+    Switch,
     /// Held whole before anything else happens.
     Hold(Bounds),
 }
@@ -163,6 +168,8 @@ pub struct Forward {
     pub attempts: Attempts,
     /// When it may be sent.
     pub start: Start,
+    /// How the answer is read.
+    pub asked: Asked,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// What is done to the answer; none where it goes on as it comes.
@@ -231,7 +238,8 @@ pub fn route<'e>(
         NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
-        Kind::Pass => (BodyPlan::Stream, Way::Pass),
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
         Kind::Widget(first) => {
             let entered = env
                 .limits
@@ -265,7 +273,7 @@ fn counted(caller: &Caller) -> Option<ClientAddress> {
 fn accepted(first: usize, routes: &Routes) -> Kinds {
     let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
         Kind::Widget(widget) => Some(widget.accepts),
-        Kind::Pass => None,
+        Kind::Pass(_) => None,
     });
     kinds.reduce(Kinds::and).unwrap_or_default()
 }
@@ -304,6 +312,8 @@ pub struct Read<'r> {
 enum Message<'r> {
     /// Nobody here reads it.
     Pass,
+    /// There is none but the wish to speak WebSocket.
+    Handshake,
     Widget(Heard<'r>),
 }
 
@@ -312,7 +322,7 @@ impl Read<'_> {
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
             Ok(Message::Widget(heard)) => heard.asks(),
-            Ok(Message::Pass) | Err(_) => None,
+            Ok(Message::Pass | Message::Handshake) | Err(_) => None,
         }
     }
 }
@@ -322,6 +332,7 @@ pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env:
     let mut findings = Findings::default();
     let (route_index, message) = match &routed.way {
         Way::Pass => (routed.route_index, Ok(Message::Pass)),
+        Way::Switch => (routed.route_index, Ok(Message::Handshake)),
         Way::Widget(first, entered) => {
             findings.limits = *entered.decisions();
             let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
@@ -353,6 +364,7 @@ pub fn decide(
     } = read;
     let cleared = message.and_then(|message| match message {
         Message::Pass => Ok(Cleared::Pass),
+        Message::Handshake => Ok(Cleared::Handshake),
         Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
     });
     findings.note_observed_limit();
@@ -362,6 +374,7 @@ pub fn decide(
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
+            Cleared::Handshake => (headers::to_websocket(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(&findings, env.widget.cookies);
                 let rules = env.widget.frame;
@@ -378,8 +391,12 @@ pub fn decide(
         Ok(Forward {
             rewrite,
             start: match &cleared {
-                Cleared::Pass => Start::AtOnce,
+                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
                 Cleared::Widget(judged) => judged.start(),
+            },
+            asked: match &cleared {
+                Cleared::Handshake => Asked::WebSocket,
+                Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
             },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
@@ -679,6 +696,8 @@ fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth
 enum Cleared {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its server is asked to speak WebSocket.
+    Handshake,
     /// It was judged.
     Widget(Judged),
 }

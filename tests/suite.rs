@@ -24,9 +24,11 @@ mod flood;
 mod cookies;
 mod one_hop;
 mod answers;
+mod websocket;
 mod slow_clients;
 mod php;
 mod differential;
+mod backends;
 
 mod tls;
 mod proxy_protocol;

@@ -16,6 +16,7 @@ use super::values::{At, Count, Name, Share, Word, Words};
 use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::route::Upgrade;
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -188,6 +189,9 @@ pub struct RouteTable {
     /// The same for the member_ids of portals.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
+    /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
+    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
+    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -417,6 +421,10 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
 }
 
 impl Words for PlaceRule {

@@ -193,6 +193,18 @@ impl Length {
 
 /// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
 pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The answer of a server that speaks WebSocket from here on, as this hop does too.
+pub fn append_switch(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+}
+
+/// Without the empty line, and without what is for one hop.
+fn append_unended(out: &mut Vec<u8>, head: &AnswerHead) {
     let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     append(&[
         b"HTTP/1.1 ",
@@ -208,7 +220,6 @@ pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
     {
         append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
-    append(&[b"\r\n"]);
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

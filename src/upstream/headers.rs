@@ -43,6 +43,14 @@ pub fn on_pass_route(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrit
     rewrite
 }
 
+/// The rewriting for the handshake of WebSocket on a pass route. What the client said of this hop is said anew.
+pub fn to_websocket(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrite {
+    let mut rewrite = on_pass_route(peer, caller, headers);
+    rewrite.set("Connection", "upgrade");
+    rewrite.set("Upgrade", "websocket");
+    rewrite
+}
+
 /// The rewriting for a widget route: besides what every route has, the established fields, the framing, the
 /// cookies.
 pub fn on_widget_route(
