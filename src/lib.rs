@@ -31,7 +31,7 @@
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
-//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `pipeline` |
+//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
 //! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
 //! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
 //! | [`admin`] | operators' sockets | the same, never `server` |

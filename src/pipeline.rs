@@ -25,6 +25,7 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
+use crate::response::page::Template;
 use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
@@ -66,6 +67,8 @@ pub struct WidgetRules {
     pub server_endpoints: ServerEndpoints,
     /// What answers say that are shown in a frame; none: what the handler says.
     pub frame: Option<FrameRules>,
+    /// The operator's page for refusals.
+    pub refusal_page: Option<Arc<Template>>,
 }
 
 impl Default for WidgetRules {
@@ -79,6 +82,7 @@ impl Default for WidgetRules {
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
             frame: None,
+            refusal_page: None,
         }
     }
 }

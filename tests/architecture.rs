@@ -14,7 +14,10 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("pipeline", &["request", "policy", "upstream", "response"]),
     ("telemetry", &["request", "policy", "upstream", "response"]),
     // What the settings are made of; a stage never imports config.
-    ("config", &["request", "policy", "upstream", "pipeline"]),
+    (
+        "config",
+        &["request", "policy", "upstream", "response", "pipeline"],
+    ),
     (
         "process",
         &[

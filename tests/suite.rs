@@ -35,6 +35,7 @@ mod cardinality;
 mod prometheus;
 mod admin;
 mod status_page;
+mod framed;
 mod commands;
 mod operations;
 mod build_info;

@@ -142,6 +142,7 @@ fn widget(rules: &WidgetRules) -> Value {
         cookies,
         server_endpoints,
         frame,
+        refusal_page,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -165,6 +166,7 @@ fn widget(rules: &WidgetRules) -> Value {
         "cookies": cookies,
         "server_endpoints": server_endpoints,
         "frame": frame.map(self::frame),
+        "refusal_page": refusal_page.as_ref().and_then(|page| Some(page.path()?.display().to_string())),
     })
 }
 

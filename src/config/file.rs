@@ -205,6 +205,8 @@ pub struct WidgetTable {
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
     /// What answers say that are shown in a frame of a portal; left out = what the handler says.
     pub frame: Option<FrameTable>,
+    /// An HTML file with placeholders that is shown instead of the built-in page where a request is refused.
+    pub refusal_page: Option<At<String>>,
 }
 
 /// How much each member may ask.

@@ -91,7 +91,9 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         .lines()
         .map(|line| format!("{}\n", uncomment(line)))
         .collect();
-    let uncommented = uncommented.replace("admin_token_file = \"admin.token\"", "");
+    let uncommented = uncommented
+        .replace("admin_token_file = \"admin.token\"", "")
+        .replace("refusal_page = \"refusal.html\"", "");
     let (shipped, full) = (of(&text).unwrap(), of(&uncommented).unwrap());
     assert_eq!(full.log, shipped.log);
     assert_eq!(full.traces.sample, shipped.traces.sample);

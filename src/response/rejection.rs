@@ -291,6 +291,18 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// Seconds after which it is worth to try again, where that is known.
+    pub const fn retry_after(&self) -> Option<u64> {
+        match self.occurrence() {
+            Occurrence::Later(_, seconds) => Some(seconds),
+            Occurrence::Limited(_, limited) => Some(limited.retry_after as u64),
+            Occurrence::Plain(_)
+            | Occurrence::Fields(..)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Allowed(_) => None,
+        }
+    }
+
     /// The policy that a rate-limited request violates.
     pub const fn violated_policy(&self) -> Option<PolicyName> {
         match self.occurrence() {

@@ -16,6 +16,7 @@ use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
+use crate::response::page::Asked;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::caller::Peer;
@@ -177,7 +178,16 @@ async fn refuse<C: Client>(
         return Ended::Cut;
     }
     let to_head = head.method == Method::HEAD;
-    let (reply, body) = Reply::of_rejection(&rejection, &head.headers, request.id(), to_head);
+    let body = request.body();
+    let asked = Asked {
+        headers: &head.headers,
+        query: head.target.query(),
+        body: &body,
+        to_head,
+        request_id: request.id(),
+        page: request.live.env().widget.refusal_page.as_deref(),
+    };
+    let (reply, body) = Reply::of_rejection(&rejection, &asked);
     client.begin(
         &reply,
         rejection.ends_connection() || server.process.is_draining(),

@@ -38,7 +38,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .filter_map(|address| address.parse().ok())
         .collect();
     warnings::collect(file, &routes, &own, faults);
-    let widget = limits::widget(&file.widget, faults);
+    let widget = limits::widget(&file.widget, base, &mut others, faults);
     let max_keys = file
         .limits
         .max_keys
