@@ -54,6 +54,11 @@
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
 //!
+//! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
+//! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
+//!
+//! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
+//!
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!

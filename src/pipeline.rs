@@ -12,7 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
@@ -248,7 +248,7 @@ pub fn decide(
         let (rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
-                let established = judged.established(body.len(), env.widget.cookies);
+                let established = judged.established(body.len(), head.target.query(), env.widget.cookies);
                 let rules = env.widget.frame;
                 let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
                 (
@@ -372,6 +372,7 @@ impl Findings {
                 let observed = self.observe_or(route.mode, fault.into())?;
                 return Ok(Judged {
                     mode: route.mode,
+                    forward_as: route.forward_as,
                     media_type,
                     plain_auth: PlainAuth::Shadows,
                     passed: Passed::Observed(None, observed),
@@ -398,6 +399,7 @@ impl Findings {
         };
         Ok(Judged {
             mode: route.mode,
+            forward_as: route.forward_as,
             media_type,
             plain_auth,
             passed,
@@ -482,6 +484,7 @@ enum Cleared {
 #[derive(Debug)]
 struct Judged {
     mode: Mode,
+    forward_as: ForwardAs,
     media_type: MediaType,
     plain_auth: PlainAuth,
     passed: Passed,
@@ -513,13 +516,15 @@ impl Judged {
         }
     }
 
-    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
+    fn established<'a>(&'a self, length: usize, query: &'a [u8], cookies: CookieRule) -> Established<'a> {
         Established {
             known: self.known(),
             media_type: self.media_type,
             length,
             cookies,
             plain_auth: self.plain_auth,
+            forward_as: self.forward_as,
+            query,
         }
     }
 }

@@ -13,6 +13,7 @@ mod front_door;
 mod cases;
 mod routing;
 mod messages;
+mod static_hosts;
 mod bodies;
 mod refusals;
 mod limits;

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
@@ -95,9 +95,14 @@ fn route(route: &Route) -> Value {
             accepts,
             require,
             places,
+            forward_as,
         } = *widget;
         let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
         let require: Vec<_> = require.iter().map(Field::name).collect();
+        let forward_as = match forward_as {
+            ForwardAs::Call => None,
+            ForwardAs::Get => Some("GET"),
+        };
         let places = match places {
             PlaceRule::Any => "any",
             PlaceRule::Strict => "strict",
@@ -108,6 +113,7 @@ fn route(route: &Route) -> Value {
             ("accepts".to_owned(), accepts.into()),
             ("require".to_owned(), require.into()),
             ("places".to_owned(), places.into()),
+            ("forward_as".to_owned(), forward_as.into()),
         ]);
         let Selection {
             placements,

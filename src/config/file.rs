@@ -15,6 +15,7 @@ use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::route::ForwardAs;
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -159,6 +160,9 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// `GET`: the call is judged, then its page is fetched by GET, without the body and what stood in it; for
+    /// hosts of static pages. It needs `places` to be strict, and makes it so.
+    pub forward_as: Option<At<Word<ForwardAs>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
     #[schemars(with = "Option<Vec<At<String>>>")]
@@ -331,6 +335,10 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for ForwardAs {
+    const WORDS: &'static [(&'static str, ForwardAs)] = &[("GET", ForwardAs::Get)];
 }
 
 impl Words for PlaceRule {

@@ -12,7 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::FrameRules;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
-use crate::policy::route::{Kind, PathRule, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use crate::request::message::{self, Kinds};
@@ -256,6 +256,7 @@ fn a_route_says_which_messages_it_takes() {
             accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
             require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
             places: PlaceRule::Strict,
+            forward_as: ForwardAs::Call,
         })
     );
     let listed = Domain::parse(b"oauth.corp.example").unwrap();

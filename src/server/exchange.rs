@@ -104,11 +104,11 @@ async fn carry<C: Client>(
     mut forward: Box<Forward>,
 ) -> Result<(), Rejection> {
     request.upstream_begins();
-    let wire = send::Request::new(
-        forward.rewrite.to_wire(head),
-        &request.body(),
-        head.method == Method::HEAD,
-    );
+    let body = match forward.rewrite.has_body() {
+        true => request.body(),
+        false => Bytes::new(),
+    };
+    let wire = send::Request::new(forward.rewrite.to_wire(head), &body, head.method == Method::HEAD);
     let total = forward.attempts.total_timeout();
     let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
