@@ -16,6 +16,7 @@ use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;
+use crate::policy::verify::{Method, Unproven};
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -45,7 +46,7 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
             writeln!(
                 out,
                 "verdict: refused, {} {}: {}",
-                reason.status(),
+                rejection.status(),
                 reason.code(),
                 rejection.detail()
             )?;
@@ -102,7 +103,11 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
     }
     let body = match body(rest, head.framing) {
         Ok(body) => body,
-        Err(rejection) => return Ok(Err(rejection)),
+        Err(Unread::Short(short)) => {
+            writeln!(out, "body: {short}")?;
+            return Ok(Err(Rejection::ClientClosed));
+        }
+        Err(Unread::Broken(rejection)) => return Ok(Err(rejection)),
     };
     if let BodyPlan::Hold(bounds) = routed.body {
         writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
@@ -163,21 +168,34 @@ fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
     Ok((RequestHead::parse(&Bytes::copy_from_slice(head))?, rest))
 }
 
-fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
+/// Why there is no body to be looked at.
+enum Unread {
+    /// There is less of it than its framing says: how that shows, in words.
+    Short(String),
+    /// Its framing is broken.
+    Broken(Rejection),
+}
+
+fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Unread> {
     match framing {
         Framing::Length(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            rest.get(..length)
-                .map(<[u8]>::to_vec)
-                .ok_or(Rejection::ClientClosed)
+            let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+            let short = || {
+                Unread::Short(format!(
+                    "short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
+                    rest.len()
+                ))
+            };
+            rest.get(..wanted).map(<[u8]>::to_vec).ok_or_else(short)
         }
         Framing::Chunked | Framing::Frames => {
-            let broken = Rejection::MalformedForm(BrokenForm::Chunks);
+            let broken = Unread::Broken(Rejection::MalformedForm(BrokenForm::Chunks));
             let mut chunks = Chunks::default();
             let mut data = BytesMut::new();
             chunks.read(rest, &mut data).map_err(|_| broken)?;
             if !chunks.is_complete() {
-                return Err(Rejection::ClientClosed);
+                let short = "short, its last chunk is missing; on the wire the rest is waited for";
+                return Err(Unread::Short(short.to_owned()));
             }
             Ok(data.into())
         }
@@ -258,7 +276,26 @@ fn decision(
         tls: false,
     };
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(routed, head, peer, &caller, body, Duration::ZERO, env);
+    let read = pipeline::read(routed, head, body, env);
+    if let (Some(ask), Some(Method::AppInfo { servers, .. })) =
+        (read.asks(), env.verify.as_ref().map(|verify| &verify.method))
+    {
+        let server = servers.get(ask.server).map_or("", |server| &server.origin);
+        writeln!(
+            out,
+            "verify: {server} would be asked whose the token is; here nobody is"
+        )?;
+    }
+    let decision = pipeline::decide(read, None, peer, &caller, Duration::ZERO, env);
+    if let Some(verdict) = decision.findings.verdict {
+        let cause = verdict.cause().map_or("", Unproven::says);
+        writeln!(
+            out,
+            "verified: {}{}{cause}",
+            verdict.label(),
+            if cause.is_empty() { "" } else { ", " }
+        )?;
+    }
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }
@@ -289,6 +326,9 @@ fn decision(
             for (name, value) in forward.rewrite.to_set() {
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
+            }
+            if let Some(proof) = forward.rewrite.proof() {
+                writeln!(out, "header set: {}: the secret of its file", proof.header())?;
             }
             if let Some(frame) = &forward.frame {
                 self::frame(frame, out)?;

@@ -28,6 +28,7 @@
 //! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, what kind of message it is, a type per field | |
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
+//! | [`oauth`] | asks authorization servers whose a token is, and remembers | `request` `policy` |
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
@@ -59,12 +60,18 @@
 //!
 //! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
 //!
+//! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
+//!
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
 //! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
 //! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
 //! line and `explain` know no policy by name.
+//!
+//! **A way to verify callers** is a variant of [`policy::verify::Method`]: what a message shows for it is read in
+//! `policy/verify/claim.rs`, the comparison is [`policy::verify::VerifyRules::judge`]. Whoever is asked over a socket
+//! is asked by the exchange, between [`pipeline::read`] and [`pipeline::decide`], so that the decision stays pure.
 //!
 //! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
 //! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
@@ -104,6 +111,9 @@
 //! | call | a sound message, every field in its type ([`Call`](policy::validate::Call)) |
 //! | member | a portal, by its `member_id`; the key of its limit |
 //! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
+//! | claim | what a message shows for who it says it is: a token, or nothing |
+//! | verdict | what is known of the caller: yes, no, unknown ([`Verdict`](policy::verify::Verdict)) |
+//! | portion | the share of members that a route enforces for; the rest is observed |
 //! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
 //! | forward | a decided request on its way to a server; it cannot be made without that proof |
 //! | upstream | a named group of servers that serve the same handlers |
@@ -137,7 +147,10 @@
 //!   acknowledgement of all that the peer's kernel had received, so one that acknowledges nothing was sent before the call
 //!   arrived. A reset proves nothing and is a 502, unless the upstream is `idempotent`. At most one such resend, on a fresh
 //!   connection, counted. Races are kept rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
-//!   a line at start says so.
+//!   a line at start says so. Over TLS it is the same: bytes are counted where the kernel takes them, and only the end of
+//!   the TCP stream counts, since TLS's own word of the end acknowledges nothing.
+//! - **Servers over TLS are verified, always.** One set of authorities and one name for both ways ([`upstream::secure`]);
+//!   another authority makes another server of it, with nothing in its pools, and the engine's pool is keyed by them.
 //! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
 //!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
 //!   ejections and retries are one account for both.
@@ -175,6 +188,7 @@
 pub mod request;
 pub mod policy;
 pub mod upstream;
+pub mod oauth;
 pub mod response;
 pub mod pipeline;
 pub mod telemetry;

@@ -58,6 +58,7 @@ pub fn page(rejection: &Rejection, asked: &Asked<'_>) -> Option<Page> {
     let nonce = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
     let told = Told {
         reason: rejection.reason(),
+        status: rejection.status(),
         situation: Situation::of(rejection),
         retry_after: rejection.retry_after(),
         request_id: asked.request_id,

@@ -14,7 +14,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         out.extend_from_slice(reason.code().as_bytes());
     });
     problem.text("title", reason.title());
-    problem.number("status", reason.status().into());
+    problem.number("status", rejection.status().into());
     problem.text("code", reason.code());
     problem.text("detail", &rejection.detail());
     problem.text("request_id", request_id);
@@ -23,6 +23,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         json::text(out, policy.label());
     });
     problem.end();
+    out.push(b'\n');
     out
 }
 

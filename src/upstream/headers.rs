@@ -10,12 +10,14 @@ use http::{HeaderMap, HeaderName, header};
 use super::caller::{Caller, Peer};
 use crate::policy::route::ForwardAs;
 use crate::policy::validate::Known;
+use crate::policy::verify::{UserId, Verdict};
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
 use crate::request::form::without_body_fields;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 pub use cookies::CookieRule;
+pub use reserved::is_free;
 use reserved::{Reserve, is_removed};
 pub use rewrite::Rewrite;
 
@@ -24,6 +26,8 @@ pub use rewrite::Rewrite;
 pub struct Established<'a> {
     /// What is established.
     pub known: Known<'a>,
+    /// Who is calling; none where nobody is verified.
+    pub verdict: Option<Verdict>,
     /// Of the body.
     pub media_type: MediaType,
     /// Bytes of the body.
@@ -54,6 +58,12 @@ pub fn on_widget_route(
     established: Established<'_>,
 ) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
+    if let Some(verdict) = established.verdict {
+        rewrite.set("X-Bitrix24-Verified", verdict.label());
+    }
+    if let Some(Verdict::Yes(Some(UserId(user)))) = established.verdict {
+        rewrite.set("X-Bitrix24-User-Id", itoa::Buffer::new().format(user));
+    }
     rewrite.remove.push(header::EXPECT);
     match established.forward_as {
         ForwardAs::Call => {
@@ -97,7 +107,11 @@ fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Res
     rewrite.set(
         "X-Forwarded-Proto",
         forwarded("x-forwarded-proto")
-            .filter(|p| matches!(*p, "http" | "https"))
+            .and_then(|said| {
+                ["http", "https"]
+                    .into_iter()
+                    .find(|scheme| said.eq_ignore_ascii_case(scheme))
+            })
             .unwrap_or(peer.scheme()),
     );
     let host = headers

@@ -12,6 +12,7 @@ use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
+use crate::policy::portion::Portion;
 use crate::policy::route::{ForwardAs, Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
@@ -112,8 +113,10 @@ fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> Wi
         None => default.accepts,
     };
     let forward_as = forward_as(table, accepts, faults);
+    let mode = word(&table.mode, default_mode);
     WidgetRoute {
-        mode: word(&table.mode, default_mode),
+        mode,
+        enforce: enforce(table, mode, faults),
         accepts,
         require: required(table, accepts, faults),
         places: match forward_as {
@@ -154,6 +157,20 @@ fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fo
         );
     }
     given.value.0
+}
+
+/// For how many members: nothing to say where nobody is refused.
+fn enforce(table: &RouteTable, mode: Mode, faults: &mut Faults<'_>) -> Portion {
+    let Some(enforce) = &table.enforce else {
+        return Portion::ALL;
+    };
+    if mode == Mode::Observe {
+        faults.at(
+            &enforce.span,
+            "has no meaning on a route whose mode is \"observe\", allowed is it with mode = \"enforce\"",
+        );
+    }
+    enforce.value.0
 }
 
 fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
@@ -216,6 +233,12 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
     const MEANINGLESS: &str = "has no meaning on a pass route, allowed is";
     if let Some(mode) = &table.mode {
         faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
+    }
+    if let Some(enforce) = &table.enforce {
+        faults.at(
+            &enforce.span,
+            format!("{MEANINGLESS} a portion of members on widget routes"),
+        );
     }
     if let Some(accepts) = &table.accepts {
         faults.at(

@@ -46,7 +46,7 @@ impl Situation {
     pub fn of(rejection: &Rejection) -> Situation {
         match rejection {
             Rejection::RateLimited(..) | Rejection::Overloaded => Situation::Busy,
-            Rejection::UpstreamUnavailable | Rejection::UpstreamError | Rejection::InternalError => {
+            Rejection::UpstreamUnavailable(_) | Rejection::UpstreamError | Rejection::InternalError => {
                 Situation::Unavailable
             }
             Rejection::UpstreamTimeout => Situation::Slow,
@@ -57,6 +57,7 @@ impl Situation {
                 Situation::Oversized
             }
             Rejection::BodyTimeout | Rejection::ClientClosed => Situation::Interrupted,
+            Rejection::CallerNotVerified(_) => Situation::Unconfirmed,
             Rejection::MalformedRequest(_)
             | Rejection::MalformedForm(_)
             | Rejection::AmbiguousField(_)

@@ -43,6 +43,8 @@ impl fmt::Debug for Template {
 pub struct Told<'a> {
     /// Why.
     pub reason: Reason,
+    /// Of the reply.
+    pub status: u16,
     /// Why, for users.
     pub situation: Situation,
     /// Seconds until it is worth to try again, where that is known.
@@ -80,6 +82,7 @@ impl Template {
             for reason in Reason::ALL {
                 let told = Told {
                     reason,
+                    status: reason.status(),
                     situation: Situation::Unreadable,
                     retry_after: (reason.status() == 429).then_some(1),
                     request_id: "0123456789abcdef0123456789abcdef",
@@ -114,12 +117,13 @@ impl Template {
     pub fn render(&self, words: &Words, told: &Told<'_>) -> Result<String, String> {
         let Told {
             reason,
+            status,
             situation,
             retry_after,
             request_id,
             nonce,
         } = *told;
-        let (said, todo) = (words.said(situation), Todo::of(situation, reason.status()));
+        let (said, todo) = (words.said(situation), Todo::of(situation, status));
         let fault = |error| place(&error, &self.source);
         let page = self.environment.get_template(NAME).map_err(fault)?;
         page.render(context! {
@@ -134,7 +138,7 @@ impl Template {
             help => words.help.as_str(),
             copy => words.copy.as_str(),
             copied => words.copied.as_str(),
-            status => reason.status(),
+            status => status,
             code => reason.code(),
             request_id => request_id,
             nonce => nonce,
@@ -195,6 +199,7 @@ mod tests {
         let template = Template::compiled(None, "<b>{{ request_id }}</b>").unwrap();
         let told = Told {
             reason: Reason::NotFound,
+            status: 404,
             situation: Situation::Missing,
             retry_after: None,
             request_id: "<i>&\"",
