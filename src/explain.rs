@@ -16,6 +16,7 @@ use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;
+use crate::policy::verify::{Method, Unproven};
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -275,7 +276,26 @@ fn decision(
         tls: false,
     };
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(routed, head, peer, &caller, body, Duration::ZERO, env);
+    let read = pipeline::read(routed, head, body, env);
+    if let (Some(ask), Some(Method::AppInfo { servers, .. })) =
+        (read.asks(), env.verify.as_ref().map(|verify| &verify.method))
+    {
+        let server = servers.get(ask.server).map_or("", |server| &server.origin);
+        writeln!(
+            out,
+            "verify: {server} would be asked whose the token is; here nobody is"
+        )?;
+    }
+    let decision = pipeline::decide(read, None, peer, &caller, Duration::ZERO, env);
+    if let Some(verdict) = decision.findings.verdict {
+        let cause = verdict.cause().map_or("", Unproven::says);
+        writeln!(
+            out,
+            "verified: {}{}{cause}",
+            verdict.label(),
+            if cause.is_empty() { "" } else { ", " }
+        )?;
+    }
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }

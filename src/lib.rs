@@ -28,6 +28,7 @@
 //! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, what kind of message it is, a type per field | |
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
+//! | [`oauth`] | asks authorization servers whose a token is, and remembers | `request` `policy` |
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
@@ -62,6 +63,10 @@
 //! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
 //! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
 //! line and `explain` know no policy by name.
+//!
+//! **A way to verify callers** is a variant of [`policy::verify::Method`]: what a message shows for it is read in
+//! `policy/verify/claim.rs`, the comparison is [`policy::verify::VerifyRules::judge`]. Whoever is asked over a socket
+//! is asked by the exchange, between [`pipeline::read`] and [`pipeline::decide`], so that the decision stays pure.
 //!
 //! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
 //! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
@@ -101,6 +106,9 @@
 //! | call | a sound message, every field in its type ([`Call`](policy::validate::Call)) |
 //! | member | a portal, by its `member_id`; the key of its limit |
 //! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
+//! | claim | what a message shows for who it says it is: a token, or nothing |
+//! | verdict | what is known of the caller: yes, no, unknown ([`Verdict`](policy::verify::Verdict)) |
+//! | portion | the share of members that a route enforces for; the rest is observed |
 //! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
 //! | forward | a decided request on its way to a server; it cannot be made without that proof |
 //! | upstream | a named group of servers that serve the same handlers |
@@ -175,6 +183,7 @@
 pub mod request;
 pub mod policy;
 pub mod upstream;
+pub mod oauth;
 pub mod response;
 pub mod pipeline;
 pub mod telemetry;

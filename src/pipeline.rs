@@ -15,6 +15,7 @@ use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
+use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
@@ -25,6 +26,7 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
+use crate::request::outline::Outline;
 use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
@@ -39,6 +41,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
+    /// `[verify]`; none where nobody is verified.
+    pub verify: Option<VerifyRules>,
     /// `[limits]`
     pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
@@ -153,6 +157,8 @@ pub struct Findings {
     pub faults: Vec<FieldFault>,
     /// What the limits said, as far as they were asked.
     pub limits: Decisions,
+    /// Who is calling; none where nobody is verified, or the request was refused before.
+    pub verdict: Option<Verdict>,
     /// What the request was recognized as, refused or not.
     pub message: Option<message::Kind>,
     /// Only once validated.
@@ -220,31 +226,81 @@ fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<Body
     }
 }
 
-/// Decides a request whose body is there (or is nobody's business here).
+/// A request whose body was read: what it says, before anybody was asked about it.
+pub struct Read<'r> {
+    head: &'r RequestHead,
+    /// The index of its route, now that the message is known.
+    route_index: usize,
+    findings: Findings,
+    message: Result<Message, Rejection>,
+}
+
+/// What was read.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
+enum Message {
+    /// Nobody here reads it.
+    Pass,
+    Widget(Heard),
+}
+
+impl Read<'_> {
+    /// The question that an authorization server has to be asked before this can be decided.
+    pub fn asks(&self) -> Option<&Ask> {
+        match &self.message {
+            Ok(Message::Widget(heard)) => heard.asks(),
+            Ok(Message::Pass) | Err(_) => None,
+        }
+    }
+}
+
+/// Reads a request whose body is there (or is nobody's business here).
+pub fn read<'r>(routed: &Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+    let mut findings = Findings::default();
+    let (route_index, message) = match routed.route.kind {
+        Kind::Pass => (routed.route_index, Ok(Message::Pass)),
+        Kind::Widget(first) => {
+            let (index, heard) = findings.hear(routed.route_index, first, head, body, env);
+            (index, heard.map(Message::Widget))
+        }
+    };
+    Read {
+        head,
+        route_index,
+        findings,
+        message,
+    }
+}
+
+/// Decides what was read. `said` is the answer to its question, where it [asks](Read::asks) one.
 pub fn decide(
-    routed: &Routed<'_>,
-    head: &RequestHead,
+    read: Read<'_>,
+    said: Option<&Said>,
     peer: Peer,
     caller: &Caller,
-    body: &[u8],
     now: Now,
     env: &Env,
 ) -> Decision {
-    let mut findings = Findings::default();
-    let (route_index, route, cleared) = match routed.route.kind {
-        Kind::Pass => (routed.route_index, routed.route, Ok(Cleared::Pass)),
-        Kind::Widget(first) => {
-            let (index, route, judged) = findings.judge(routed, first, head, body, now, env);
-            (index, route, judged.map(Cleared::Widget))
-        }
-    };
+    let Read {
+        head,
+        route_index,
+        mut findings,
+        message,
+    } = read;
+    let cleared = message.and_then(|message| match message {
+        Message::Pass => Ok(Cleared::Pass),
+        Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
+    });
     let verdict = cleared.and_then(|cleared| {
-        let upstream = env.upstreams.get(&route.upstream);
+        let route = env.routes.all().get(route_index);
+        let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
-                let established = judged.established(body.len(), env.widget.cookies);
+                let established = judged.established(&findings, env.widget.cookies);
                 let rules = env.widget.frame;
                 let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
                 (
@@ -277,6 +333,20 @@ pub fn decide(
     }
 }
 
+/// What was in a request, for those who want to know what observe mode let through. It is read once more: whoever
+/// is not observed pays nothing for it.
+pub fn outline(head: &RequestHead, body: &[u8], env: &Env) -> Outline {
+    let (query, length) = (head.target.query(), body.len());
+    let form = match MediaType::of(&head.headers) {
+        Some(MediaType::Form) => body,
+        Some(MediaType::Json) | None => &[],
+    };
+    match Form::parse(query, form, env.widget.max_params) {
+        Ok(form) => Outline::of(&form, query.len(), length),
+        Err(_) => Outline::unread(query.len(), length),
+    }
+}
+
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
 fn pace(findings: &Findings) -> Pace {
     match findings.placement.as_ref().map(Placement::as_str) {
@@ -287,41 +357,37 @@ fn pace(findings: &Findings) -> Pace {
 
 impl Findings {
     /// Reads the form, which says to which route the message goes, and judges it by that.
-    fn judge<'e>(
+    fn hear(
         &mut self,
-        routed: &Routed<'e>,
-        first: WidgetRoute,
+        first: usize,
+        widget: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
-        now: Now,
-        env: &'e Env,
-    ) -> (usize, &'e Route, Result<Judged, Rejection>) {
+        env: &Env,
+    ) -> (usize, Result<Heard, Rejection>) {
         let Some(media_type) = MediaType::of(&head.headers) else {
-            return (
-                routed.route_index,
-                routed.route,
-                Err(Rejection::UnsupportedMediaType),
-            );
+            return (first, Err(Rejection::UnsupportedMediaType));
         };
+        let length = body.len();
         // PHP puts nothing of JSON where it puts forms.
         let body = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
         let form = Form::parse(head.target.query(), body, env.widget.max_params);
-        let chosen = env.routes.choose(routed.route_index, || match &form {
+        let chosen = env.routes.choose(first, || match &form {
             Ok(form) => Seen::in_form(form, env.widget.member_id),
             Err(_) => Seen::default(),
         });
         match chosen {
-            Some((index, route, widget)) => {
-                let judged = self.judge_for(widget, media_type, &form, head, now, env);
-                (index, route, judged)
+            Some((index, _, route)) => {
+                let heard = self.hear_for(route, media_type, &form, length, head, env);
+                (index, heard)
             }
             None => {
-                let all = accepted(routed.route_index, &env.routes);
-                let unserved = self.of_nobody(first.mode, all, &form, head, env);
-                (routed.route_index, routed.route, Err(unserved))
+                let all = accepted(first, &env.routes);
+                let unserved = self.of_nobody(widget.mode, all, &form, head, env);
+                (first, Err(unserved))
             }
         }
     }
@@ -353,27 +419,26 @@ impl Findings {
         }
     }
 
-    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
-    /// here.
-    fn judge_for(
+    /// Form, `Call`. The steps know nothing of modes: what they find is refused or observed here.
+    fn hear_for(
         &mut self,
         route: WidgetRoute,
         media_type: MediaType,
         form: &Result<Form<'_>, FormFault>,
+        length: usize,
         head: &RequestHead,
-        now: Now,
         env: &Env,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<Heard, Rejection> {
         let form = match form {
             Ok(form) => form,
             Err(fault) => {
-                let fault = *fault;
-                let observed = self.observe_or(route.mode, fault.into())?;
-                return Ok(Judged {
-                    mode: route.mode,
+                let observed = self.observe_or(route.mode_of(None), (*fault).into())?;
+                return Ok(Heard {
                     media_type,
+                    length,
                     plain_auth: PlainAuth::Shadows,
-                    passed: Passed::Observed(None, observed),
+                    mode: Mode::Observe,
+                    sound: Sound::Observed(None, observed),
                 });
             }
         };
@@ -384,23 +449,81 @@ impl Findings {
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);
         }
-        let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+        let mode = route.mode_of(self.member_id.as_ref());
+        let claim = |call: &Call| {
+            let rules = env.verify.as_ref()?;
+            Some(Claim::of(rules, call.kind(), call.known(), form))
+        };
+        let sound = match judged {
+            Ok(call) => Sound::Call(claim(&call), call),
             Err(Refused { refusal, read }) => {
-                let observed = self.observe_or(route.mode, refusal.into())?;
+                let observed = self.observe_or(mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
-                    Err(unsound) => Passed::Observed(Some(unsound), observed),
+                    Ok(call) => Sound::Call(claim(&call), call),
+                    Err(unsound) => Sound::Observed(Some(unsound), observed),
                 }
             }
         };
-        Ok(Judged {
-            mode: route.mode,
+        Ok(Heard {
             media_type,
+            length,
+            plain_auth,
+            mode,
+            sound,
+        })
+    }
+
+    /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
+    fn clear(&mut self, heard: Heard, said: Option<&Said>, now: Now, env: &Env) -> Result<Judged, Rejection> {
+        let Heard {
+            media_type,
+            length,
+            plain_auth,
+            mode,
+            sound,
+        } = heard;
+        let passed = match sound {
+            Sound::Call(claim, call) => {
+                self.verify(claim, &call, mode, said, env)?;
+                Passed::Permitted(self.permit(call, mode, now, env)?)
+            }
+            Sound::Observed(unsound, observed) => {
+                self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
+                Passed::Observed(unsound, observed)
+            }
+        };
+        Ok(Judged {
+            mode,
+            media_type,
+            length,
             plain_auth,
             passed,
         })
+    }
+
+    /// Comes to a verdict on who is calling. Route and `[verify]` both have to enforce for it to refuse.
+    fn verify(
+        &mut self,
+        claim: Option<Claim>,
+        call: &Call,
+        mode: Mode,
+        said: Option<&Said>,
+        env: &Env,
+    ) -> Result<(), Rejection> {
+        let (Some(rules), Some(claim)) = (&env.verify, claim) else {
+            return Ok(());
+        };
+        let verdict = rules.judge(&claim, call.known(), said);
+        self.verdict = Some(verdict);
+        if let Some(unproven) = rules.refuses(verdict) {
+            let mode = match (mode, rules.mode) {
+                (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+                (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+            };
+            self.observe_or(mode, Rejection::CallerNotVerified(unproven))?;
+        }
+        Ok(())
     }
 
     /// Asks the limits and notes what they said.
@@ -477,11 +600,41 @@ enum Cleared {
     Widget(Judged),
 }
 
+/// A request to a widget route that was read.
+struct Heard {
+    media_type: MediaType,
+    /// Bytes of the body.
+    length: usize,
+    plain_auth: PlainAuth,
+    /// What faults of this member's requests lead to.
+    mode: Mode,
+    sound: Sound,
+}
+
+/// What there is of it.
+enum Sound {
+    /// It is sound, or nothing is wrong with it but what was observed; with what it shows for who it says it is,
+    /// where that is verified.
+    Call(Option<Claim>, Call),
+    /// It has faults that were let through, with what could be read of it.
+    Observed(Option<Box<Unsound>>, Observed),
+}
+
+impl Heard {
+    fn asks(&self) -> Option<&Ask> {
+        match &self.sound {
+            Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
+            Sound::Call(Some(Claim::Nothing(_) | Claim::Pinned(_)) | None, _) | Sound::Observed(..) => None,
+        }
+    }
+}
+
 /// A request to a widget route that may go on.
 #[derive(Debug)]
 struct Judged {
     mode: Mode,
     media_type: MediaType,
+    length: usize,
     plain_auth: PlainAuth,
     passed: Passed,
 }
@@ -512,11 +665,12 @@ impl Judged {
         }
     }
 
-    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
+    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
         Established {
             known: self.known(),
+            verdict: findings.verdict,
             media_type: self.media_type,
-            length,
+            length: self.length,
             cookies,
             plain_auth: self.plain_auth,
         }

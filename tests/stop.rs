@@ -283,7 +283,7 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     let file = folder.path().join("gateway.toml");
     let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
     let text = format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]));
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, &text).unwrap();
     let mut child = gateway_command()
         .arg("run")
         .arg("-c")

@@ -16,6 +16,8 @@ mod messages;
 mod bodies;
 mod refusals;
 mod limits;
+mod roll_out;
+mod verify;
 mod cookies;
 mod one_hop;
 mod answers;

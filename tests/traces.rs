@@ -178,7 +178,7 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
                 ("http.request.method", "POST"),
                 ("http.response.status_code", "200"),
                 ("server.address", "127.0.0.1"),
-                ("server.port", &port),
+                ("server.port", &*port),
             ])
         )
     );
@@ -424,6 +424,61 @@ fn a_stop_sends_what_waits() {
 }
 
 #[test]
+fn each_attempt_at_a_server_has_a_span() {
+    let gone = DeadServer::new();
+    for ask in [post(TARGET, &[], BODY), request("GET", "/", &[], "")] {
+        let (upstream, collector) = (Upstream::start(), Collector::start());
+        // Its turn is the first.
+        let servers = format!("servers = [\"{}\", ", gone.address());
+        let rest = rest(upstream.address, collector.address(), 1.0).replace("servers = [", &servers);
+        let gateway = Gateway::start(rest);
+        assert_eq!(gateway.ask(ask).status, 200);
+        let span = &collector.expect(1)[0];
+        let own = attributes(&span.attributes);
+        assert_eq!(
+            (&*own["widget_gateway.tries"], &*own["widget_gateway.cause"]),
+            ("2", "refused")
+        );
+        let attempts = collector.attempts(span);
+        let told: Vec<_> = attempts.iter().map(|span| attributes(&span.attributes)).collect();
+        let (gone, there) = (
+            gone.address().port().to_string(),
+            upstream.address.port().to_string(),
+        );
+        let method = own["http.request.method"].as_str();
+        assert_eq!(
+            told,
+            [
+                map([
+                    ("error.type", "refused"),
+                    ("http.request.method", method),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &*gone),
+                ]),
+                map([
+                    ("http.request.method", method),
+                    ("http.request.resend_count", "1"),
+                    ("http.response.status_code", "200"),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &*there),
+                ]),
+            ]
+        );
+        let codes: Vec<_> = attempts
+            .iter()
+            .map(|span| span.status.clone().unwrap_or_default().code)
+            .collect();
+        assert_eq!(codes, [2, 0]);
+        assert!(attempts[0].end_time_unix_nano <= attempts[1].end_time_unix_nano);
+        let sent = upstream.take_one().header("traceparent").unwrap();
+        assert_eq!(
+            sent,
+            format!("00-{}-{}-01", hex(&span.trace_id), hex(&attempts[1].span_id))
+        );
+    }
+}
+
+#[test]
 fn the_resource_names_this_process_and_what_the_environment_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
@@ -467,59 +522,4 @@ fn the_resource_names_this_process_and_what_the_environment_says() {
         (&*instance(&third[0]), &*third[0]["service.name"]),
         ("pod-7", "widgets")
     );
-}
-
-#[test]
-fn each_attempt_at_a_server_has_a_span() {
-    let gone = DeadServer::new();
-    for ask in [post(TARGET, &[], BODY), request("GET", "/", &[], "")] {
-        let (upstream, collector) = (Upstream::start(), Collector::start());
-        // Its turn is the first.
-        let servers = format!("servers = [\"{}\", ", gone.address());
-        let rest = rest(upstream.address, collector.address(), 1.0).replace("servers = [", &servers);
-        let gateway = Gateway::start(rest);
-        assert_eq!(gateway.ask(ask).status, 200);
-        let span = &collector.expect(1)[0];
-        let own = attributes(&span.attributes);
-        assert_eq!(
-            (&*own["widget_gateway.tries"], &*own["widget_gateway.cause"]),
-            ("2", "refused")
-        );
-        let attempts = collector.attempts(span);
-        let told: Vec<_> = attempts.iter().map(|span| attributes(&span.attributes)).collect();
-        let (gone, there) = (
-            gone.address().port().to_string(),
-            upstream.address.port().to_string(),
-        );
-        let method = &own["http.request.method"];
-        assert_eq!(
-            told,
-            [
-                map([
-                    ("error.type", "refused"),
-                    ("http.request.method", method),
-                    ("server.address", "127.0.0.1"),
-                    ("server.port", &gone),
-                ]),
-                map([
-                    ("http.request.method", method),
-                    ("http.request.resend_count", "1"),
-                    ("http.response.status_code", "200"),
-                    ("server.address", "127.0.0.1"),
-                    ("server.port", &there),
-                ]),
-            ]
-        );
-        let codes: Vec<_> = attempts
-            .iter()
-            .map(|span| span.status.clone().unwrap_or_default().code)
-            .collect();
-        assert_eq!(codes, [2, 0]);
-        assert!(attempts[0].end_time_unix_nano <= attempts[1].end_time_unix_nano);
-        let sent = upstream.take_one().header("traceparent").unwrap();
-        assert_eq!(
-            sent,
-            format!("00-{}-{}-01", hex(&span.trace_id), hex(&attempts[1].span_id))
-        );
-    }
 }

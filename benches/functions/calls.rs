@@ -130,6 +130,7 @@ pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call,
 pub fn told(call: &Call, length: usize) -> Established<'_> {
     Established {
         known: call.known(),
+        verdict: None,
         media_type: MediaType::Form,
         length,
         cookies: CookieRule::Strip,

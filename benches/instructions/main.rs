@@ -146,11 +146,10 @@ fn decided(body: &str, is_forwarded: bool) {
     repeat(|| {
         now += Duration::from_millis(1);
         let decision = decide(
-            &routed,
-            &head,
+            pipeline::read(&routed, &head, black_box(body.as_bytes()), &env),
+            None,
             PEER,
             &caller,
-            black_box(body.as_bytes()),
             now,
             &env,
         );
@@ -173,11 +172,10 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let head = head(&target, &given);
     let routed = route(&head, &env).ok().unwrap();
     let pipeline::Decision { verdict, .. } = decide(
-        &routed,
-        &head,
+        pipeline::read(&routed, &head, body.as_bytes(), &env),
+        None,
         PEER,
         &caller(),
-        body.as_bytes(),
         Duration::ZERO,
         &env,
     );

@@ -8,13 +8,15 @@ use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
     EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
-    TracesSettings, UpstreamSpec, UpstreamTlsSpec, restart_only_changes,
+    TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
+use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
+use crate::policy::verify::OnError;
 use crate::process::Process;
 use crate::process::reload::{first_warnings, rfc3339};
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
@@ -80,6 +82,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
     let EnvSpec {
         routes,
         widget,
+        verify,
         max_keys,
         member_limit,
         upstreams,
@@ -94,6 +97,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "trusted_proxies": networks(trusted),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
+        "verify": verify.as_ref().map(self::verify),
         "limits": limits(*max_keys, member_limit.as_ref()),
         "upstreams": upstreams,
         "log": log,
@@ -121,6 +125,7 @@ fn route(route: &Route) -> Value {
     if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
         let WidgetRoute {
             mode,
+            enforce,
             accepts,
             require,
             places,
@@ -134,6 +139,7 @@ fn route(route: &Route) -> Value {
         told.extend([
             ("kind".to_owned(), "widget".into()),
             ("mode".to_owned(), mode.label().into()),
+            ("enforce".to_owned(), enforce.percent().into()),
             ("accepts".to_owned(), accepts.into()),
             ("require".to_owned(), require.into()),
             ("places".to_owned(), places.into()),
@@ -214,6 +220,44 @@ fn frame(rules: FrameRules) -> Value {
         },
         "no_store": store == StoreRule::NoStore,
     })
+}
+
+/// The list of tokens only as the path of its file.
+fn verify(verify: &VerifySpec) -> Value {
+    let VerifySpec { mode, on_error, by } = verify;
+    let on_error = match on_error {
+        OnError::Open => "open",
+        OnError::Closed => "closed",
+    };
+    let mut told = json!({ "mode": mode.label(), "on_error": on_error });
+    let more = match by {
+        VouchedBy::Servers { client_id, asks, ca } => {
+            let AskRules {
+                servers,
+                timeout,
+                cache,
+                roots: _,
+            } = asks;
+            let servers: Vec<_> = servers.iter().map(|server| &server.origin).collect();
+            json!({
+                "method": "app_info",
+                "client_id": &**client_id,
+                "servers": servers,
+                "ca": ca.as_ref().map(|ca| ca.display().to_string()),
+                "timeout": Span(*timeout).to_string(),
+                "cache": Span(*cache).to_string(),
+            })
+        }
+        VouchedBy::List { pins, file } => json!({
+            "method": "application_token",
+            "tokens_file": file.display().to_string(),
+            "portals": pins.len(),
+        }),
+    };
+    if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {

@@ -7,6 +7,7 @@ mod config;
 mod guard;
 mod health;
 mod limits;
+mod observe;
 mod page;
 mod reload;
 pub mod status;
@@ -50,6 +51,7 @@ enum Endpoint<'a> {
     Config,
     Reload,
     Top,
+    Observe,
     Limits(&'a str),
 }
 
@@ -64,6 +66,7 @@ impl<'a> Endpoint<'a> {
             "/-/config" => Endpoint::Config,
             "/-/reload" => Endpoint::Reload,
             "/-/top" => Endpoint::Top,
+            "/-/observe" => Endpoint::Observe,
             other => Endpoint::Limits(other.strip_prefix("/-/limits/")?),
         })
     }
@@ -79,7 +82,8 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Metrics
             | Endpoint::Status
             | Endpoint::Config
-            | Endpoint::Top => "GET, HEAD",
+            | Endpoint::Top
+            | Endpoint::Observe => "GET, HEAD",
         }
     }
 
@@ -93,6 +97,7 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Config
             | Endpoint::Reload
             | Endpoint::Top
+            | Endpoint::Observe
             | Endpoint::Limits(_) => Asked::ForMore,
         }
     }
@@ -146,6 +151,7 @@ impl Admin {
             Endpoint::Config => config::config(process, head.uri.query()),
             Endpoint::Reload => reload::reload(process.clone()).await,
             Endpoint::Top => top::top(process, head.uri.query()),
+            Endpoint::Observe => observe::observe(process, head.uri.query()),
             Endpoint::Limits(member) if head.method == Method::DELETE => limits::reset(process, member),
             Endpoint::Limits(member) => limits::show(process, member),
         }

@@ -1,16 +1,18 @@
 //! All that the status page shows, as one document.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::{config, limits, top};
+use super::{config, limits, observe, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
 use crate::policy::limit::PolicyName;
-use crate::policy::route::Kind;
+use crate::policy::portion::Portion;
+use crate::policy::route::{Kind, WidgetRoute};
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
@@ -23,6 +25,9 @@ use crate::upstream::entry::Entry;
 
 /// Members of each list.
 const MEMBERS: usize = 10;
+
+/// Rules that would refuse.
+const ROWS: usize = 12;
 
 /// Faults of each reload that are told in full: a broken file can have any number of them, and the page
 /// asks every two seconds.
@@ -71,6 +76,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "refusals": refusals(&live, trend.as_ref()),
         "routes": routes(&live),
         "upstreams": upstreams(&live),
+        "would_refuse": observe::rows(process, ROWS),
         "top": top::json(&process.top.busy(MEMBERS, uptime)),
         "limiter": {
             "keys": table.len(),
@@ -157,14 +163,24 @@ fn routes(live: &Live) -> Vec<Value> {
                     config::path_rule(&route.path)
                 ));
                 modes.push(match route.kind {
-                    Kind::Widget(widget) => widget.mode.label(),
-                    Kind::Pass => "pass",
+                    Kind::Widget(widget) => mode(widget),
+                    Kind::Pass => "pass".into(),
                 });
             }
             modes.dedup();
             json!({ "name": name, "paths": paths, "modes": modes, "outcomes": outcomes(series) })
         })
         .collect()
+}
+
+/// The mode of a widget route; with the portion, where it is not enforced for all.
+fn mode(widget: WidgetRoute) -> Cow<'static, str> {
+    match widget.mode {
+        Mode::Enforce if widget.enforce != Portion::ALL => {
+            format!("enforce for {} %", widget.enforce.percent()).into()
+        }
+        mode => mode.label().into(),
+    }
 }
 
 fn outcomes(series: &RouteSeries) -> Value {

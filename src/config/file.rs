@@ -10,9 +10,10 @@ use toml::Spanned;
 
 use super::endpoint::Endpoint;
 use super::frame::FrameTable;
-use super::units::{ListenAddress, Network, Rate, Size, Span};
+use super::units::{ListenAddress, Network, Percent, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
+use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::validate::PlaceRule;
@@ -37,6 +38,9 @@ pub struct File {
     /// How widget calls are read.
     #[serde(default)]
     pub widget: WidgetTable,
+    /// Who is calling; without this table nobody is verified.
+    #[schemars(with = "Option<VerifyTable>")]
+    pub verify: Option<Spanned<VerifyTable>>,
     /// How much each member may ask.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -160,6 +164,10 @@ pub struct RouteTable {
     pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
     /// Instead of `[widget] mode` on this route.
     pub mode: Option<At<Word<Mode>>>,
+    /// For how many per cent of the members a widget route enforces, by member_id; the rest is observed, and so is
+    /// who says no member_id, until it is 100.
+    #[schemars(extend("default" = 100))]
+    pub enforce: Option<At<Percent>>,
     /// The kinds of message that a widget route takes: calls of widgets, events and what else a portal sends
     /// by itself, robots, requests of the handler's own page.
     #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"], "minItems" = 1))]
@@ -172,13 +180,13 @@ pub struct RouteTable {
     pub places: Option<At<Word<PlaceRule>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub placements: Option<Spanned<Vec<At<String>>>>,
     /// The same for the domains of portals, in lower case.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub domains: Option<Spanned<Vec<At<String>>>>,
     /// The same for the member_ids of portals.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
 }
 

@@ -17,6 +17,7 @@ mod tree;
 mod units;
 mod upstreams;
 mod values;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,8 @@ pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
     AdminToken, CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings,
-    ServerSpec, Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, Waiting, restart_only_changes,
+    ServerSpec, Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
+    restart_only_changes,
 };
 pub use source::{Change, Source};
 pub use store::Snapshot;

@@ -13,10 +13,12 @@ use super::certificate::Certificates;
 use super::fault::Fault;
 use super::mark::Watched;
 use super::source::{Source, shown_hash};
+use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::route::Route;
+use crate::policy::verify::{Method, OnError, Pins, VerifyRules};
 use crate::request::field::MemberId;
 use crate::upstream::entry::Place;
 use crate::upstream::pool::Rules;
@@ -149,6 +151,8 @@ pub struct EnvSpec {
     pub routes: Vec<Route>,
     /// How widget routes read.
     pub widget: WidgetRules,
+    /// None = nobody is verified.
+    pub verify: Option<VerifySpec>,
     /// Members whose state is held at once.
     pub max_keys: usize,
     /// None = no limit per member.
@@ -167,6 +171,64 @@ impl EnvSpec {
             Place::Named(name) => Some(name),
             Place::Fixed(_) => None,
         })
+    }
+}
+
+/// `[verify]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VerifySpec {
+    /// What a caller leads to who is not who he says.
+    pub mode: Mode,
+    /// What becomes of a call of which nobody can say whose it is.
+    pub on_error: OnError,
+    /// Who says it.
+    pub by: VouchedBy,
+}
+
+/// Who says whose a call is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VouchedBy {
+    /// Servers that are asked.
+    Servers {
+        /// Of the application.
+        client_id: Arc<str>,
+        /// How.
+        asks: AskRules,
+        /// The file of those who sign their certificates; none = the system's.
+        ca: Option<PathBuf>,
+    },
+    /// A list.
+    List {
+        /// What it says.
+        pins: Arc<Pins>,
+        /// The file that it was read from.
+        file: PathBuf,
+    },
+}
+
+impl VerifySpec {
+    /// How servers are asked, where they are.
+    pub fn ask_rules(&self) -> Option<&AskRules> {
+        match &self.by {
+            VouchedBy::Servers { asks, .. } => Some(asks),
+            VouchedBy::List { .. } => None,
+        }
+    }
+
+    /// What the pipeline needs of it.
+    pub fn rules(&self) -> VerifyRules {
+        let method = match &self.by {
+            VouchedBy::Servers { client_id, asks, .. } => Method::AppInfo {
+                client_id: client_id.clone(),
+                servers: asks.servers.clone(),
+            },
+            VouchedBy::List { pins, .. } => Method::ApplicationToken(pins.clone()),
+        };
+        VerifyRules {
+            mode: self.mode,
+            on_error: self.on_error,
+            method,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::certificate::Certificates;
 use super::fault::Fault;
-use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
+use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec, VerifySpec};
 use super::source::Source;
 use crate::pipeline::Env;
 use crate::policy::limit::keys::KeyTable;
@@ -127,6 +127,7 @@ fn assemble(
     Env {
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
+        verify: spec.verify.as_ref().map(VerifySpec::rules),
         limits: Limits { member },
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),

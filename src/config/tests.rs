@@ -12,6 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::FrameRules;
 use crate::policy::limit::Period;
 use crate::policy::limit::keys::KeyTable;
+use crate::policy::portion::Portion;
 use crate::policy::route::{Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
@@ -117,7 +118,14 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         .lines()
         .map(|line| format!("{}\n", uncomment(line)))
         .collect();
-    let uncommented = uncommented.replace("admin_token_file = \"admin.token\"", "");
+    // Files that are not there.
+    let uncommented = [
+        "admin_token_file = \"admin.token\"",
+        "ca = \"roots.pem\"",
+        "tokens_file = \"application-tokens\"",
+    ]
+    .iter()
+    .fold(uncommented, |text, file| text.replace(file, ""));
     let (shipped, full) = (of(&text).unwrap(), of(&uncommented).unwrap());
     assert_eq!(full.log, shipped.log);
     assert_eq!(full.traces.sample, shipped.traces.sample);
@@ -273,7 +281,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
 
 #[test]
 fn a_route_says_which_messages_it_takes() {
-    let route = "kind = \"widget\"\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
+    let route = "kind = \"widget\"\nenforce = 25\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
                  places = \"strict\"";
     let text = SMALLEST.replace("kind = \"widget\"", route)
         + "[widget]\nserver_endpoints = [\"OAuth.corp.example\"]\n";
@@ -282,6 +290,7 @@ fn a_route_says_which_messages_it_takes() {
         spec.routes[0].kind,
         Kind::Widget(WidgetRoute {
             mode: Mode::Enforce,
+            enforce: Portion::of(25).unwrap(),
             accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
             require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
             places: PlaceRule::Strict,

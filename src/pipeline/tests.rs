@@ -40,15 +40,8 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [7; 16]);
     let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
     let once = |body: &str| {
-        decide(
-            &routed,
-            &head,
-            peer,
-            &caller,
-            body.as_bytes(),
-            Duration::ZERO,
-            env,
-        )
+        let read = read(&routed, &head, body.as_bytes(), env);
+        decide(read, None, peer, &caller, Duration::ZERO, env)
     };
     if is_second {
         once(&format!("{MEMBER}&PLACEMENT=DEFAULT"));

@@ -3,9 +3,11 @@
 pub mod frame;
 pub mod judge;
 pub mod limit;
+pub mod portion;
 pub mod route;
 pub mod selection;
 pub mod validate;
+pub mod verify;
 
 /// What a fault leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

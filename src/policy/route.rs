@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 use http::Method;
 
 use super::Mode;
+use super::portion::Portion;
 use super::selection::{Seen, Selection};
 use super::validate::PlaceRule;
-use crate::request::field::FieldSet;
+use crate::request::field::{FieldSet, MemberId};
 use crate::request::message::Kinds;
 
 /// What a route does with its requests.
@@ -26,12 +27,24 @@ pub enum Kind {
 pub struct WidgetRoute {
     /// What faults lead to.
     pub mode: Mode,
+    /// Where they lead to a refusal: for how many of the members.
+    pub enforce: Portion,
     /// The kinds of message; never none.
     pub accepts: Kinds,
     /// Fields that have to be there, besides those that their kind of message is nothing without.
     pub require: FieldSet,
     /// Where fields have to stand.
     pub places: PlaceRule,
+}
+
+impl WidgetRoute {
+    /// What faults of this member's requests lead to; of one that says no `member_id` likewise.
+    pub fn mode_of(&self, member: Option<&MemberId>) -> Mode {
+        match self.mode {
+            Mode::Enforce => self.enforce.mode_of(member),
+            Mode::Observe => Mode::Observe,
+        }
+    }
 }
 
 /// One `[[routes]]` entry.

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Change, Snapshot};
+use log::Level;
+use serde_json::json;
+
+use crate::oauth::Verifier;
 use crate::pipeline::Env;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, Trigger, UpstreamSeries};
@@ -21,6 +25,8 @@ pub struct Live {
     pub applied: Applied,
     /// Where spans go, if anywhere.
     pub traces: Option<Arc<Traces>>,
+    /// Who asks authorization servers, where callers are verified so.
+    pub verifier: Option<Arc<Verifier>>,
 }
 
 /// How a configuration came into force.
@@ -51,6 +57,7 @@ impl Live {
                 &metrics.trace_spans_dropped,
                 log,
             ),
+            verifier: verifier(&snapshot, before, metrics, log),
             snapshot,
         }
     }
@@ -59,6 +66,23 @@ impl Live {
     pub fn env(&self) -> &Env {
         &self.snapshot.env
     }
+}
+
+/// A new one only where what it is made by has changed: what it remembers would be asked for again.
+fn verifier(
+    snapshot: &Snapshot,
+    before: Option<&Live>,
+    metrics: &Metrics,
+    log: &LogSink,
+) -> Option<Arc<Verifier>> {
+    let rules = snapshot.settings.spec.verify.as_ref()?.ask_rules()?;
+    let before = before.and_then(|before| before.verifier.as_ref());
+    Verifier::keep_or_build(rules, before, &metrics.verification_duration)
+        .map_err(|e| {
+            let details = json!({ "error": e.to_string() });
+            log.event(Level::Error, "callers can not be verified", details);
+        })
+        .ok()
 }
 
 /// Brings the series of an upstream's servers up to date, and creates those that are not there yet.

@@ -24,6 +24,7 @@ use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use crate::telemetry::notice::Notices;
+use crate::telemetry::observed::Observed;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
@@ -48,6 +49,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// Who is busy.
     pub top: Arc<Top>,
+    /// What observe mode let through.
+    pub observed: Observed,
     /// The last two minutes.
     pub recent: Mutex<Recent>,
     /// Where lines go.
@@ -101,6 +104,7 @@ impl Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
             top: Arc::default(),
+            observed: Observed::default(),
             recent: Mutex::default(),
             log,
             notices: Notices::default(),

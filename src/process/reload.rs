@@ -141,6 +141,8 @@ impl Process {
     /// Takes the series away whose route, upstream or server is gone.
     fn forget_series(&self, before: &Env, now: &Env) {
         let routes: HashSet<_> = now.routes.all().iter().map(|route| &route.name).collect();
+        self.observed
+            .keep_routes(|name| routes.iter().any(|route| &***route == name));
         for route in before
             .routes
             .all()

@@ -1,16 +1,18 @@
 //! The life of one request, from its head to the record of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Process;
 use super::live::Live;
-use crate::pipeline::{self, Findings, Forward, Routed};
+use crate::pipeline::{self, Findings, Forward, Read, Routed};
+use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
+use crate::request::outline::Outline;
 use crate::response::rejection::Rejection;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
@@ -63,9 +65,11 @@ pub struct Request {
     caller: Caller,
     route: Option<usize>,
     findings: Findings,
+    /// Of what observe mode let through.
+    outline: Option<Box<Outline>>,
     body: Option<Bytes>,
     held: Held,
-    body_wait: Duration,
+    waits: Duration,
     overhead: Option<Duration>,
     upstream: Option<UpstreamPart>,
     span: Option<Span>,
@@ -106,8 +110,9 @@ impl Request {
             caller,
             route: None,
             findings: Findings::default(),
+            outline: None,
             body: None,
-            body_wait: Duration::ZERO,
+            waits: Duration::ZERO,
             overhead: None,
             upstream: None,
             span,
@@ -159,31 +164,47 @@ impl Request {
     pub fn holds(&mut self, body: Bytes, waited: Duration) {
         self.bytes_in = body.len();
         self.body = Some(body);
-        self.body_wait = waited;
+        self.waits += waited;
     }
 
-    /// Decides it. A held body is there.
+    /// Reads it. A held body is there.
+    pub fn read<'r>(&self, routed: &Routed<'_>, head: &'r RequestHead) -> Read<'r> {
+        let body = self.body.as_deref().unwrap_or_default();
+        pipeline::read(routed, head, body, self.live.env())
+    }
+
+    /// Decides what was read, with the answer to its question, where it asks one.
     ///
     /// # Errors
     /// Where it is refused.
     pub fn decide(
         &mut self,
-        routed: &Routed<'_>,
+        read: Read<'_>,
+        said: Option<&Said>,
         head: &RequestHead,
         peer: Peer,
     ) -> Result<Box<Forward>, Rejection> {
-        let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
-        let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
+        let env = self.live.env();
+        let decision = pipeline::decide(read, said, peer, &self.caller, now, env);
+        if !decision.findings.would_reject.is_empty() {
+            let body = self.body.as_deref().unwrap_or_default();
+            self.outline = Some(Box::new(pipeline::outline(head, body, env)));
+        }
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
         decision.verdict.map(Box::new)
     }
 
+    /// Time that was not the gateway's own: it waited for somebody else.
+    pub fn waited(&mut self, span: Duration) {
+        self.waits += span;
+    }
+
     /// Stops the clock of the gateway's own time.
     pub fn own_time_ends(&mut self) {
         self.overhead
-            .get_or_insert(self.started.elapsed().saturating_sub(self.body_wait));
+            .get_or_insert(self.started.elapsed().saturating_sub(self.waits));
     }
 
     /// The upstream's time begins with the first connect.
@@ -250,6 +271,7 @@ impl Request {
             top,
             log,
             notices,
+            observed,
             epoch,
             ..
         } = &*self.process;
@@ -279,6 +301,7 @@ impl Request {
             would_reject: &findings.would_reject,
             faults: &findings.faults,
             limits: &findings.limits,
+            verdict: findings.verdict,
             member_id: findings.member_id.as_ref(),
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
@@ -316,6 +339,9 @@ impl Request {
         };
         count::count(metrics, &record);
         notices.warn(log, &record, now.saturating_duration_since(*epoch));
+        if let (Some(route), Some(outline)) = (route, &self.outline) {
+            observed.count(&route.name, &record, outline, SystemTime::now());
+        }
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

@@ -14,3 +14,4 @@ pub mod media_type;
 pub mod message;
 pub mod options;
 pub mod origin;
+pub mod outline;

@@ -10,6 +10,7 @@ use log::Level;
 
 use crate::policy::judge::{Ambiguity, Refusal};
 use crate::policy::limit::{Limited, PolicyName};
+use crate::policy::verify::Unproven;
 use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
@@ -94,6 +95,8 @@ rejections! {
     HeaderTooLarge = "header_too_large", 431, Info, "The header section is too large";
     /// Not exactly a urlencoded form without coding.
     UnsupportedMediaType = "unsupported_media_type", 415, Info, "The body is not a urlencoded form";
+    /// The caller is not who he says, or nobody can say whether he is.
+    CallerNotVerified(Unproven) = "caller_not_verified", 403, Warn, "The caller is not verified";
     /// A quota of this policy is used up.
     RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests for this portal";
     /// CONNECT or a transfer coding other than chunked.
@@ -188,6 +191,7 @@ enum Occurrence<'r> {
     /// All faults, and those fields of them that the handler's own address may carry.
     Fields(&'r [FieldFault], &'r [Field]),
     Unexpected(Kind),
+    Unproven(Unproven),
     Allowed(&'r [Method]),
     Limited(PolicyName, Limited),
 }
@@ -216,6 +220,7 @@ impl Rejection {
                 "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding; \
                  JSON is taken where accepts has own, and uploads need a pass route with a path of their own",
             ),
+            Rejection::CallerNotVerified(unproven) => Occurrence::Unproven(*unproven),
             Rejection::RateLimited(policy, limited) => Occurrence::Limited(*policy, *limited),
             Rejection::NotImplemented => {
                 Plain("CONNECT and transfer codings other than chunked are not served")
@@ -250,6 +255,7 @@ impl Rejection {
             Occurrence::Fields(faults, _) => faults,
             Occurrence::Plain(_)
             | Occurrence::Unexpected(_)
+            | Occurrence::Unproven(_)
             | Occurrence::Later(..)
             | Occurrence::Allowed(_)
             | Occurrence::Limited(..) => &[],
@@ -281,6 +287,7 @@ impl Rejection {
                 )
                 .into()
             }
+            Occurrence::Unproven(unproven) => unproven.says().into(),
             Occurrence::Allowed(methods) => format!("allowed here: {}", listed(methods)).into(),
             Occurrence::Limited(_, limited) => format!("try again in {} s", limited.retry_after).into(),
         }
@@ -299,7 +306,10 @@ impl Rejection {
     /// draft-ietf-httpapi-ratelimit-headers-11).
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let headers = match self.occurrence() {
-            Occurrence::Plain(_) | Occurrence::Fields(..) | Occurrence::Unexpected(_) => [None, None, None],
+            Occurrence::Plain(_)
+            | Occurrence::Fields(..)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Unproven(_) => [None, None, None],
             Occurrence::Later(_, seconds) => [Some((header::RETRY_AFTER, seconds.into())), None, None],
             Occurrence::Allowed(methods) => [text(header::ALLOW, listed(methods)), None, None],
             Occurrence::Limited(policy, Limited { quota, retry_after }) => {
@@ -315,11 +325,38 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// The kind of a message that the route does not take.
+    pub const fn unexpected_message(&self) -> Option<Kind> {
+        match self.occurrence() {
+            Occurrence::Unexpected(kind) => Some(kind),
+            Occurrence::Plain(_)
+            | Occurrence::Unproven(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Allowed(_)
+            | Occurrence::Limited(..) => None,
+        }
+    }
+
+    /// Why the caller is not verified.
+    pub const fn unproven(&self) -> Option<Unproven> {
+        match self.occurrence() {
+            Occurrence::Unproven(unproven) => Some(unproven),
+            Occurrence::Plain(_)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Allowed(_)
+            | Occurrence::Limited(..) => None,
+        }
+    }
+
     /// The policy that a rate-limited request violates.
     pub const fn violated_policy(&self) -> Option<PolicyName> {
         match self.occurrence() {
             Occurrence::Limited(policy, _) => Some(policy),
             Occurrence::Plain(_)
+            | Occurrence::Unproven(_)
             | Occurrence::Later(..)
             | Occurrence::Fields(..)
             | Occurrence::Unexpected(_)

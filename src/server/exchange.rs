@@ -1,4 +1,4 @@
-//! The way of a request, whatever carries it: identify, route, hold, decide, forward or refuse, record.
+//! The way of a request, whatever carries it: identify, route, hold, verify, decide, forward or refuse, record.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,6 +13,7 @@ use super::client::{Client, Ended, Gone};
 use super::shared::Server;
 use super::stream::HandedOver;
 use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
@@ -61,7 +62,7 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, decides, and waits where the upstream has its fill.
+/// Holds the body, where the route says so, has the caller verified, decides, and waits where the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -73,7 +74,12 @@ async fn decide<C: Client>(
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => client.place().await?,
     }
-    let mut forward = request.decide(routed, head, peer)?;
+    let read = request.read(routed, head);
+    let said = match read.asks() {
+        Some(ask) => Some(verify(client, request, ask).await?),
+        None => None,
+    };
+    let mut forward = request.decide(read, said.as_ref(), head, peer)?;
     request.own_time_ends();
     // Nobody waits in the queue for a client that has left it.
     tokio::select! {
@@ -97,6 +103,22 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
     let body: Bytes = gathered.await.unwrap_or(Err(BodyFault::TimedOut))?;
     request.holds(body, since.elapsed());
     Ok(())
+}
+
+/// Asks whose a token is, unless the client goes away first.
+async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
+    let since = Instant::now();
+    let Some(verifier) = request.live.verifier.clone() else {
+        // It could not be built, which a line has told; what that comes to is on_error's to say.
+        return Ok(Said::Nothing(Unknown::Unreachable));
+    };
+    let said = tokio::select! {
+        biased;
+        said = verifier.ask(ask) => Ok(said),
+        () = client.gone() => Err(Rejection::ClientClosed),
+    };
+    request.waited(since.elapsed());
+    said
 }
 
 /// Asks the server and relays its answer.

@@ -15,6 +15,7 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         faults,
         limits,
         message,
+        verdict,
         member_id,
         placement,
         scheme_replaced,
@@ -53,6 +54,9 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
             series.inc();
         }
     }
+    if let Some(verdict) = verdict {
+        metrics.verification(*verdict);
+    }
     if let Some(message) = message {
         series.messages(*message).inc();
     }
@@ -79,6 +83,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         server: _,
         tries: _,
         cause: _,
+        since: _,
+        attempted: _,
     }) = upstream
     {
         series.duration.observe(duration.as_secs_f64());

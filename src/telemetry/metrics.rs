@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
 use crate::policy::limit::{self, Decision, PolicyName};
+use crate::policy::verify::{Unproven, Verdict};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::request::message::Kind;
 use crate::response::rejection::Reason;
@@ -219,6 +220,12 @@ pub struct Metrics {
     upstream_in_flight: IntGaugeVec,
     upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
+    /// Yes, no, unknown.
+    verifications: [IntCounter; 3],
+    /// In the order of [`Unproven::all`].
+    verification_failures: Vec<IntCounter>,
+    /// Questions to authorization servers.
+    pub verification_duration: Histogram,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
     limiter_keys: IntGauge,
     limiter_keys_limit: IntGauge,
@@ -309,6 +316,24 @@ impl Metrics {
             "Validated widget calls by placement.",
             &["placement"],
         )?;
+        let verifications = make.counters(
+            "verifications_total",
+            "Sound messages by what is known of their callers; only with [verify].",
+            &["result"],
+        )?;
+        let verification_failures = make.counters(
+            "verification_failures_total",
+            "Callers that were not verified, by why.",
+            &["cause"],
+        )?;
+        let verification_duration = make
+            .histograms(
+                "verification_duration_seconds",
+                "Questions to an authorization server: connect, TLS, answer.",
+                &SECONDS,
+                &[],
+            )?
+            .with_label_values::<&str>(&[]);
         let limit_decisions = make.counters(
             "ratelimit_decisions_total",
             "What the limits said.",
@@ -372,7 +397,7 @@ impl Metrics {
             durations: make.histograms("request_duration_seconds", "From the complete head to the end.", &SECONDS, route_outcome)?,
             overhead: make.histograms(
                 "overhead_seconds",
-                "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body excluded.",
+                "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body and for an authorization server excluded.",
                 &OVERHEAD_SECONDS,
                 route,
             )?,
@@ -400,6 +425,11 @@ impl Metrics {
                 Maker::opts("upstream_in_flight", "Requests that the servers of an upstream have."),
                 &["upstream"],
             )?)?,
+            verifications: ["yes", "no", "unknown"].map(|result| verifications.with_label_values(&[result])),
+            verification_failures: Unproven::all()
+                .map(|cause| verification_failures.with_label_values(&[cause.label()]))
+                .collect(),
+            verification_duration,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
             limit_decisions: PolicyName::ALL.map(|policy| {
                 ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
@@ -586,6 +616,22 @@ impl Metrics {
             limit::Outcome::Granted(_) => Some(allowed),
             limit::Outcome::Refused(_) => Some(limited),
             limit::Outcome::Observed(_) => Some(would_limit),
+        }
+    }
+
+    /// `verifications_total` and `verification_failures_total`
+    pub fn verification(&self, verdict: Verdict) {
+        let [yes, no, unknown] = &self.verifications;
+        match verdict {
+            Verdict::Yes(_) => yes.inc(),
+            Verdict::No(_) => no.inc(),
+            Verdict::Unknown(_) => unknown.inc(),
+        }
+        let failure = verdict
+            .cause()
+            .and_then(|cause| self.verification_failures.get(cause.index()));
+        if let Some(failure) = failure {
+            failure.inc();
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::metrics::{RouteSeries, UpstreamSeries};
 use super::outcome::Outcome;
 use crate::policy::limit::Decisions;
+use crate::policy::verify::Verdict;
 use crate::request::field::{FieldFault, MemberId};
 use crate::request::message::Kind;
 use crate::response::rejection::Rejection;
@@ -40,6 +41,8 @@ pub struct RequestRecord<'a> {
     pub faults: &'a [FieldFault],
     /// What the limits said, as far as they were asked.
     pub limits: &'a Decisions,
+    /// Who is calling; none where nobody was verified.
+    pub verdict: Option<Verdict>,
     /// Validated.
     pub member_id: Option<&'a MemberId>,
     /// Validated, normalized.

@@ -9,6 +9,7 @@ use http::{HeaderMap, header};
 
 use super::caller::{Caller, Peer};
 use crate::policy::validate::Known;
+use crate::policy::verify::{UserId, Verdict};
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
 use crate::request::media_type::MediaType;
@@ -23,6 +24,8 @@ pub use rewrite::Rewrite;
 pub struct Established<'a> {
     /// What is established.
     pub known: Known<'a>,
+    /// Who is calling; none where nobody is verified.
+    pub verdict: Option<Verdict>,
     /// Of the body.
     pub media_type: MediaType,
     /// Bytes of the body.
@@ -50,6 +53,12 @@ pub fn on_widget_route(
 ) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
     rewrite.establish(established.known);
+    if let Some(verdict) = established.verdict {
+        rewrite.set("X-Bitrix24-Verified", verdict.label());
+    }
+    if let Some(Verdict::Yes(Some(UserId(user)))) = established.verdict {
+        rewrite.set("X-Bitrix24-User-Id", itoa::Buffer::new().format(user));
+    }
     rewrite.remove.push(header::EXPECT);
     rewrite.set("Content-Length", &established.length.to_string());
     rewrite.set("Content-Type", established.media_type.as_str());

@@ -14,6 +14,7 @@ pub mod h2;
 pub mod identity;
 pub mod load;
 pub mod metrics;
+pub mod oauth;
 pub mod php;
 pub mod request;
 pub mod upstream;

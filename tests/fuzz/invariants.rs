@@ -357,9 +357,10 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
     let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
+    let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
-    } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
+    } = pipeline::decide(read, None, PEER, &caller, now, env);
     assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);

@@ -409,7 +409,8 @@ fn each_alert_fires_for_its_cause_alone_and_ends_with_it() {
     let mut unfinished: BTreeSet<&str> = cases.iter().map(|case| case.job).collect();
     while !unfinished.is_empty() {
         let alerts = prometheus.alerts();
-        for case in cases.iter_mut().filter(|case| unfinished.contains(case.job)) {
+        let waiting = unfinished.clone();
+        for case in cases.iter_mut().filter(|case| waiting.contains(case.job)) {
             let of_case = alerts.iter().filter(|(job, _)| job == case.job);
             let firing: Vec<_> = of_case
                 .map(|(_, name)| name.as_str())

@@ -82,6 +82,11 @@ impl Handlers {
             upstream("failing", &[self.failing.address]),
             upstream("broken", &[self.broken.address]),
             upstream("gone", &[self.gone.address()]),
+            // Nobody answers: all callers are unknown, and go on.
+            format!(
+                "[verify]\nmethod = \"app_info\"\nclient_id = \"app.1\"\nservers = [\"http://{}\"]\n",
+                self.gone.address()
+            ),
             "[limits]\nmax_keys = 2\n[limits.member]\nrate = \"1/h\"\nburst = 3\n".to_owned(),
         ]
         .concat()
@@ -245,6 +250,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
         "WidgetGatewayUnexpectedMessages",
         "WidgetGatewayUpstreamDown",
         "WidgetGatewayUpstreamServerDown",
+        "WidgetGatewayVerificationFailing",
     ];
     prometheus.wait("the alerts of this traffic", |prometheus| {
         let firing = prometheus.firing();

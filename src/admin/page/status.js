@@ -185,6 +185,13 @@ function refusals(s) {
   rows($("refusals").tBodies[0], sorted.map((r) =>
     [`${r.reason} (${r.status})`, r.recently_enforced, r.enforced, r.recently_observed, r.observed]));
 }
+function observed(s) {
+  // Where nothing is observed, it would only take room.
+  $("observed").hidden = s.would_refuse.length === 0;
+  rows($("would-refuse").tBodies[0], s.would_refuse.map((r) =>
+    [r.rule ? `${r.reason}: ${r.rule}` : r.reason, r.route, r.placement || "-", r.requests,
+      { text: r.members ? "≈ " + count.format(r.members) : "-", kind: "number" }, when(r.last)]));
+}
 function upstreams(s) {
   rows($("servers").tBodies[0], s.upstreams.flatMap((u) => u.servers.map((server) =>
     [server.name, u.name, server.in_flight, server.up ? { text: "✔ up", kind: "state good" } : { text: "✖ DOWN", kind: "state bad" }])));
@@ -323,7 +330,7 @@ function show(s) {
   say($("version"), `${s.version} (${s.revision})`);
   say($("uptime"), span(s.uptime_seconds));
   say($("generation"), s.configuration.generation);
-  for (const part of [traffic, refusals, upstreams, members, limiter, configuration, routes]) part(s);
+  for (const part of [traffic, refusals, observed, upstreams, members, limiter, configuration, routes]) part(s);
 }
 async function ask() {
   if (asking) return;

@@ -8,6 +8,7 @@ mod secure;
 mod selection;
 mod server;
 mod upstreams;
+mod verify;
 mod warnings;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
         .collect();
     warnings::collect(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
+    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
     let max_keys = file
         .limits
         .max_keys
@@ -49,6 +51,7 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
     let spec = EnvSpec {
         routes,
         widget,
+        verify,
         max_keys,
         member_limit,
         upstreams,

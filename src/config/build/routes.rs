@@ -12,6 +12,7 @@ use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
+use crate::policy::portion::Portion;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::request::field::{Field, FieldSet, MemberIdShape};
@@ -110,12 +111,28 @@ fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> Wi
         Some(list) => accepts(list, faults),
         None => default.accepts,
     };
+    let mode = word(&table.mode, default_mode);
     WidgetRoute {
-        mode: word(&table.mode, default_mode),
+        mode,
+        enforce: enforce(table, mode, faults),
         accepts,
         require: required(table, accepts, faults),
         places: word(&table.places, default.places),
     }
+}
+
+/// For how many members: nothing to say where nobody is refused.
+fn enforce(table: &RouteTable, mode: Mode, faults: &mut Faults<'_>) -> Portion {
+    let Some(enforce) = &table.enforce else {
+        return Portion::ALL;
+    };
+    if mode == Mode::Observe {
+        faults.at(
+            &enforce.span,
+            "has no meaning on a route whose mode is \"observe\", allowed is it with mode = \"enforce\"",
+        );
+    }
+    enforce.value.0
 }
 
 fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
@@ -178,6 +195,12 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
     const MEANINGLESS: &str = "has no meaning on a pass route, allowed is";
     if let Some(mode) = &table.mode {
         faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
+    }
+    if let Some(enforce) = &table.enforce {
+        faults.at(
+            &enforce.span,
+            format!("{MEANINGLESS} a portion of members on widget routes"),
+        );
     }
     if let Some(accepts) = &table.accepts {
         faults.at(

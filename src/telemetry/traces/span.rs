@@ -127,6 +127,7 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         outcome,
         rejection,
         would_reject,
+        verdict,
         client,
         status,
         upstream,
@@ -166,6 +167,9 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
     }
     if let Some(rejection) = rejection {
         all.push(KeyValue::new("widget_gateway.reason", rejection.reason().code()));
+    }
+    if let Some(verdict) = verdict {
+        all.push(KeyValue::new("widget_gateway.verified", verdict.label()));
     }
     if !would_reject.is_empty() {
         let codes = would_reject.iter().map(Rejection::reason).map(Reason::code);
