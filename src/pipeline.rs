@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
+use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
@@ -113,6 +113,39 @@ pub struct Routed<'e> {
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
+    way: Way,
+}
+
+/// What is to be done with a request, and what of it is done.
+#[derive(Debug)]
+enum Way {
+    /// Nobody here judges it.
+    Pass,
+    /// The same, and it asks to speak WebSocket.
+    Handshake,
+    /// The limits let it in that need no more than its head.
+    Widget(WidgetRoute, Entered),
+}
+
+impl Routed<'_> {
+    /// What the limits said so far.
+    pub fn limits(&self) -> Decisions {
+        match &self.way {
+            Way::Pass | Way::Handshake => Decisions::default(),
+            Way::Widget(_, entered) => *entered.decisions(),
+        }
+    }
+}
+
+/// A request that its head alone refuses.
+#[derive(Debug)]
+pub struct Unrouted {
+    /// The index of its route, if there is one.
+    pub route_index: Option<usize>,
+    /// Why.
+    pub rejection: Rejection,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
 }
 
 /// What happens to the body.
@@ -135,6 +168,8 @@ pub struct Forward {
     pub attempts: Attempts,
     /// How the answer is read.
     pub asked: Asked,
+    /// When it may be sent.
+    pub start: Start,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// What is done to the answer; none where it goes on as it comes.
@@ -176,34 +211,62 @@ pub struct Findings {
     pub origin_differs: bool,
 }
 
-/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+/// Finds the route of a request, and judges what its head alone says and who sent it. Nothing of the body has been
+/// read.
 ///
 /// # Errors
-/// Where it is refused, with the index of its route if there is one.
-pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+/// Where it is refused.
+pub fn route<'e>(
+    head: &RequestHead,
+    caller: &Caller,
+    now: Now,
+    env: &'e Env,
+) -> Result<Routed<'e>, Unrouted> {
+    let unrouted = |route_index, rejection| Unrouted {
+        route_index,
+        rejection,
+        limits: Decisions::default(),
+    };
     let path = head.target.path();
     if let Some(merged) = head.target.merged_slashes()
         && !env.routes.same(path, &merged)
     {
-        return Err((None, Malformed::Slashes.into()));
+        return Err(unrouted(None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound(Unserved::Path)),
-        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+        NoRoute::NotFound => unrouted(None, Rejection::NotFound(Unserved::Path)),
+        NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
-    let body = match route.kind {
-        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => BodyPlan::Switch,
-        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => BodyPlan::Stream,
-        Kind::Widget(_) => {
+    let (body, way) = match route.kind {
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Handshake),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
+        Kind::Widget(first) => {
+            let entered = env
+                .limits
+                .enter(counted(caller), first.mode, now)
+                .map_err(|refused| Unrouted {
+                    limits: refused.decisions,
+                    ..unrouted(Some(route_index), refused.into())
+                })?;
             let accepted = accepted(route_index, &env.routes);
-            hold(head, accepted, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+            let body = hold(head, accepted, &env.widget).map_err(|rejection| Unrouted {
+                limits: *entered.decisions(),
+                ..unrouted(Some(route_index), rejection)
+            })?;
+            (body, Way::Widget(first, entered))
         }
     };
     Ok(Routed {
         route_index,
         route,
         body,
+        way,
     })
+}
+
+/// The address that a request counts for. A trusted proxy that names no client sends everybody's.
+fn counted(caller: &Caller) -> Option<ClientAddress> {
+    (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
 /// The kinds of message that some widget route of the first one's path and method takes.
@@ -238,7 +301,7 @@ pub struct Read<'r> {
     /// The index of its route, now that the message is known.
     route_index: usize,
     findings: Findings,
-    message: Result<Message, Rejection>,
+    message: Result<Message<'r>, Rejection>,
 }
 
 /// What was read.
@@ -246,12 +309,12 @@ pub struct Read<'r> {
     clippy::large_enum_variant,
     reason = "the large one is what nearly every call is"
 )]
-enum Message {
+enum Message<'r> {
     /// Nobody here reads it.
     Pass,
     /// There is none but the wish to speak WebSocket.
     Handshake,
-    Widget(Heard),
+    Widget(Heard<'r>),
 }
 
 impl Read<'_> {
@@ -265,13 +328,14 @@ impl Read<'_> {
 }
 
 /// Reads a request whose body is there (or is nobody's business here).
-pub fn read<'r>(routed: &Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
     let mut findings = Findings::default();
-    let (route_index, message) = match routed.route.kind {
-        Kind::Pass(_) if routed.body == BodyPlan::Switch => (routed.route_index, Ok(Message::Handshake)),
-        Kind::Pass(_) => (routed.route_index, Ok(Message::Pass)),
-        Kind::Widget(first) => {
-            let (index, heard) = findings.hear(routed.route_index, first, head, body, env);
+    let (route_index, message) = match &routed.way {
+        Way::Pass => (routed.route_index, Ok(Message::Pass)),
+        Way::Handshake => (routed.route_index, Ok(Message::Handshake)),
+        Way::Widget(first, entered) => {
+            findings.limits = *entered.decisions();
+            let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
             (index, heard.map(Message::Widget))
         }
     };
@@ -303,6 +367,7 @@ pub fn decide(
         Message::Handshake => Ok(Cleared::Handshake),
         Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
     });
+    findings.note_observed_limit();
     let verdict = cleared.and_then(|cleared| {
         let route = env.routes.all().get(route_index);
         let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
@@ -328,6 +393,10 @@ pub fn decide(
             asked: match &cleared {
                 Cleared::Handshake => Asked::WebSocket,
                 Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
+            },
+            start: match &cleared {
+                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
+                Cleared::Widget(judged) => judged.start(),
             },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
@@ -372,14 +441,15 @@ fn pace(findings: &Findings) -> Pace {
 
 impl Findings {
     /// Reads the form, which says to which route the message goes, and judges it by that.
-    fn hear(
+    fn hear<'r>(
         &mut self,
         first: usize,
         widget: WidgetRoute,
+        entered: &'r Entered,
         head: &RequestHead,
         body: &[u8],
         env: &Env,
-    ) -> (usize, Result<Heard, Rejection>) {
+    ) -> (usize, Result<Heard<'r>, Rejection>) {
         let Some(media_type) = MediaType::of(&head.headers) else {
             return (first, Err(Rejection::UnsupportedMediaType));
         };
@@ -396,7 +466,15 @@ impl Findings {
         });
         match chosen {
             Some((index, _, route)) => {
-                let heard = self.hear_for(route, media_type, &form, length, head, env);
+                let heard = self.hear_for(route, media_type, &form, head, env);
+                let heard = heard.map(|(plain_auth, mode, sound)| Heard {
+                    entered,
+                    media_type,
+                    length,
+                    plain_auth,
+                    mode,
+                    sound,
+                });
                 (index, heard)
             }
             None => {
@@ -440,21 +518,15 @@ impl Findings {
         route: WidgetRoute,
         media_type: MediaType,
         form: &Result<Form<'_>, FormFault>,
-        length: usize,
         head: &RequestHead,
         env: &Env,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<(PlainAuth, Mode, Sound), Rejection> {
         let form = match form {
             Ok(form) => form,
             Err(fault) => {
                 let observed = self.observe_or(route.mode_of(None), (*fault).into())?;
-                return Ok(Heard {
-                    media_type,
-                    length,
-                    plain_auth: PlainAuth::Shadows,
-                    mode: Mode::Observe,
-                    sound: Sound::Observed(None, observed),
-                });
+                let sound = Sound::Observed(None, observed);
+                return Ok((PlainAuth::Shadows, Mode::Observe, sound));
             }
         };
         let plain_auth = PlainAuth::beside(form);
@@ -480,18 +552,19 @@ impl Findings {
                 }
             }
         };
-        Ok(Heard {
-            media_type,
-            length,
-            plain_auth,
-            mode,
-            sound,
-        })
+        Ok((plain_auth, mode, sound))
     }
 
     /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
-    fn clear(&mut self, heard: Heard, said: Option<&Said>, now: Now, env: &Env) -> Result<Judged, Rejection> {
+    fn clear(
+        &mut self,
+        heard: Heard<'_>,
+        said: Option<&Said>,
+        now: Now,
+        env: &Env,
+    ) -> Result<Judged, Rejection> {
         let Heard {
+            entered,
             media_type,
             length,
             plain_auth,
@@ -501,10 +574,11 @@ impl Findings {
         let passed = match sound {
             Sound::Call(claim, call) => {
                 self.verify(claim, &call, mode, said, env)?;
-                Passed::Permitted(self.permit(call, mode, now, env)?)
+                Passed::Permitted(self.permit(entered, call, mode, now, env)?)
             }
             Sound::Observed(unsound, observed) => {
                 self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
+                self.limits = env.limits.observe(entered, now);
                 Passed::Observed(unsound, observed)
             }
         };
@@ -542,18 +616,29 @@ impl Findings {
     }
 
     /// Asks the limits and notes what they said.
-    fn permit(&mut self, call: Call, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
-        let asked = env.limits.admit(call, mode, now);
+    fn permit(
+        &mut self,
+        entered: &Entered,
+        call: Call,
+        mode: Mode,
+        now: Now,
+        env: &Env,
+    ) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(entered, call, mode, now);
         self.limits = match &asked {
             Ok(permit) => *permit.decisions(),
             Err(refused) => refused.decisions,
         };
-        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+        asked.map_err(Rejection::from)
+    }
+
+    /// What would have refused the request: the first policy, as the others would not have been asked.
+    fn note_observed_limit(&mut self) {
+        let observed = self.limits.iter().find_map(|decision| match decision.outcome {
             Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Refused(_) => None,
         });
         self.would_reject.extend(observed);
-        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
     }
 
     fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
@@ -618,7 +703,9 @@ enum Cleared {
 }
 
 /// A request to a widget route that was read.
-struct Heard {
+struct Heard<'r> {
+    /// What the limits said that need no more than the head.
+    entered: &'r Entered,
     media_type: MediaType,
     /// Bytes of the body.
     length: usize,
@@ -637,7 +724,7 @@ enum Sound {
     Observed(Option<Box<Unsound>>, Observed),
 }
 
-impl Heard {
+impl Heard<'_> {
     fn asks(&self) -> Option<&Ask> {
         match &self.sound {
             Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
@@ -665,7 +752,8 @@ struct Judged {
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
-    /// It has faults that were let through, with what could be read of it; nobody was asked about its limits.
+    /// It has faults that were let through, with what could be read of it; no limit that is keyed by the call was
+    /// asked.
     Observed(Option<Box<Unsound>>, Observed),
 }
 
@@ -674,6 +762,13 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
+    fn start(&self) -> Start {
+        match &self.passed {
+            Passed::Permitted(permit) => permit.start(),
+            Passed::Observed(..) => Start::AtOnce,
+        }
+    }
+
     fn known(&self) -> Known<'_> {
         match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),

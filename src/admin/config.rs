@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
-    TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
+    EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span, TracesSettings,
+    UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
+use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
@@ -83,8 +84,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         routes,
         widget,
         verify,
-        max_keys,
-        member_limit,
+        limits,
         upstreams,
         trusted,
     } = spec;
@@ -98,7 +98,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
         "verify": verify.as_ref().map(self::verify),
-        "limits": limits(*max_keys, member_limit.as_ref()),
+        "limits": self::limits(limits),
         "upstreams": upstreams,
         "log": log,
         "traces": traces,
@@ -272,21 +272,52 @@ fn verify(verify: &VerifySpec) -> Value {
     told
 }
 
-fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {
-    let member = member.map(
-        |MemberLimitSpec {
-             mode,
-             quota,
-             overrides,
-         }| {
-            let overrides: Vec<_> = overrides
-            .iter()
-            .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
-            .collect();
-            json!({ "mode": mode.label(), "quota": limits::quota(*quota), "overrides": overrides })
-        },
-    );
-    json!({ "max_keys": max_keys, "member": member })
+fn limits(limits: &LimitsSpec) -> Value {
+    let LimitsSpec {
+        max_keys,
+        new_keys_per_client,
+        client,
+        gateway,
+        member,
+        overrides,
+        placement,
+        event,
+    } = limits;
+    let client = client
+        .as_ref()
+        .map(|ClientSpec { policy: of, except }| with(policy(of), json!({ "except": networks(except) })));
+    let overrides: Vec<_> = overrides
+        .iter()
+        .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
+        .collect();
+    let placement: Vec<_> = placement
+        .iter()
+        .map(|PlacementSpec { matches, policy: of }| with(json!({ "match": matches.spelled() }), policy(of)))
+        .collect();
+    json!({
+        "max_keys": max_keys,
+        "new_keys_per_client": limits::quota(*new_keys_per_client),
+        "client": client,
+        "gateway": gateway.as_ref().map(policy),
+        "member": member.as_ref().map(|of| with(policy(of), json!({ "overrides": overrides }))),
+        "placement": placement,
+        "event": event.as_ref().map(|EventSpec { policy: of, wait }| {
+            let wait = (!wait.is_zero()).then(|| Span(*wait).to_string());
+            with(policy(of), json!({ "wait": wait }))
+        }),
+    })
+}
+
+fn policy(PolicySpec { mode, quota }: &PolicySpec) -> Value {
+    json!({ "mode": mode.label(), "quota": limits::quota(*quota) })
+}
+
+/// Both in one.
+fn with(mut told: Value, more: Value) -> Value {
+    if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn upstream(upstream: &UpstreamSpec) -> Value {

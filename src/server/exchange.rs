@@ -14,6 +14,7 @@ use super::shared::Server;
 use super::stream::HandedOver;
 use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
@@ -66,7 +67,8 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, has the caller verified, decides, and waits where the upstream has its fill.
+/// Holds the body, where the route says so, has the caller verified, decides, and waits where a limit holds it back or
+/// the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -86,7 +88,14 @@ async fn decide<C: Client>(
     };
     let mut forward = request.decide(read, said.as_ref(), head, peer)?;
     request.own_time_ends();
-    // Nobody waits in the queue for a client that has left it.
+    // Nobody waits for a client that has left.
+    if let Start::At(turn) = forward.start {
+        tokio::select! {
+            biased;
+            () = request.turn(turn) => {}
+            () = client.gone() => return Err(Rejection::ClientClosed),
+        }
+    }
     tokio::select! {
         biased;
         admitted = forward.attempts.admit() => admitted?,
