@@ -323,6 +323,9 @@ fn decision(
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
+            if !forward.rewrite.has_body() {
+                writeln!(out, "forwarded as: GET, without the body")?;
+            }
             for name in &forward.rewrite.remove {
                 writeln!(out, "header removed: {name}")?;
             }

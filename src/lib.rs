@@ -33,7 +33,7 @@
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
-//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `pipeline` |
+//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
 //! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
 //! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
 //! | [`admin`] | operators' sockets | the same, never `server` |
@@ -55,6 +55,11 @@
 //! **A refusal** is a row of `rejections!` in [`response::rejection`], which has its code (its metric label too),
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
+//!
+//! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
+//! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
+//!
+//! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
 //!
 //! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
 //!

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::common::client::{Duplex, connected, connected_tls};
 use crate::common::forms::Rng;
-use crate::common::{Carrier, Conn, Gateway, PATIENCE, Request, Setup, shown};
+use crate::common::{Carrier, Conn, Gateway, PATIENCE, Setup, shown};
 use crate::common::{frames, h2};
 
 /// The key and its answer in RFC 6455 1.3.

@@ -14,7 +14,7 @@ use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
-use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::policy::verify::OnError;
@@ -133,9 +133,14 @@ fn route(route: &Route) -> Value {
                 accepts,
                 require,
                 places,
+                forward_as,
             } = *widget;
             let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
             let require: Vec<_> = require.iter().map(Field::name).collect();
+            let forward_as = match forward_as {
+                ForwardAs::Call => None,
+                ForwardAs::Get => Some("GET"),
+            };
             let places = match places {
                 PlaceRule::Any => "any",
                 PlaceRule::Strict => "strict",
@@ -147,6 +152,7 @@ fn route(route: &Route) -> Value {
                 ("accepts".to_owned(), accepts.into()),
                 ("require".to_owned(), require.into()),
                 ("places".to_owned(), places.into()),
+                ("forward_as".to_owned(), forward_as.into()),
             ]);
             let Selection {
                 placements,
@@ -189,6 +195,7 @@ fn widget(rules: &WidgetRules) -> Value {
         cookies,
         server_endpoints,
         frame,
+        refusal_page,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -212,6 +219,7 @@ fn widget(rules: &WidgetRules) -> Value {
         "cookies": cookies,
         "server_endpoints": server_endpoints,
         "frame": frame.map(self::frame),
+        "refusal_page": refusal_page.as_ref().and_then(|page| Some(page.path()?.display().to_string())),
     })
 }
 

@@ -16,7 +16,7 @@ use super::values::{At, Count, Name, Share, Word, Words};
 use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
-use crate::policy::route::Upgrade;
+use crate::policy::route::{ForwardAs, Upgrade};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -179,6 +179,9 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// `GET`: the call is judged, then its page is fetched by GET, without the body and what stood in it; for
+    /// hosts of static pages. It needs `places` to be strict, and makes it so.
+    pub forward_as: Option<At<Word<ForwardAs>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
@@ -228,6 +231,8 @@ pub struct WidgetTable {
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
     /// What answers say that are shown in a frame of a portal; left out = what the handler says.
     pub frame: Option<FrameTable>,
+    /// An HTML file with placeholders that is shown instead of the built-in page where a request is refused.
+    pub refusal_page: Option<At<String>>,
 }
 
 /// How much may be asked. A request goes through the limits of its client's address, of the gateway, and then of
@@ -425,6 +430,10 @@ impl Words for Kind {
 
 impl Words for Upgrade {
     const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
+}
+
+impl Words for ForwardAs {
+    const WORDS: &'static [(&'static str, ForwardAs)] = &[("GET", ForwardAs::Get)];
 }
 
 impl Words for PlaceRule {

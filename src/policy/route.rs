@@ -45,6 +45,18 @@ pub struct WidgetRoute {
     pub require: FieldSet,
     /// Where fields have to stand.
     pub places: PlaceRule,
+    /// How the server is asked.
+    pub forward_as: ForwardAs,
+}
+
+/// How a server is asked for what a widget call opens (`[[routes]] forward_as`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ForwardAs {
+    /// By the call itself.
+    #[default]
+    Call,
+    /// By a GET of its address: hosts of static pages answer a POST with 405.
+    Get,
 }
 
 impl WidgetRoute {

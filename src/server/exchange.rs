@@ -19,6 +19,7 @@ use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
+use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::caller::Peer;
@@ -152,7 +153,11 @@ async fn carry<C: Client>(
     mut forward: Box<Forward>,
 ) -> Result<Carried, Rejection> {
     request.upstream_begins();
-    let wire = send::Request::new(forward.rewrite.to_wire(head), &request.body(), forward.asked);
+    let body = match forward.rewrite.has_body() {
+        true => request.body(),
+        false => Bytes::new(),
+    };
+    let wire = send::Request::new(forward.rewrite.to_wire(head), &body, forward.asked);
     let total = forward.attempts.total_timeout();
     let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
@@ -229,7 +234,16 @@ async fn refuse<C: Client>(
         return Ended::Cut;
     }
     let to_head = head.method == Method::HEAD;
-    let (reply, body) = Reply::of_rejection(&rejection, &head.headers, request.id(), to_head);
+    let body = request.body();
+    let asked = Audience {
+        headers: &head.headers,
+        query: head.target.query(),
+        body: &body,
+        to_head,
+        request_id: request.id(),
+        page: request.live.env().widget.refusal_page.as_deref(),
+    };
+    let (reply, body) = Reply::of_rejection(&rejection, &asked);
     client.begin(
         &reply,
         rejection.ends_connection() || server.process.is_draining(),

@@ -100,6 +100,7 @@ fn a_server_that_never_answers_is_a_timeout() {
         |_, _| true,
         |carrier| carrier,
         |carrier, _, (_, request, said)| {
+            let said = (*said).to_owned();
             let (address, served) = scripted(vec![Box::new(move |mut stream: TcpStream| {
                 read_head(&mut stream);
                 stream.write_all(said.as_bytes()).unwrap();

@@ -13,8 +13,9 @@ use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
 use crate::policy::portion::Portion;
-use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
+use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, FieldSet, MemberIdShape};
 use crate::request::message::{self, Kinds};
 
@@ -114,14 +115,51 @@ fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> Wi
         Some(list) => accepts(list, faults),
         None => default.accepts,
     };
+    let forward_as = forward_as(table, accepts, faults);
     let mode = word(&table.mode, default_mode);
     WidgetRoute {
         mode,
         enforce: enforce(table, mode, faults),
         accepts,
         require: required(table, accepts, faults),
-        places: word(&table.places, default.places),
+        places: match forward_as {
+            ForwardAs::Get => PlaceRule::Strict,
+            ForwardAs::Call => word(&table.places, default.places),
+        },
+        forward_as,
     }
+}
+
+/// A page that is fetched is the one of a widget, and no token may stand in its address.
+fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> ForwardAs {
+    let Some(given) = &table.forward_as else {
+        return ForwardAs::Call;
+    };
+    if let Some(At {
+        value: Word(PlaceRule::Any),
+        span,
+    }) = &table.places
+    {
+        faults.at(
+            span,
+            "\"any\" lets tokens stand in the address that forward_as fetches, allowed is \"strict\"",
+        );
+    }
+    let others = message::Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != message::Kind::Placement);
+    let lost: Vec<_> = others
+        .filter(|kind| accepts.has(*kind))
+        .map(message::Kind::label)
+        .collect();
+    if !lost.is_empty() && !faults.is_unread_below("routes") {
+        let lost = lost.join(" and ");
+        faults.at(
+            &given.span,
+            format!("would lose what {lost} messages say, allowed is accepts = [\"placement\"] beside it"),
+        );
+    }
+    given.value.0
 }
 
 /// For how many members: nothing to say where nobody is refused.
@@ -215,6 +253,12 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
         faults.at(
             &field.span,
             format!("{MEANINGLESS} a required field on widget routes"),
+        );
+    }
+    if let Some(forward_as) = &table.forward_as {
+        faults.at(
+            &forward_as.span,
+            format!("{MEANINGLESS} another method on widget routes"),
         );
     }
     if let Some(places) = &table.places {
