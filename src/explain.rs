@@ -133,6 +133,9 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             choice(&routed, head.target.query(), form, env, out)?;
         }
     }
+    if routed.body == BodyPlan::Switch {
+        writeln!(out, "upgrade: the server is asked to speak WebSocket")?;
+    }
     decision(&routed, &head, (peer, &caller), &body, env, out)
 }
 
@@ -142,7 +145,7 @@ fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
             ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
         }
-        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+        Kind::Pass(_) => ("pass", Mode::Enforce, String::new()),
     };
     writeln!(
         out,
@@ -320,6 +323,9 @@ fn decision(
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
+            if !forward.rewrite.has_body() {
+                writeln!(out, "forwarded as: GET, without the body")?;
+            }
             for name in &forward.rewrite.remove {
                 writeln!(out, "header removed: {name}")?;
             }

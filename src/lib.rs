@@ -16,7 +16,8 @@
 //!
 //! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
 //! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
-//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]).
+//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]); a handshake of WebSocket goes
+//! the way of a held call without a body, so that what it becomes ([`server::tunnel`]) has ends of its own.
 //!
 //! # The map
 //!
@@ -32,7 +33,7 @@
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
-//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `pipeline` |
+//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
 //! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
 //! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
 //! | [`admin`] | operators' sockets | the same, never `server` |
@@ -54,6 +55,11 @@
 //! **A refusal** is a row of `rejections!` in [`response::rejection`], which has its code (its metric label too),
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
+//!
+//! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
+//! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
+//!
+//! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
 //!
 //! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
 //!
@@ -92,6 +98,7 @@
 //! | trusted proxy | a peer whose forwarding headers are believed |
 //! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
 //! | listener | an address that clients connect to |
+//! | balancer | who passes TCP on to a listener, and says in a preamble whose a connection is (PROXY protocol) |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
 //! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
 //! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
@@ -101,6 +108,7 @@
 //! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
+//! | tunnel | what a request becomes once its server speaks WebSocket: bytes go both ways as they are |
 //! | form | query and body of a held request, as PHP reads them |
 //! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
 //! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |

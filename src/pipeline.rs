@@ -12,7 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
@@ -27,7 +27,9 @@ use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
 use crate::request::outline::Outline;
+use crate::response::page::Template;
 use crate::response::rejection::{Rejection, Unserved};
+use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -70,6 +72,8 @@ pub struct WidgetRules {
     pub server_endpoints: ServerEndpoints,
     /// What answers say that are shown in a frame; none: what the handler says.
     pub frame: Option<FrameRules>,
+    /// The operator's page for refusals.
+    pub refusal_page: Option<Arc<Template>>,
 }
 
 impl Default for WidgetRules {
@@ -83,6 +87,7 @@ impl Default for WidgetRules {
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
             frame: None,
+            refusal_page: None,
         }
     }
 }
@@ -120,6 +125,8 @@ pub struct Routed<'e> {
 enum Way {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its connection is to speak WebSocket.
+    Switch,
     /// The limits let it in that need no more than its head.
     Widget(WidgetRoute, Entered),
 }
@@ -128,7 +135,7 @@ impl Routed<'_> {
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
-            Way::Pass => Decisions::default(),
+            Way::Pass | Way::Switch => Decisions::default(),
             Way::Widget(_, entered) => *entered.decisions(),
         }
     }
@@ -150,6 +157,8 @@ pub struct Unrouted {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none: the server is asked to speak WebSocket from here on.
+    Switch,
     /// Held whole before anything else happens.
     Hold(Bounds),
 }
@@ -163,6 +172,8 @@ pub struct Forward {
     pub attempts: Attempts,
     /// When it may be sent.
     pub start: Start,
+    /// How the answer is read.
+    pub asked: Asked,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// What is done to the answer; none where it goes on as it comes.
@@ -231,7 +242,8 @@ pub fn route<'e>(
         NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
-        Kind::Pass => (BodyPlan::Stream, Way::Pass),
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
         Kind::Widget(first) => {
             let entered = env
                 .limits
@@ -265,7 +277,7 @@ fn counted(caller: &Caller) -> Option<ClientAddress> {
 fn accepted(first: usize, routes: &Routes) -> Kinds {
     let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
         Kind::Widget(widget) => Some(widget.accepts),
-        Kind::Pass => None,
+        Kind::Pass(_) => None,
     });
     kinds.reduce(Kinds::and).unwrap_or_default()
 }
@@ -304,6 +316,8 @@ pub struct Read<'r> {
 enum Message<'r> {
     /// Nobody here reads it.
     Pass,
+    /// There is none but the wish to speak WebSocket.
+    Handshake,
     Widget(Heard<'r>),
 }
 
@@ -312,7 +326,7 @@ impl Read<'_> {
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
             Ok(Message::Widget(heard)) => heard.asks(),
-            Ok(Message::Pass) | Err(_) => None,
+            Ok(Message::Pass | Message::Handshake) | Err(_) => None,
         }
     }
 }
@@ -322,6 +336,7 @@ pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env:
     let mut findings = Findings::default();
     let (route_index, message) = match &routed.way {
         Way::Pass => (routed.route_index, Ok(Message::Pass)),
+        Way::Switch => (routed.route_index, Ok(Message::Handshake)),
         Way::Widget(first, entered) => {
             findings.limits = *entered.decisions();
             let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
@@ -353,6 +368,7 @@ pub fn decide(
     } = read;
     let cleared = message.and_then(|message| match message {
         Message::Pass => Ok(Cleared::Pass),
+        Message::Handshake => Ok(Cleared::Handshake),
         Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
     });
     findings.note_observed_limit();
@@ -362,8 +378,9 @@ pub fn decide(
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
+            Cleared::Handshake => (headers::to_websocket(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
-                let established = judged.established(&findings, env.widget.cookies);
+                let established = judged.established(&findings, head.target.query(), env.widget.cookies);
                 let rules = env.widget.frame;
                 let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
                 (
@@ -378,8 +395,12 @@ pub fn decide(
         Ok(Forward {
             rewrite,
             start: match &cleared {
-                Cleared::Pass => Start::AtOnce,
+                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
                 Cleared::Widget(judged) => judged.start(),
+            },
+            asked: match &cleared {
+                Cleared::Handshake => Asked::WebSocket,
+                Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
             },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
@@ -452,6 +473,7 @@ impl Findings {
                 let heard = self.hear_for(route, media_type, &form, head, env);
                 let heard = heard.map(|(plain_auth, mode, sound)| Heard {
                     entered,
+                    forward_as: route.forward_as,
                     media_type,
                     length,
                     plain_auth,
@@ -548,6 +570,7 @@ impl Findings {
     ) -> Result<Judged, Rejection> {
         let Heard {
             entered,
+            forward_as,
             media_type,
             length,
             plain_auth,
@@ -567,6 +590,7 @@ impl Findings {
         };
         Ok(Judged {
             mode,
+            forward_as,
             media_type,
             length,
             plain_auth,
@@ -679,6 +703,8 @@ fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth
 enum Cleared {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its server is asked to speak WebSocket.
+    Handshake,
     /// It was judged.
     Widget(Judged),
 }
@@ -687,6 +713,7 @@ enum Cleared {
 struct Heard<'r> {
     /// What the limits said that need no more than the head.
     entered: &'r Entered,
+    forward_as: ForwardAs,
     media_type: MediaType,
     /// Bytes of the body.
     length: usize,
@@ -718,6 +745,7 @@ impl Heard<'_> {
 #[derive(Debug)]
 struct Judged {
     mode: Mode,
+    forward_as: ForwardAs,
     media_type: MediaType,
     length: usize,
     plain_auth: PlainAuth,
@@ -758,7 +786,12 @@ impl Judged {
         }
     }
 
-    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
+    fn established<'a>(
+        &'a self,
+        findings: &Findings,
+        query: &'a [u8],
+        cookies: CookieRule,
+    ) -> Established<'a> {
         Established {
             known: self.known(),
             verdict: findings.verdict,
@@ -766,6 +799,8 @@ impl Judged {
             length: self.length,
             cookies,
             plain_auth: self.plain_auth,
+            forward_as: self.forward_as,
+            query,
         }
     }
 }

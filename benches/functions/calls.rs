@@ -11,7 +11,7 @@ use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::KeyTables;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, Limits, LimitsSpec, Period, PolicySpec, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::route::{ForwardAs, Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::{Call, FieldRules, PlaceRule, Unsound, validate};
 use widget_gateway::request::cookie::PlainAuth;
@@ -136,6 +136,8 @@ pub fn told(call: &Call, length: usize) -> Established<'_> {
         length,
         cookies: CookieRule::Strip,
         plain_auth: PlainAuth::Harmless,
+        forward_as: ForwardAs::Call,
+        query: QUERY.as_bytes(),
     }
 }
 

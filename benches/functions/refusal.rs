@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, read, route};
-use widget_gateway::response::page;
+use widget_gateway::response::problem::problem;
 use widget_gateway::response::rejection::{Reason, Rejection};
 use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 
@@ -71,7 +71,7 @@ pub fn decisions(c: &mut Criterion) {
         });
         if let Some(rejection) = refused {
             group.bench_function(format!("{name}: problem document"), |b| {
-                b.iter(|| page::problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
+                b.iter(|| problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
             });
         }
     }

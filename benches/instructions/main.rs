@@ -23,7 +23,7 @@ use widget_gateway::request::cookie::{self, PlainAuth};
 use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::head::{HeadScan, RequestHead, Target};
-use widget_gateway::response::page;
+use widget_gateway::response::problem::problem;
 use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
 
@@ -186,17 +186,12 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
 
 const REQUEST_ID: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-fn page_problem() {
+fn problem_document() {
     let refusal = refusal();
-    repeat(|| page::problem(black_box(&refusal), REQUEST_ID));
+    repeat(|| problem(black_box(&refusal), REQUEST_ID));
 }
 
-fn page_html() {
-    let refusal = refusal();
-    repeat(|| page::html(black_box(&refusal), REQUEST_ID));
-}
-
-const FUNCTIONS: [(&str, fn()); 18] = [
+const FUNCTIONS: [(&str, fn()); 17] = [
     ("head::HeadScan", head_scan),
     ("head::RequestHead::parse", head_parse),
     ("head::Target::parse", target),
@@ -215,8 +210,7 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("pipeline::decide, ambiguous field", || {
         decided(&ambiguous(), false)
     }),
-    ("page::problem", page_problem),
-    ("page::html", page_html),
+    ("problem::problem", problem_document),
 ];
 
 fn main() {

@@ -14,7 +14,7 @@ use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::policy::verify::OnError;
@@ -122,38 +122,56 @@ fn route(route: &Route) -> Value {
     let mut told = json!({
         "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
     });
-    if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
-        let WidgetRoute {
-            mode,
-            enforce,
-            accepts,
-            require,
-            places,
-        } = *widget;
-        let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
-        let require: Vec<_> = require.iter().map(Field::name).collect();
-        let places = match places {
-            PlaceRule::Any => "any",
-            PlaceRule::Strict => "strict",
-        };
-        told.extend([
-            ("kind".to_owned(), "widget".into()),
-            ("mode".to_owned(), mode.label().into()),
-            ("enforce".to_owned(), enforce.percent().into()),
-            ("accepts".to_owned(), accepts.into()),
-            ("require".to_owned(), require.into()),
-            ("places".to_owned(), places.into()),
-        ]);
-        let Selection {
-            placements,
-            domains,
-            members,
-        } = selection;
-        told.extend([
-            ("placements".to_owned(), json!(placements.spelled())),
-            ("domains".to_owned(), json!(domains.spelled())),
-            ("members".to_owned(), json!(members.spelled())),
-        ]);
+    let Some(keys) = told.as_object_mut() else {
+        return told;
+    };
+    match kind {
+        Kind::Widget(widget) => {
+            let WidgetRoute {
+                mode,
+                enforce,
+                accepts,
+                require,
+                places,
+                forward_as,
+            } = *widget;
+            let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
+            let require: Vec<_> = require.iter().map(Field::name).collect();
+            let forward_as = match forward_as {
+                ForwardAs::Call => None,
+                ForwardAs::Get => Some("GET"),
+            };
+            let places = match places {
+                PlaceRule::Any => "any",
+                PlaceRule::Strict => "strict",
+            };
+            keys.extend([
+                ("kind".to_owned(), "widget".into()),
+                ("mode".to_owned(), mode.label().into()),
+                ("enforce".to_owned(), enforce.percent().into()),
+                ("accepts".to_owned(), accepts.into()),
+                ("require".to_owned(), require.into()),
+                ("places".to_owned(), places.into()),
+                ("forward_as".to_owned(), forward_as.into()),
+            ]);
+            let Selection {
+                placements,
+                domains,
+                members,
+            } = selection;
+            keys.extend([
+                ("placements".to_owned(), json!(placements.spelled())),
+                ("domains".to_owned(), json!(domains.spelled())),
+                ("members".to_owned(), json!(members.spelled())),
+            ]);
+        }
+        Kind::Pass(upgrade) => {
+            let upgrade: &[&str] = match upgrade {
+                Upgrade::WebSocket => &["websocket"],
+                Upgrade::Never => &[],
+            };
+            keys.insert("upgrade".to_owned(), upgrade.into());
+        }
     }
     told
 }
@@ -177,6 +195,7 @@ fn widget(rules: &WidgetRules) -> Value {
         cookies,
         server_endpoints,
         frame,
+        refusal_page,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -200,6 +219,7 @@ fn widget(rules: &WidgetRules) -> Value {
         "cookies": cookies,
         "server_endpoints": server_endpoints,
         "frame": frame.map(self::frame),
+        "refusal_page": refusal_page.as_ref().and_then(|page| Some(page.path()?.display().to_string())),
     })
 }
 

@@ -161,7 +161,7 @@ fn routes(live: &Live) -> Vec<Value> {
                 ));
                 modes.push(match route.kind {
                     Kind::Widget(widget) => mode(widget),
-                    Kind::Pass => "pass".into(),
+                    Kind::Pass(_) => "pass".into(),
                 });
             }
             modes.dedup();

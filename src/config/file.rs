@@ -16,6 +16,7 @@ use super::values::{At, Count, Name, Share, Word, Words};
 use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::route::{ForwardAs, Upgrade};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -178,6 +179,9 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// `GET`: the call is judged, then its page is fetched by GET, without the body and what stood in it; for
+    /// hosts of static pages. It needs `places` to be strict, and makes it so.
+    pub forward_as: Option<At<Word<ForwardAs>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
@@ -188,6 +192,9 @@ pub struct RouteTable {
     /// The same for the member_ids of portals.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
+    /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
+    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
+    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -224,6 +231,8 @@ pub struct WidgetTable {
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
     /// What answers say that are shown in a frame of a portal; left out = what the handler says.
     pub frame: Option<FrameTable>,
+    /// An HTML file with placeholders that is shown instead of the built-in page where a request is refused.
+    pub refusal_page: Option<At<String>>,
 }
 
 /// How much may be asked. A request goes through the limits of its client's address, of the gateway, and then of
@@ -417,6 +426,14 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
+}
+
+impl Words for ForwardAs {
+    const WORDS: &'static [(&'static str, ForwardAs)] = &[("GET", ForwardAs::Get)];
 }
 
 impl Words for PlaceRule {

@@ -12,7 +12,7 @@ use crate::policy::Mode;
 use crate::policy::frame::FrameRules;
 use crate::policy::limit::{KeyTables, LimitsSpec, Period, PolicyName};
 use crate::policy::portion::Portion;
-use crate::policy::route::{Kind, PathRule, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use crate::request::message::{self, Kinds};
@@ -122,6 +122,7 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         "admin_token_file = \"admin.token\"",
         "ca = \"roots.pem\"",
         "tokens_file = \"application-tokens\"",
+        "refusal_page = \"refusal.html\"",
     ]
     .iter()
     .fold(uncommented, |text, file| text.replace(file, ""));
@@ -294,6 +295,7 @@ fn a_route_says_which_messages_it_takes() {
             accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
             require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
             places: PlaceRule::Strict,
+            forward_as: ForwardAs::Call,
         })
     );
     let listed = Domain::parse(b"oauth.corp.example").unwrap();

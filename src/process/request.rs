@@ -272,7 +272,7 @@ impl Request {
     /// The head of an answer came; an interim one is not the answer.
     pub fn upstream_answered(&mut self, status: u16) {
         if let Some(part) = &mut self.upstream
-            && status >= 200
+            && (status >= 200 || status == 101)
         {
             part.status = Some(status);
         }

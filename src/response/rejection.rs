@@ -325,6 +325,19 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// Seconds after which it is worth to try again, where that is known.
+    pub const fn retry_after(&self) -> Option<u64> {
+        match self.occurrence() {
+            Occurrence::Later(_, seconds) => Some(seconds),
+            Occurrence::Limited(_, limited) => Some(limited.retry_after as u64),
+            Occurrence::Plain(_)
+            | Occurrence::Fields(..)
+            | Occurrence::Unproven(_)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Allowed(_) => None,
+        }
+    }
+
     /// The kind of a message that the route does not take.
     pub const fn unexpected_message(&self) -> Option<Kind> {
         match self.occurrence() {

@@ -18,7 +18,7 @@ use widget_gateway::policy::limit::{
     ClientSpec, EventSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
 };
 use widget_gateway::policy::pattern::Pattern;
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, Upgrade, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -358,7 +358,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let body = match routed.body {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
-        BodyPlan::Stream => &[],
+        BodyPlan::Stream | BodyPlan::Switch => &[],
     };
     let read = pipeline::read(&routed, head, body, env);
     let Decision {
@@ -480,7 +480,12 @@ impl World {
                         ..WidgetRoute::default()
                     }),
                 ),
-                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
+                route(
+                    "pass",
+                    "/",
+                    &[Method::GET, Method::HEAD],
+                    Kind::Pass(Upgrade::Never),
+                ),
             ]),
             limits,
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),

@@ -35,7 +35,7 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
         .filter_map(|address| address.parse().ok())
         .collect();
     warnings::collect(file, &routes, &own, faults);
-    let widget = widget::widget(&file.widget, faults);
+    let widget = widget::widget(&file.widget, base, others, faults);
     let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
     let limits = limits::limits(&file.limits, widget.member_id, server.grace_period, faults);
     let trusted = file

@@ -1,12 +1,17 @@
 //! `[widget]`.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use super::others::Others;
 use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::file::WidgetTable;
 use crate::config::frame::FrameTable;
-use crate::config::values::{quoted, word};
+use crate::config::values::{At, quoted, word};
 use crate::pipeline::WidgetRules;
 use crate::request::field::{Domain, ServerEndpoints};
+use crate::response::page::Template;
 
 /// A body is held whole, and above this no genuine widget call is known.
 const LARGEST_BODY: usize = 8 << 20;
@@ -14,7 +19,15 @@ const LARGEST_BODY: usize = 8 << 20;
 /// The default for a body.
 const BODY_LIMIT: usize = 1 << 20;
 
-pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRules {
+/// A page that is shown in a small frame.
+const LARGEST_PAGE: u64 = 256 << 10;
+
+pub(super) fn widget(
+    table: &WidgetTable,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> WidgetRules {
     let default = WidgetRules::default();
     let rules = WidgetRules {
         body_limit: table.body_limit.as_ref().map_or(BODY_LIMIT, |size| size.value.0),
@@ -31,6 +44,10 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
         cookies: word(&table.cookies, default.cookies),
         server_endpoints: server_endpoints(table, default.server_endpoints, faults),
         frame: table.frame.as_ref().map(FrameTable::rules),
+        refusal_page: table
+            .refusal_page
+            .as_ref()
+            .and_then(|path| refusal_page(path, base, others, faults)),
     };
     if let Some(limit) = table
         .body_limit
@@ -48,6 +65,35 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
         }
     }
     rules
+}
+
+fn refusal_page(
+    path: &At<String>,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<Template>> {
+    let full = base.join(&path.value);
+    let shown = quoted(&path.value);
+    let read = match others.read(full.clone(), LARGEST_PAGE) {
+        Ok(content) => std::str::from_utf8(content)
+            .map_err(|_| format!("{shown} is not UTF-8"))
+            .and_then(|source| {
+                Template::parse(&full, source)
+                    .map_err(|wrong| format!("{shown} is no template: {}:{wrong}", full.display()))
+            }),
+        Err(wrong) => Err(format!("{shown} {wrong}")),
+    };
+    match read {
+        Ok(template) => Some(Arc::new(template)),
+        Err(wrong) => {
+            faults.at(
+                &path.span,
+                format!("{wrong}, allowed is an HTML file with the placeholders of the reference"),
+            );
+            None
+        }
+    }
 }
 
 fn server_endpoints(
