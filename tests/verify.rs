@@ -633,3 +633,29 @@ fn the_query_of_a_call_does_not_matter_to_who_calls() {
     assert_eq!(Carrier::Http11.ask(&setting.gateway, &request).status, 200);
     assert_eq!(setting.server.asked(), ["a%2Bb%26c%3D"]);
 }
+
+#[test]
+fn invented_ids_spend_nothing_of_a_verified_portals_quota() {
+    each(
+        "invented ids spend nothing of a verified portal's quota",
+        |carrier| {
+            // Observed, so that those that are not verified go on, and on to the limit.
+            let limit = "[limits.member]\nrate = \"1/h\"\nburst = 3\n[[limits.overrides]]\nrate = \"1/h\"\nburst = 2\n";
+            let setting = Setting::with(&format!("{limit}member_id = \"{OTHER_MEMBER}\""));
+            let Setting { server, gateway, .. } = &setting;
+            server.says(TOKEN, right());
+            server.says("others", Says::info(CLIENT_ID, OTHER_MEMBER, DOMAIN));
+            let ask = |token: &str, member: &str| -> Vec<u16> {
+                let body = BODY.replace(TOKEN, token).replace(MEMBER, member);
+                let request = Request::form(TARGET, body);
+                (0..4).map(|_| carrier.ask(gateway, &request).status).collect()
+            };
+            assert_eq!(ask("forged", MEMBER), [200, 200, 200, 429]);
+            assert_eq!(ask("", MEMBER), [429; 4]);
+            assert_eq!(ask(TOKEN, MEMBER), [200, 200, 200, 429]);
+            // Its own quota is the same, verified or not.
+            assert_eq!(ask("forged", OTHER_MEMBER), [200, 200, 429, 429]);
+            assert_eq!(ask("others", OTHER_MEMBER), [200, 200, 429, 429]);
+        },
+    );
+}
