@@ -46,7 +46,7 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
             writeln!(
                 out,
                 "verdict: refused, {} {}: {}",
-                reason.status(),
+                rejection.status(),
                 reason.code(),
                 rejection.detail()
             )?;
@@ -103,7 +103,11 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
     }
     let body = match body(rest, head.framing) {
         Ok(body) => body,
-        Err(rejection) => return Ok(Err(rejection)),
+        Err(Unread::Short(short)) => {
+            writeln!(out, "body: {short}")?;
+            return Ok(Err(Rejection::ClientClosed));
+        }
+        Err(Unread::Broken(rejection)) => return Ok(Err(rejection)),
     };
     if let BodyPlan::Hold(bounds) = routed.body {
         writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
@@ -164,21 +168,34 @@ fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
     Ok((RequestHead::parse(&Bytes::copy_from_slice(head))?, rest))
 }
 
-fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
+/// Why there is no body to be looked at.
+enum Unread {
+    /// There is less of it than its framing says: how that shows, in words.
+    Short(String),
+    /// Its framing is broken.
+    Broken(Rejection),
+}
+
+fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Unread> {
     match framing {
         Framing::Length(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            rest.get(..length)
-                .map(<[u8]>::to_vec)
-                .ok_or(Rejection::ClientClosed)
+            let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+            let short = || {
+                Unread::Short(format!(
+                    "short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
+                    rest.len()
+                ))
+            };
+            rest.get(..wanted).map(<[u8]>::to_vec).ok_or_else(short)
         }
         Framing::Chunked | Framing::Frames => {
-            let broken = Rejection::MalformedForm(BrokenForm::Chunks);
+            let broken = Unread::Broken(Rejection::MalformedForm(BrokenForm::Chunks));
             let mut chunks = Chunks::default();
             let mut data = BytesMut::new();
             chunks.read(rest, &mut data).map_err(|_| broken)?;
             if !chunks.is_complete() {
-                return Err(Rejection::ClientClosed);
+                let short = "short, its last chunk is missing; on the wire the rest is waited for";
+                return Err(Unread::Short(short.to_owned()));
             }
             Ok(data.into())
         }
@@ -306,6 +323,9 @@ fn decision(
             for (name, value) in forward.rewrite.to_set() {
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
+            }
+            if let Some(proof) = forward.rewrite.proof() {
+                writeln!(out, "header set: {}: the secret of its file", proof.header())?;
             }
             if let Some(frame) = &forward.frame {
                 self::frame(frame, out)?;

@@ -55,6 +55,8 @@
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
 //!
+//! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
+//!
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
@@ -140,7 +142,10 @@
 //!   acknowledgement of all that the peer's kernel had received, so one that acknowledges nothing was sent before the call
 //!   arrived. A reset proves nothing and is a 502, unless the upstream is `idempotent`. At most one such resend, on a fresh
 //!   connection, counted. Races are kept rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
-//!   a line at start says so.
+//!   a line at start says so. Over TLS it is the same: bytes are counted where the kernel takes them, and only the end of
+//!   the TCP stream counts, since TLS's own word of the end acknowledges nothing.
+//! - **Servers over TLS are verified, always.** One set of authorities and one name for both ways ([`upstream::secure`]);
+//!   another authority makes another server of it, with nothing in its pools, and the engine's pool is keyed by them.
 //! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
 //!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
 //!   ejections and retries are one account for both.

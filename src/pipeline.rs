@@ -297,7 +297,7 @@ pub fn decide(
         let route = env.routes.all().get(route_index);
         let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let (rewrite, frame) = match &cleared {
+        let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(&findings, env.widget.cookies);
@@ -309,6 +309,9 @@ pub fn decide(
                 )
             }
         };
+        if let Some(proof) = &upstream.rules.proof {
+            rewrite.prove(proof, &head.headers);
+        }
         Ok(Forward {
             rewrite,
             attempts: Attempts::new(upstream, pace(&findings), || {

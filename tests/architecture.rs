@@ -70,12 +70,13 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
 ];
 
 /// Rooms and files that may name Pingora.
-const EDGES: [&str; 7] = [
+const EDGES: [&str; 8] = [
     "server/",
     "admin/",
     "run.rs",
     "upstream/http_peer.rs",
     "upstream/sample.rs",
+    "upstream/secure.rs",
     "upstream/check.rs",
     "response/reply.rs",
 ];

@@ -82,7 +82,8 @@ fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
     let sound = "FILE: sound: 2 routes, 1 upstream, 1 listener\n";
     assert_eq!(check("sound.pem", "sound.key"), (0, sound.to_owned()));
     let (code, out) = check("ended.pem", "ended.key");
-    let warning = "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired\n";
+    let warning =
+        "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired, on 2021-01-01\n";
     assert_eq!((code, out), (0, format!("{warning}{sound}")));
     let (code, out) = check("sound.pem", "ended.key");
     let fault = "FILE:3:17: server.listeners[0].tls[0].cert: the private key does not match the certificate, \
@@ -121,6 +122,20 @@ fn explain_tells_every_decision_and_no_token() {
     for secret in SECRETS {
         assert!(!words.contains(secret), "{words}");
     }
+    // A body that was cut when it was pasted.
+    let call = post(TARGET, &[], BODY);
+    let short = command_reading(&["explain"], &call[..call.len() - 7]);
+    assert_eq!(short.status.code(), Some(1));
+    let length = BODY.len();
+    let told = format!(
+        "body: short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
+        length - 7
+    );
+    assert!(
+        text(&short.stdout).lines().any(|line| line == told),
+        "{}",
+        text(&short.stdout)
+    );
     let event = "event=ONAPPINSTALL&auth[domain]=p.example&auth[access_token]=s6p6eclrvim6da22ft9ch94e";
     let event = command_reading(&["explain"], &post("/", &[], event));
     assert_eq!(event.status.code(), Some(1));

@@ -130,6 +130,7 @@ pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call,
 pub fn told(call: &Call, length: usize) -> Established<'_> {
     Established {
         known: call.known(),
+        verdict: None,
         media_type: MediaType::Form,
         length,
         cookies: CookieRule::Strip,
@@ -141,7 +142,7 @@ pub fn told(call: &Call, length: usize) -> Established<'_> {
 pub fn env(quota: Quota) -> Env {
     let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
     let listed = Listed {
-        entry: Arc::new(Entry::new("127.0.0.1:9000", place)),
+        entry: Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
         weight: 1,
         backup: false,
     };

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use calls::{BODY, PEER, QUERY, env, head, headers, limiter, member, quota, read, told};
-use widget_gateway::pipeline::{self, decide, read, route};
+use widget_gateway::pipeline::{self, decide, route};
 use widget_gateway::request::cookie::{self, PlainAuth};
 use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
@@ -146,7 +146,7 @@ fn decided(body: &str, is_forwarded: bool) {
     repeat(|| {
         now += Duration::from_millis(1);
         let decision = decide(
-            read(&routed, &head, black_box(body.as_bytes()), &env),
+            pipeline::read(&routed, &head, black_box(body.as_bytes()), &env),
             None,
             PEER,
             &caller,
@@ -172,7 +172,7 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let head = head(&target, &given);
     let routed = route(&head, &env).ok().unwrap();
     let pipeline::Decision { verdict, .. } = decide(
-        read(&routed, &head, body.as_bytes(), &env),
+        pipeline::read(&routed, &head, body.as_bytes(), &env),
         None,
         PEER,
         &caller(),

@@ -4,11 +4,11 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings,
-    UpstreamSpec, VerifySpec, VouchedBy, restart_only_changes,
+    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
+    TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
@@ -18,29 +18,58 @@ use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::policy::verify::OnError;
 use crate::process::Process;
+use crate::process::reload::{first_warnings, rfc3339};
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
 use crate::upstream::headers::CookieRule;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::pool::{Resend, Rules};
 
-pub(super) fn config(process: &Process) -> Answer {
+/// Of a query with `generation=N` the text of that one, as a file that can be put back.
+pub(super) fn config(process: &Process, query: Option<&str>) -> Answer {
     let live = process.live.load();
     let snapshot = &live.snapshot;
+    let mut parameters = query.unwrap_or_default().split('&');
+    if let Some(given) = parameters.find_map(|pair| pair.strip_prefix("generation=")) {
+        return text(snapshot, given);
+    }
     let Settings {
         server,
         spec,
         log,
         traces,
     } = &snapshot.settings;
+    let waiting = restart_only_changes(&process.server, server);
     Answer::json(&json!({
         "generation": snapshot.generation,
         "sha256": hex(&snapshot.sha256),
         "file": process.path.display().to_string(),
-        "restart_pending": restart_only_changes(&process.server, server),
+        "since": rfc3339(live.applied.at),
+        "since_trigger": live.applied.trigger.label(),
+        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
+        "waiting": waiting,
+        "warnings": first_warnings(&snapshot.warnings),
         // What is running, which is not what the file says where a restart is pending.
         "settings": settings(&process.server, spec, *log, traces),
     }))
+}
+
+fn text(snapshot: &Snapshot, given: &str) -> Answer {
+    let Ok(generation) = given.parse() else {
+        return Problem::new(400, "bad_parameter", "generation is a number").into();
+    };
+    match snapshot.text_of(generation) {
+        Some(text) => Answer::new("application/toml", text.to_owned())
+            .header("content-disposition", "attachment; filename=\"gateway.toml\""),
+        None => Problem::new(
+            404,
+            "generation_not_kept",
+            "The text of that generation is not kept",
+        )
+        .with("detail", "kept are the one in force and the one before it")
+        .with("generation", snapshot.generation)
+        .into(),
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -253,6 +282,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         name: _,
         servers,
         rules,
+        tls,
+        secret_file,
     } = upstream;
     let Rules {
         balance,
@@ -267,7 +298,15 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         places,
         check,
         eject,
+        proof,
     } = rules;
+    let tls = tls.as_ref().map(|UpstreamTlsSpec { ca, server_name }| {
+        let ca = ca.as_ref().map(|path| path.display().to_string());
+        json!({ "ca": ca, "server_name": server_name })
+    });
+    let proof = proof.as_ref().zip(secret_file.as_ref()).map(|(proof, file)| {
+        json!({ "header": proof.header().as_str(), "secret_file": file.display().to_string() })
+    });
     let EjectRule {
         failures,
         duration,
@@ -288,6 +327,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "max_in_flight": places.map(|places| places.most),
         "queue": places.map(|places| places.queue),
         "queue_timeout": places.map(|places| Span(places.queue_timeout).to_string()),
+        "tls": tls,
+        "proof": proof,
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })
@@ -299,6 +340,7 @@ fn upstream_server(server: &ServerSpec) -> Value {
         place: _,
         weight,
         backup,
+        secured: _,
     } = server;
     match (weight, backup) {
         (1, false) => json!(name),

@@ -16,6 +16,7 @@ use crate::policy::route::{Kind, WidgetRoute};
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
+use crate::process::reload::first_warnings;
 use crate::response::rejection::Reason;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::outcome::Outcome;
@@ -31,6 +32,9 @@ const ROWS: usize = 12;
 /// Faults of each reload that are told in full: a broken file can have any number of them, and the page
 /// asks every two seconds.
 const FAULTS: usize = 20;
+
+/// Changes of each reload that are told in full.
+const CHANGES: usize = 20;
 
 /// Feeds the ring of the last minutes, for as long as the process lives.
 pub async fn sample(process: Arc<Process>) {
@@ -63,6 +67,8 @@ pub(super) fn status(process: &Process) -> Answer {
         "uptime_seconds": uptime.as_secs(),
         "draining": !process.is_ready(),
         "in_flight": process.metrics.in_flight.get(),
+        "held_body_bytes": process.held.bytes(),
+        "held_bodies": live.snapshot.settings.spec.widget.held_bodies,
         "connections_open": process.metrics.connections_open.get(),
         "max_connections": process.max_connections,
         "log_lines_dropped": process.log.dropped(),
@@ -214,7 +220,8 @@ fn server(entry: &Entry) -> Value {
         .iter()
         .map(|server| json!({ "server_address": server.shown, "up": server.health.is_up(), "in_flight": server.in_flight() }))
         .collect();
-    json!({ "name": &*entry.name, "up": entry.is_up(), "addresses": addresses })
+    let in_flight: usize = entry.servers().iter().map(|server| server.in_flight()).sum();
+    json!({ "name": &*entry.name, "up": entry.is_up(), "in_flight": in_flight, "addresses": addresses })
 }
 
 fn policies(live: &Live) -> Vec<Value> {
@@ -242,7 +249,10 @@ fn configuration(process: &Process, live: &Live) -> Value {
         "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
-        "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),
+        "since": millis(live.applied.at),
+        "trigger": live.applied.trigger.label(),
+        "waiting": restart_only_changes(&process.server, &snapshot.settings.server),
+        "warnings": first_warnings(&snapshot.warnings),
         "reloading": reloads.is_none(),
         "reloads": reloads,
     })
@@ -253,6 +263,8 @@ fn record(record: &ReloadRecord) -> Value {
         "at": millis(record.at),
         "trigger": record.trigger.label(),
         "result": record.result.label(),
+        "change_count": record.changes.len(),
+        "changes": record.changes.iter().take(CHANGES).collect::<Vec<_>>(),
         "fault_count": record.faults.len(),
         "faults": record.faults.iter().take(FAULTS).collect::<Vec<_>>(),
     })

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use crate::config::{Change, Snapshot};
 use log::Level;
 use serde_json::json;
 
-use crate::config::Snapshot;
 use crate::oauth::Verifier;
 use crate::pipeline::Env;
 use crate::telemetry::log::LogSink;
-use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, UpstreamSeries};
+use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, Trigger, UpstreamSeries};
 use crate::telemetry::traces::Traces;
 use crate::upstream::pool::{Listed, Upstream};
 
@@ -20,16 +21,35 @@ pub struct Live {
     pub snapshot: Snapshot,
     /// For the telling.
     pub series: Series,
+    /// How it came into force.
+    pub applied: Applied,
     /// Where spans go, if anywhere.
     pub traces: Option<Arc<Traces>>,
     /// Who asks authorization servers, where callers are verified so.
     pub verifier: Option<Arc<Verifier>>,
 }
 
+/// How a configuration came into force.
+pub struct Applied {
+    /// When.
+    pub at: SystemTime,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// What it changed.
+    pub changes: Vec<Change>,
+}
+
 impl Live {
     /// Creates the series that are not there yet; keeps the way to the collector if it is the same.
-    pub fn new(snapshot: Snapshot, before: Option<&Live>, metrics: &Metrics, log: &LogSink) -> Live {
+    pub fn new(
+        snapshot: Snapshot,
+        applied: Applied,
+        before: Option<&Live>,
+        metrics: &Metrics,
+        log: &LogSink,
+    ) -> Live {
         Live {
+            applied,
             series: Series::of(&snapshot.env, metrics),
             traces: Traces::keep_or_start(
                 snapshot.settings.traces.endpoint.as_deref(),

@@ -3,6 +3,7 @@
 mod descriptors;
 pub mod history;
 pub mod live;
+pub mod notify;
 pub mod reload;
 pub mod request;
 mod upkeep;
@@ -13,9 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use log::Level;
 use parking_lot::Mutex;
+use serde_json::json;
 
-use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
+use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::keys::KeyTable;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
@@ -27,10 +30,13 @@ use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
 use crate::upstream::resolve;
 use history::History;
-use live::Live;
+use live::{Applied, Live};
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;
+
+/// Warnings of a configuration that are told; `check` tells all.
+pub const WARNINGS: usize = 20;
 
 /// The listeners open after at most so long a wait for names, and a reload waits no longer.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
@@ -86,8 +92,14 @@ impl Process {
         let snapshot = Snapshot::build(loaded, None, &found, &table, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
-        metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
-        let live = Live::new(snapshot, None, &metrics, &log);
+        metrics.in_force(snapshot.generation, &snapshot.shared, 0);
+        tell_warnings(&snapshot.warnings, &log);
+        let applied = Applied {
+            at: SystemTime::now(),
+            trigger: Trigger::Start,
+            changes: Vec::new(),
+        };
+        let live = Live::new(snapshot, applied, None, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
@@ -114,6 +126,7 @@ impl Process {
         let table = &self.table;
         self.metrics
             .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        self.metrics.held_body_bytes(self.held.bytes());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
         for upstream in self.live.load().env().upstreams.values() {
@@ -137,6 +150,22 @@ impl Process {
     /// Whether a load balancer should send requests here.
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
+    }
+}
+
+/// The first ones each on a line; a file can have any number of them.
+fn tell_warnings(warnings: &[Fault], log: &LogSink) {
+    for warning in warnings.iter().take(WARNINGS) {
+        let details = json!({ "warning": warning.to_string() });
+        log.event(Level::Warn, "configuration warning", details);
+    }
+    let more = warnings.len().saturating_sub(WARNINGS);
+    if more > 0 {
+        log.event(
+            Level::Warn,
+            "further configuration warnings",
+            json!({ "count": more }),
+        );
     }
 }
 

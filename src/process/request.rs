@@ -255,6 +255,16 @@ impl Request {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 
+    /// The server's answer went back whole; recorded when it is dropped.
+    pub fn ends_well(&mut self, sent: Sent) {
+        (self.end, self.sent) = (End::Answered, sent);
+    }
+
+    /// It was refused, or its answer broke off; recorded when it is dropped.
+    pub fn breaks_off(&mut self, rejection: Rejection, sent: Sent) {
+        (self.end, self.sent) = (End::Refused(rejection), sent);
+    }
+
     fn record(&self, rejection: Option<&Rejection>) {
         let Process {
             metrics,
@@ -299,7 +309,7 @@ impl Request {
             scheme_replaced: self.caller.scheme_replaced,
             origin_differs: findings.origin_differs,
             status: match rejection {
-                Some(rejection) => rejection.reason().status(),
+                Some(rejection) => rejection.status(),
                 None => self.sent.status.unwrap_or_default(),
             },
             age,
@@ -323,6 +333,8 @@ impl Request {
                         .map(|server| (&*server.name, server.shown.as_str())),
                     tries: part.attempted.tries,
                     cause: part.attempted.cause.map(Cause::label),
+                    since: part.since,
+                    attempted: &part.attempted,
                 }),
         };
         count::count(metrics, &record);

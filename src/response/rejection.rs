@@ -103,8 +103,8 @@ rejections! {
     NotImplemented = "not_implemented", 501, Info, "Not implemented";
     /// All bodies held together would be over `held_bodies`.
     Overloaded = "overloaded", 503, Warn, "The gateway is overloaded";
-    /// No server of the upstream could be connected to.
-    UpstreamUnavailable = "upstream_unavailable", 502, Error, "The application can not be reached";
+    /// No server of the upstream could be connected to, or there is none.
+    UpstreamUnavailable(Unreached) = "upstream_unavailable", 502, Error, "The application can not be reached";
     /// The upstream's answer is broken or was cut before its head was complete.
     UpstreamError = "upstream_error", 502, Error, "The application's answer is broken";
     /// The upstream did not answer in time.
@@ -113,6 +113,15 @@ rejections! {
     InternalError = "internal_error", 500, Error, "The gateway failed";
     /// The client went away before its answer ended.
     ClientClosed = "client_closed", 499, Info, "The client went away";
+}
+
+/// Why no server was reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreached {
+    /// None could be connected to.
+    Unconnected,
+    /// None has an address: there was nothing to connect to.
+    Nowhere,
 }
 
 /// What no route is for.
@@ -157,7 +166,7 @@ impl Reason {
         self.row().code
     }
 
-    /// HTTP status; 499 is written to the log only.
+    /// The usual HTTP status; [`Rejection::status`] is that of an occurrence.
     pub const fn status(self) -> u16 {
         self.row().status
     }
@@ -217,11 +226,26 @@ impl Rejection {
                 Plain("CONNECT and transfer codings other than chunked are not served")
             }
             Rejection::Overloaded => Later("too many requests are being held; try again in a moment", 1),
-            Rejection::UpstreamUnavailable => Plain("no connection to the application could be made"),
+            Rejection::UpstreamUnavailable(Unreached::Unconnected) => {
+                Plain("no connection to the application could be made")
+            }
+            Rejection::UpstreamUnavailable(Unreached::Nowhere) => Later(
+                "no server of the application has an address; try again in a moment",
+                1,
+            ),
             Rejection::UpstreamError => Plain("the application closed the connection or sent no valid HTTP"),
             Rejection::UpstreamTimeout => Plain("the application took too long"),
             Rejection::InternalError => Plain("the request id helps to find the cause in the log"),
             Rejection::ClientClosed => Plain("the connection was closed before the answer ended"),
+        }
+    }
+
+    /// The status of the answer; 499 is written to the log only.
+    pub const fn status(&self) -> u16 {
+        match self {
+            // Nobody is at fault between here and there: it is not there yet, or not at the moment.
+            Rejection::UpstreamUnavailable(Unreached::Nowhere) => 503,
+            other => other.reason().status(),
         }
     }
 
@@ -394,7 +418,8 @@ impl From<BodyFault> for Rejection {
 impl From<SendFault> for Rejection {
     fn from(fault: SendFault) -> Rejection {
         match fault {
-            SendFault::Unreachable => Rejection::UpstreamUnavailable,
+            SendFault::Nowhere => Rejection::UpstreamUnavailable(Unreached::Nowhere),
+            SendFault::Unreachable => Rejection::UpstreamUnavailable(Unreached::Unconnected),
             SendFault::Reset | SendFault::BadAnswer => Rejection::UpstreamError,
             SendFault::TimedOut => Rejection::UpstreamTimeout,
         }

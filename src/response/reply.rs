@@ -96,7 +96,7 @@ impl Reply {
         }
         fields.extend(rejection.headers().map(|(name, value)| line(name, value)));
         // Every reason has a status of the registry.
-        let status = StatusCode::from_u16(rejection.reason().status());
+        let status = StatusCode::from_u16(rejection.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let length = body.len() as u64;
         let reply = Reply {

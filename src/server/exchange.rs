@@ -81,7 +81,12 @@ async fn decide<C: Client>(
     };
     let mut forward = request.decide(read, said.as_ref(), head, peer)?;
     request.own_time_ends();
-    forward.attempts.admit().await?;
+    // Nobody waits in the queue for a client that has left it.
+    tokio::select! {
+        biased;
+        admitted = forward.attempts.admit() => admitted?,
+        () = client.gone() => return Err(Rejection::ClientClosed),
+    }
     Ok(forward)
 }
 

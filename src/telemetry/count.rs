@@ -83,6 +83,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         server: _,
         tries: _,
         cause: _,
+        since: _,
+        attempted: _,
     }) = upstream
     {
         series.duration.observe(duration.as_secs_f64());

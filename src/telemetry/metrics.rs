@@ -23,10 +23,10 @@ use crate::response::rejection::Reason;
 pub const NO_ROUTE: &str = "none";
 
 /// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
-/// PAGE_BACKGROUND_WORKER as too slow, and beyond.
-const SECONDS: [f64; 19] = [
+/// PAGE_BACKGROUND_WORKER as too slow, and on to the longest that handlers are given.
+const SECONDS: [f64; 21] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
-    60.0, 120.0,
+    60.0, 120.0, 300.0, 600.0,
 ];
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
@@ -237,6 +237,7 @@ pub struct Metrics {
     pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
+    held_body_bytes: IntGauge,
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
@@ -446,6 +447,7 @@ impl Metrics {
                 "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
             )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
+            held_body_bytes: make.gauge("held_body_bytes", "Bytes of all bodies that are held now.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
             handshake_failures: make.counters(
@@ -460,7 +462,7 @@ impl Metrics {
                 "When the last attempt that was not refused ended.",
             )?,
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
-            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
+            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of what replicas share of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
             log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
             engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
@@ -662,11 +664,16 @@ impl Metrics {
         }
     }
 
-    /// Tells which configuration is in force.
-    pub fn in_force(&self, generation: u64, sha256: &[u8; 32], restart_pending: usize) {
+    /// `held_body_bytes`
+    pub fn held_body_bytes(&self, bytes: usize) {
+        self.held_body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Tells which configuration is in force. `shared` is the hash of what replicas share of it.
+    pub fn in_force(&self, generation: u64, shared: &[u8; 32], restart_pending: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         // A double holds 53 bits exactly.
-        let [a, b, c, d, e, f, ..] = *sha256;
+        let [a, b, c, d, e, f, ..] = *shared;
         self.config_hash
             .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
         self.restart_pending

@@ -2,7 +2,7 @@
 //! a new fact of a request is a decision for each of them.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::metrics::{RouteSeries, UpstreamSeries};
 use super::outcome::Outcome;
@@ -11,6 +11,7 @@ use crate::policy::verify::Verdict;
 use crate::request::field::{FieldFault, MemberId};
 use crate::request::message::Kind;
 use crate::response::rejection::Rejection;
+use crate::upstream::attempts::Attempted;
 
 /// One ended request.
 pub struct RequestRecord<'a> {
@@ -90,4 +91,8 @@ pub struct UpstreamRecord<'a> {
     pub tries: usize,
     /// The last failure of a server.
     pub cause: Option<&'static str>,
+    /// When the first of them was asked.
+    pub since: Instant,
+    /// How each attempt ended.
+    pub attempted: &'a Attempted,
 }

@@ -15,6 +15,7 @@ use crate::request::cookie::PlainAuth;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 pub use cookies::CookieRule;
+pub use reserved::is_free;
 use reserved::{Reserve, is_removed};
 pub use rewrite::Rewrite;
 
@@ -92,7 +93,11 @@ fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Res
     rewrite.set(
         "X-Forwarded-Proto",
         forwarded("x-forwarded-proto")
-            .filter(|p| matches!(*p, "http" | "https"))
+            .and_then(|said| {
+                ["http", "https"]
+                    .into_iter()
+                    .find(|scheme| said.eq_ignore_ascii_case(scheme))
+            })
             .unwrap_or(peer.scheme()),
     );
     let host = headers

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use super::answer::{AnswerHead, Body, BrokenAnswer};
 use super::attempts::Attempts;
-use super::failure::{self, Cause};
+use super::failure::Cause;
 use super::idle::IdleBound;
 use super::pool::Resend;
 use super::server::Server;
-use super::socket::Connection;
+use super::socket::{Connection, Filled};
 
 /// Up to here a body is copied behind its head, so that one packet holds both.
 const JOINED: usize = 16 * 1024;
@@ -64,6 +64,8 @@ impl Request {
 /// Why there is no answer, or no whole one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendFault {
+    /// There is no server: no name has an address.
+    Nowhere,
     /// No server could be connected to: nothing was sent.
     Unreachable,
     /// The connection broke.
@@ -84,7 +86,7 @@ impl SendFault {
     /// What it says of the server that has the request; none where no server has it.
     pub const fn cause(self) -> Option<Cause> {
         match self {
-            SendFault::Unreachable => None,
+            SendFault::Nowhere | SendFault::Unreachable => None,
             SendFault::Reset => Some(Cause::Reset),
             SendFault::BadAnswer => Some(Cause::BadAnswer),
             SendFault::TimedOut => Some(Cause::Timeout),
@@ -144,7 +146,7 @@ pub async fn send(
     let mut may_resend = true;
     let mut kept = true;
     loop {
-        let server = attempts.server().ok_or(SendFault::Unreachable)?.clone();
+        let server = attempts.server().ok_or(SendFault::Nowhere)?.clone();
         let rules = &attempts.upstream().rules;
         let resend = rules.resend;
         let limits = Limits {
@@ -185,8 +187,8 @@ pub async fn send(
 
 /// Why it failed, as far as that is the server's fault.
 async fn connect(server: &Server, within: Duration) -> Result<Connection, Option<Cause>> {
-    match timeout(within, Connection::open(&server.address)).await {
-        Ok(opened) => opened.map_err(|e| failure::of_connect(&e)),
+    match timeout(within, Connection::open(&server.address, server.secured.as_ref())).await {
+        Ok(opened) => opened.map_err(|unopened| unopened.cause()),
         Err(_) => Err(Some(Cause::Timeout)),
     }
 }
@@ -223,32 +225,34 @@ async fn exchange(
     limits: Limits,
     request: &Request,
 ) -> Result<Answer, Attempt> {
-    let before = connection.sent();
+    let (before, written) = (connection.taken(), connection.written());
     loop {
-        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, before));
+        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, written));
         match timeout(limits.silence, writing).await {
             Ok(Ok(Wrote::Some)) => {}
             Ok(Ok(Wrote::Enough)) => break,
             // The server may have said why before it stopped to listen.
-            Ok(Err(_)) if connection.sent() > before => break,
+            Ok(Err(_)) if connection.taken() > before => break,
             Ok(Err(_)) => return Err(Attempt::NothingTaken),
             Err(_) => return Err(SendFault::TimedOut.into()),
         }
     }
-    let is_sent = connection.sent() - before == request.len();
+    let is_sent = connection.written() - written == request.len() && connection.is_flushed();
     let head = loop {
         if let Some(head) =
             AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
         {
             break head;
         }
-        if fill(&mut connection, READ, limits.silence).await? == 0 {
-            return Err(
-                match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
+        match fill(&mut connection, READ, limits.silence).await? {
+            Filled::More => {}
+            Filled::Ended | Filled::Cut => {
+                let is_untaken = connection.ahead.is_empty() && connection.nothing_taken_since(before).await;
+                return Err(match is_untaken {
                     true => Attempt::NothingTaken,
                     false => SendFault::Reset.into(),
-                },
-            );
+                });
+            }
         }
     };
     Ok(Answer {
@@ -276,26 +280,29 @@ fn poll_write(
     connection: &mut Connection,
     cx: &mut Context<'_>,
     request: &Request,
-    before: u64,
+    written: u64,
 ) -> Poll<io::Result<Wrote>> {
-    let so_far = connection.sent();
+    let so_far = connection.taken();
     loop {
-        let rest = request.rest(connection.sent() - before);
-        if rest.is_empty() {
-            return Poll::Ready(Ok(Wrote::Enough));
-        }
-        match connection.poll_send(cx, rest) {
-            Poll::Ready(Ok(_)) => {}
+        let rest = request.rest(connection.written() - written);
+        let is_last = rest.is_empty();
+        let step = match is_last {
+            true => connection.poll_flush(cx),
+            false => connection.poll_send(cx, rest).map_ok(|_| ()),
+        };
+        match step {
+            Poll::Ready(Ok(())) if is_last => return Poll::Ready(Ok(Wrote::Enough)),
+            Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-            Poll::Pending if connection.sent() > so_far => return Poll::Ready(Ok(Wrote::Some)),
+            Poll::Pending if connection.taken() > so_far => return Poll::Ready(Ok(Wrote::Some)),
             // The end of the stream is for the reader to find again.
             Poll::Pending => return connection.poll_fill(cx, READ).map_ok(|_| Wrote::Enough),
         }
     }
 }
 
-/// Waits for more bytes, at most as long as the server may be silent; 0 is the end of the stream.
-async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<usize, SendFault> {
+/// Waits for more bytes, at most as long as the server may be silent.
+async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<Filled, SendFault> {
     match timeout(silence, connection.fill(room)).await {
         Ok(filled) => filled.map_err(|_| SendFault::Reset),
         Err(_) => Err(SendFault::TimedOut),
@@ -318,8 +325,9 @@ impl Answer {
                 self.head = head;
                 return Ok(());
             }
-            if fill(&mut self.connection, READ, self.limits.silence).await? == 0 {
-                return Err(SendFault::Reset);
+            match fill(&mut self.connection, READ, self.limits.silence).await? {
+                Filled::More => {}
+                Filled::Ended | Filled::Cut => return Err(SendFault::Reset),
             }
         }
     }
@@ -337,11 +345,13 @@ impl Answer {
             if self.body.is_complete() {
                 return Ok(None);
             }
-            if fill(&mut self.connection, READ_MORE, self.limits.silence).await? == 0 {
-                return match self.body {
-                    Body::ToTheEnd => Ok(None),
-                    Body::Bytes(_) | Body::Chunks(_) => Err(SendFault::Reset),
-                };
+            let filled = fill(&mut self.connection, READ_MORE, self.limits.silence).await?;
+            match (filled, &self.body) {
+                (Filled::More, _) => {}
+                (Filled::Ended, Body::ToTheEnd) => return Ok(None),
+                (Filled::Ended, Body::Bytes(_) | Body::Chunks(_)) | (Filled::Cut, _) => {
+                    return Err(SendFault::Reset);
+                }
             }
         }
     }

@@ -413,7 +413,7 @@ impl World {
         };
         let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
         let listed = Listed {
-            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
+            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
             weight: 1,
             backup: false,
         };

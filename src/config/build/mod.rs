@@ -4,6 +4,7 @@
 mod limits;
 mod others;
 mod routes;
+mod secure;
 mod selection;
 mod server;
 mod upstreams;
@@ -21,17 +22,11 @@ use super::values::{At, Share, word};
 pub use others::Others;
 pub use server::ADMIN;
 
-/// Settings, and the other files whose content belongs to them.
-pub(super) struct Built {
-    pub(super) settings: Settings,
-    pub(super) others: Others,
-}
-
-/// `base` is the folder of the file: relative paths in it start there.
-pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built {
-    let mut others = Others::default();
-    let server = server::build(&file.server, base, &mut others, faults);
-    let upstreams = upstreams::build(&file.upstreams, faults);
+/// `base` is the folder of the file: relative paths in it start there. The files that are read there are added
+/// to `others`.
+pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Settings {
+    let server = server::build(&file.server, base, others, faults);
+    let upstreams = upstreams::build(&file.upstreams, base, others, faults);
     let routes = routes::build(file, faults);
     let own = server.listeners.iter().map(|listener| listener.address.as_str());
     let own: Vec<_> = own
@@ -40,7 +35,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .collect();
     warnings::collect(file, &routes, &own, faults);
     let widget = limits::widget(&file.widget, faults);
-    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, &mut others, faults);
+    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
     let max_keys = file
         .limits
         .max_keys
@@ -62,14 +57,11 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         upstreams,
         trusted,
     };
-    Built {
-        settings: Settings {
-            server,
-            spec,
-            log: log(&file.log),
-            traces: traces(&file.traces),
-        },
-        others,
+    Settings {
+        server,
+        spec,
+        log: log(&file.log),
+        traces: traces(&file.traces),
     }
 }
 

@@ -178,13 +178,18 @@ impl Client for Http1Client {
         Ok(())
     }
 
-    async fn stream(mut self, server: &Server, passed: HandedOver, _: Box<RequestHead>) -> Self::Next {
-        let prefix = self.wire.hand_over(&self.head, self.framing);
+    async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> Self::Next {
+        let prefix = self
+            .wire
+            .hand_over(&in_origin_form(self.head, &head), self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);
+        let outcome = passed.outcome();
         session.set_connection_user_context(Some(Box::new(passed)));
-        let reused = server.proxy.process_new_http(session, &server.stopping).await;
+        let proxying = server.proxy.process_new_http(session, &server.stopping);
+        let reused = outcome.within(proxying).await;
         let next = reused
+            .flatten()
             .map(ReusedHttpStream::consume)
             .and_then(|(stream, _)| stream.into_any().downcast().ok());
         match next {
@@ -210,4 +215,19 @@ impl Client for Http1Client {
         self.wire.close().await;
         Err(closed)
     }
+}
+
+/// The head as the engine gets it: it compares an absolute target with Host byte by byte, so it sees the path alone,
+/// which is what the server gets too.
+fn in_origin_form(raw: Bytes, head: &RequestHead) -> Bytes {
+    if head.target.authority().is_none() {
+        return raw;
+    }
+    // One space stands between them.
+    let begin = head.method.as_str().len() + 1;
+    let after = raw.get(begin + head.target.raw().len()..).unwrap_or_default();
+    let [path, query] = head.target.origin_form();
+    [raw.get(..begin).unwrap_or_default(), path, query, after]
+        .concat()
+        .into()
 }

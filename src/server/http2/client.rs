@@ -199,7 +199,8 @@ impl Client for Http2Client {
         parts.extensions.insert(passed);
         *self.session.req_header_mut() = RequestHeader::from(parts);
         let session = ServerSession::new_http2(*self.session);
-        server.proxy.process_new_http(session, &server.stopping).await;
+        let proxying = server.proxy.process_new_http(session, &server.stopping);
+        outcome.within(proxying).await;
         outcome.was_answered()
     }
 
