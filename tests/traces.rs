@@ -178,7 +178,7 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
                 ("http.request.method", "POST"),
                 ("http.response.status_code", "200"),
                 ("server.address", "127.0.0.1"),
-                ("server.port", &port),
+                ("server.port", &*port),
             ])
         )
     );
@@ -445,7 +445,7 @@ fn each_attempt_at_a_server_has_a_span() {
             gone.address().port().to_string(),
             upstream.address.port().to_string(),
         );
-        let method = &own["http.request.method"];
+        let method = own["http.request.method"].as_str();
         assert_eq!(
             told,
             [
@@ -453,14 +453,14 @@ fn each_attempt_at_a_server_has_a_span() {
                     ("error.type", "refused"),
                     ("http.request.method", method),
                     ("server.address", "127.0.0.1"),
-                    ("server.port", &gone),
+                    ("server.port", &*gone),
                 ]),
                 map([
                     ("http.request.method", method),
                     ("http.request.resend_count", "1"),
                     ("http.response.status_code", "200"),
                     ("server.address", "127.0.0.1"),
-                    ("server.port", &there),
+                    ("server.port", &*there),
                 ]),
             ]
         );

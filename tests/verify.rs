@@ -21,7 +21,8 @@ const TOKEN: &str = SECRETS[0];
 struct Setting {
     upstream: Upstream,
     server: AuthServer,
-    dead: DeadServer,
+    /// Its port stays dead for as long.
+    _dead: DeadServer,
     gateway: Gateway,
 }
 
@@ -40,7 +41,7 @@ impl Setting {
         Setting {
             upstream,
             server,
-            dead,
+            _dead: dead,
             gateway,
         }
     }

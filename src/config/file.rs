@@ -180,13 +180,13 @@ pub struct RouteTable {
     pub places: Option<At<Word<PlaceRule>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub placements: Option<Spanned<Vec<At<String>>>>,
     /// The same for the domains of portals, in lower case.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub domains: Option<Spanned<Vec<At<String>>>>,
     /// The same for the member_ids of portals.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
 }
 

@@ -122,7 +122,7 @@ mod tests {
         for (key, want) in [
             ("listen", &["[server]"][..]),
             ("trusted_proxies", &[""]),
-            ("servers", &["[upstreams.NAME]"]),
+            ("servers", &["[upstreams.NAME]", "[verify]"]),
             ("h2c", &["[[server.listeners]]"]),
             ("rise", &["[upstreams.NAME.check]"]),
             ("nothing", &[]),

@@ -7,6 +7,7 @@ pub mod exchange;
 pub mod http1;
 pub mod http2;
 pub mod listeners;
+pub mod outcome;
 pub mod pace;
 mod plain;
 pub mod proxy_protocol;

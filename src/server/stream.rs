@@ -1,10 +1,8 @@
 //! Pass routes: ordinary reverse proxying, which Pingora's proxy does. What is decided about a request was
 //! decided before it is handed over; here it gets its server, its head and its record.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,6 +15,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::timeout;
 
+use super::outcome::Outcome;
 use crate::pipeline::Forward;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BrokenChunks;
@@ -36,60 +35,16 @@ pub struct HandedOver {
     outcome: Outcome,
 }
 
-/// What became of a request that was handed over.
-#[derive(Clone)]
-pub struct Outcome(Arc<Progress>);
-
-#[derive(Default)]
-struct Progress {
-    /// For the whole, from here on.
-    total: Option<Duration>,
-    has_head: AtomicBool,
-    was_answered: AtomicBool,
-    took_too_long: AtomicBool,
-}
-
-impl Outcome {
-    /// Whether the client got an answer.
-    pub fn was_answered(&self) -> bool {
-        self.0.was_answered.load(Ordering::Relaxed)
-    }
-
-    /// Waits for the proxy, which bounds silences alone, for as long as the whole may take; then an answer that
-    /// has begun is cut. None where it came to that.
-    pub async fn within<T>(&self, proxying: impl Future<Output = T>) -> Option<T> {
-        let Some(total) = self.0.total else {
-            return Some(proxying.await);
-        };
-        let mut proxying = pin!(proxying);
-        if let Ok(ended) = timeout(total, &mut proxying).await {
-            return Some(ended);
-        }
-        // Without a head it is silent, and about to be told so.
-        if !self.0.has_head.load(Ordering::Relaxed)
-            && let Ok(ended) = timeout(total, &mut proxying).await
-        {
-            return Some(ended);
-        }
-        self.0.took_too_long.store(true, Ordering::Relaxed);
-        None
-    }
-}
-
 impl HandedOver {
     /// For a client of this version.
     pub fn new(request: Box<Request>, forward: Box<Forward>, version: Version) -> HandedOver {
-        let outcome = Outcome(Arc::new(Progress {
-            total: forward.attempts.total_timeout(),
-            ..Progress::default()
-        }));
+        let outcome = Outcome::new(forward.attempts.total_timeout());
         HandedOver {
             passed: Arc::new(Mutex::new(Some(Passed {
                 request,
                 forward,
                 version,
                 was_resent: false,
-                since: Instant::now(),
                 status: None,
                 refused: None,
                 outcome: outcome.clone(),
@@ -111,7 +66,6 @@ pub struct Passed {
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,
-    since: Instant,
     /// Of the answer, once its head is on its way to the client.
     status: Option<u16>,
     refused: Option<Rejection>,
@@ -158,10 +112,7 @@ impl Passed {
         }
         session.set_keepalive(None);
         let written = self.write(session, &rejection).await;
-        self.outcome
-            .0
-            .was_answered
-            .store(written.is_ok(), Ordering::Relaxed);
+        self.outcome.is_answered(written.is_ok());
         self.refused = Some(match written {
             Ok(()) => rejection,
             Err(_) => Rejection::ClientClosed,
@@ -203,11 +154,11 @@ impl Passed {
         if answer.status.is_informational() {
             return Ok(());
         }
-        if self.left() == Some(Duration::ZERO) {
+        if self.outcome.left() == Some(Duration::ZERO) {
             return Err(too_late());
         }
         let status = answer.status.as_u16();
-        self.outcome.0.has_head.store(true, Ordering::Relaxed);
+        self.outcome.has_begun();
         self.status = Some(status);
         self.forward.attempts.answered(status, Instant::now);
         self.request.upstream_answered(status);
@@ -223,19 +174,13 @@ impl Passed {
         Ok(())
     }
 
-    /// Of the whole time; none where it has no end.
-    fn left(&self) -> Option<Duration> {
-        let total = self.outcome.0.total?;
-        Some(total.saturating_sub(self.since.elapsed()))
-    }
-
     fn end(mut self, sent: Sent, streamed: usize) {
         self.request.streamed(streamed);
         self.request.upstream_ended(self.forward.attempts.attempted());
         match self.refused.take() {
             Some(rejection) => self.request.breaks_off(rejection, sent),
             None => {
-                self.outcome.0.was_answered.store(true, Ordering::Relaxed);
+                self.outcome.is_answered(true);
                 self.request.ends_well(sent);
             }
         }
@@ -245,7 +190,7 @@ impl Passed {
 impl Drop for Passed {
     /// What the proxy was not waited for is the server's failure.
     fn drop(&mut self) {
-        if self.outcome.0.took_too_long.load(Ordering::Relaxed) {
+        if self.outcome.took_too_long() {
             self.forward.attempts.failed(Cause::Timeout, Instant::now());
             self.request.upstream_ended(self.forward.attempts.attempted());
             let (status, bytes) = (self.status, 0);
@@ -298,7 +243,7 @@ impl ProxyHttp for Streamed {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Option<Passed>) -> Result<Box<HttpPeer>> {
         let passed = ctx.as_mut().ok_or_else(lost)?;
         passed.request.upstream_begins();
-        let left = passed.left();
+        let left = passed.outcome.left();
         if left == Some(Duration::ZERO) {
             return Err(too_late());
         }

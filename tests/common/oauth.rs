@@ -101,7 +101,7 @@ pub fn certificate() -> &'static str {
 
 impl AuthServer {
     pub fn start() -> AuthServer {
-        AuthServer::serve(|stream, shared| converse(stream, shared))
+        AuthServer::serve(converse)
     }
 
     /// With TLS, under the name localhost.

@@ -119,6 +119,19 @@ fn routes(name: &str, address: SocketAddr, tls: &str) -> String {
     )
 }
 
+/// A server that speaks HTTP, whatever it hears.
+fn plain() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    address
+}
+
 /// The statuses of a held call and of a passed request.
 fn ask(gateway: &Gateway, name: &str) -> [u16; 2] {
     let held = gateway.ask(post(&format!("/{name}?{QUERY}"), &[], BODY));
@@ -141,21 +154,21 @@ fn a_server_has_to_prove_its_name_on_both_ways() {
     let proven = [
         ("named", ours.sign(NAME, 2090), &*by_name, named.clone()),
         // No host name, no SNI; it stands in the certificate all the same.
-        ("address", ours.sign("127.0.0.1", 2090), &by_ca, None),
+        ("address", ours.sign("127.0.0.1", 2090), &*by_ca, None),
     ];
     let of_system = format!("server_name = \"{NAME}\"");
     let unproven = [
         ("other-name", ours.sign("other.example", 2090), &*by_name),
-        ("other-address", ours.sign("10.0.0.1", 2090), &by_ca),
-        ("no-address", ours.sign(NAME, 2090), &by_ca),
-        ("other-authority", other.sign(NAME, 2090), &by_name),
-        ("expired", ours.sign(NAME, 2021), &by_name),
-        ("unknown-to-the-system", ours.sign(NAME, 2090), &of_system),
+        ("other-address", ours.sign("10.0.0.1", 2090), &*by_ca),
+        ("no-address", ours.sign(NAME, 2090), &*by_ca),
+        ("other-authority", other.sign(NAME, 2090), &*by_name),
+        ("expired", ours.sign(NAME, 2021), &*by_name),
+        ("unknown-to-the-system", ours.sign(NAME, 2090), &*of_system),
     ];
     let proven = proven.map(|(name, presents, tls, sni)| (name, Front::start(presents), tls, sni));
     let unproven = unproven.map(|(name, presents, tls)| (name, Front::start(presents), tls));
-    let plain = Upstream::start();
-    let mut text = routes("plain", plain.address, &by_name);
+    let plain = plain();
+    let mut text = routes("plain", plain, &by_name);
     for (name, front, tls, _) in &proven {
         text += &routes(name, front.address, tls);
     }
@@ -172,7 +185,7 @@ fn a_server_has_to_prove_its_name_on_both_ways() {
         assert_eq!(front.names(), [sni.clone(), sni.clone()], "{name}");
     }
     let failing = unproven.iter().map(|(name, front, _)| (*name, front.address));
-    for (name, address) in failing.chain([("plain", plain.address)]) {
+    for (name, address) in failing.chain([("plain", plain)]) {
         assert_eq!(ask(&gateway, name), [502; 2], "{name}");
         let address = address.to_string();
         let labels = [("upstream", name), ("server", &address), ("cause", "tls")];
@@ -210,10 +223,14 @@ fn another_authority_ends_what_the_one_before_has_vouched_for() {
     let tls = format!("ca = \"{}\", server_name = \"{NAME}\"", ca.display());
     let check = "[upstreams.app.check]\npath = \"/health\"\ninterval = \"50ms\"\nrise = 1\nfall = 1\n";
     let gateway = Gateway::start(routes("app", front.address, &tls));
-    for _ in 0..3 {
+    for _ in 0..10 {
         assert_eq!(ask(&gateway, "app"), [200; 2]);
     }
-    assert_eq!(front.names().len(), 2, "one connection for each way");
+    let shaken = front.names().len();
+    assert!(
+        shaken <= 4,
+        "connections are kept, by two threads on two ways: {shaken}"
+    );
     front.upstream.take();
 
     other.write(&ca);
@@ -229,7 +246,7 @@ fn another_authority_ends_what_the_one_before_has_vouched_for() {
     assert_eq!(gateway.reload_lines(2)[1]["result"], "applied");
     assert_eq!(ask(&gateway, "app"), [200; 2]);
     let answered = [("upstream", "app"), ("code_class", "2xx")];
-    let metrics = gateway.metric_reaches("widget_gateway_upstream_responses_total", &answered, 8.0);
+    let metrics = gateway.metric_reaches("widget_gateway_upstream_responses_total", &answered, 22.0);
     assert_eq!(
         metrics.value(FAILURES, &[("upstream", "app"), ("cause", "tls")]),
         2.0
