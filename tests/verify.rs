@@ -267,7 +267,7 @@ fn run(what: &str, keys: &str, refused: &[&str]) {
                 upstream,
                 server,
                 gateway,
-                dead: _,
+                _dead: _,
             } = setting;
             let token = token_of(row.what);
             if let Some(says) = &row.says {

@@ -26,7 +26,7 @@ pub(super) async fn tell(mut stream: Stream) {
     let _ = timeout(PATIENCE, async {
         stream.write_all(TOLD.as_bytes()).await?;
         stream.flush().await?;
-        stream.shutdown().await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
         // What is left unread would make a reset of the end, which can overtake the answer.
         let mut rest = [0; 1024];
         while stream.read(&mut rest).await? > 0 {}

@@ -188,7 +188,7 @@ fn a_server_has_to_prove_its_name_on_both_ways() {
     for (name, address) in failing.chain([("plain", plain)]) {
         assert_eq!(ask(&gateway, name), [502; 2], "{name}");
         let address = address.to_string();
-        let labels = [("upstream", name), ("server", &address), ("cause", "tls")];
+        let labels = [("upstream", name), ("server", &*address), ("cause", "tls")];
         gateway.metric_reaches(FAILURES, &labels, 2.0);
         let down = gateway.wait_log(name, |line| {
             line["msg"] == "a server is down" && line["upstream"] == name

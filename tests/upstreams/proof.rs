@@ -132,7 +132,7 @@ fn the_shipped_script_lets_nobody_in_but_the_gateway() {
     // Beside the new one, the old one is taken too; a file without a secret lets nobody in.
     std::fs::write(&file, format!("{SECRET}\n{NEXT}\n")).unwrap();
     let line = format!("X-Gateway-Proof: {NEXT}");
-    assert_eq!(by_hand(&[&line]), (200, true));
+    assert_eq!(by_hand(&[line.as_str()]), (200, true));
     std::fs::write(&file, "").unwrap();
     assert_eq!(by_hand(&["X-Gateway-Proof:"]), (403, false));
 }
