@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,7 @@ use crate::config::{Loaded, Snapshot};
 use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
 use crate::policy::frame::{Ancestors, Frame, SetCookieRule, StoreRule};
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;
@@ -33,8 +32,8 @@ use crate::upstream::resolve::Found;
 /// # Errors
 /// Where the words can not be written.
 pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<bool> {
-    let table = Arc::new(KeyTable::new(1));
-    let snapshot = Snapshot::build(loaded, None, &Found::new(), &table, Duration::ZERO);
+    let tables = KeyTables::new(1);
+    let snapshot = Snapshot::build(loaded, None, &Found::new(), &tables, Duration::ZERO);
     let request = with_crlf(raw, out)?;
     match walk(&request, &snapshot.env, out)? {
         Ok(()) => {
@@ -93,9 +92,17 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         }
     };
     writeln!(out, "head: sound")?;
-    let routed = match pipeline::route(&head, env) {
+    let peer = Peer {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
+    let routed = match pipeline::route(&head, &caller, Duration::ZERO, env) {
         Ok(routed) => routed,
-        Err((_, rejection)) => return Ok(Err(rejection)),
+        Err(unrouted) => {
+            limits(&unrouted.limits, out)?;
+            return Ok(Err(unrouted.rejection));
+        }
     };
     let is_told_by_the_head = routed.route.selection.is_everything();
     if is_told_by_the_head {
@@ -126,7 +133,10 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             choice(&routed, head.target.query(), form, env, out)?;
         }
     }
-    decision(&routed, &head, &body, env, out)
+    if routed.body == BodyPlan::Switch {
+        writeln!(out, "upgrade: the server is asked to speak WebSocket")?;
+    }
+    decision(&routed, &head, (peer, &caller), &body, env, out)
 }
 
 fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
@@ -135,7 +145,7 @@ fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
             ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
         }
-        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+        Kind::Pass(_) => ("pass", Mode::Enforce, String::new()),
     };
     writeln!(
         out,
@@ -267,15 +277,11 @@ fn is_shown(field: Field) -> bool {
 fn decision(
     routed: &Routed<'_>,
     head: &RequestHead,
+    (peer, caller): (Peer, &Caller),
     body: &[u8],
     env: &Env,
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
-    let peer = Peer {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: false,
-    };
-    let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
     let read = pipeline::read(routed, head, body, env);
     if let (Some(ask), Some(Method::AppInfo { servers, .. })) =
         (read.asks(), env.verify.as_ref().map(|verify| &verify.method))
@@ -286,7 +292,7 @@ fn decision(
             "verify: {server} would be asked whose the token is; here nobody is"
         )?;
     }
-    let decision = pipeline::decide(read, None, peer, &caller, Duration::ZERO, env);
+    let decision = pipeline::decide(read, None, peer, caller, Duration::ZERO, env);
     if let Some(verdict) = decision.findings.verdict {
         let cause = verdict.cause().map_or("", Unproven::says);
         writeln!(
@@ -317,6 +323,9 @@ fn decision(
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
+            if !forward.rewrite.has_body() {
+                writeln!(out, "forwarded as: GET, without the body")?;
+            }
             for name in &forward.rewrite.remove {
                 writeln!(out, "header removed: {name}")?;
             }
@@ -367,6 +376,7 @@ fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {
                 continue;
             }
             Outcome::Granted(quota) => (quota, "allows"),
+            Outcome::HeldBack(quota, _) => (quota, "holds back"),
             Outcome::Observed(limited) | Outcome::Refused(limited) => (limited.quota, "refuses"),
         };
         let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);

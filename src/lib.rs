@@ -16,7 +16,8 @@
 //!
 //! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
 //! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
-//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]).
+//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]); a handshake of WebSocket goes
+//! the way of a held call without a body, so that what it becomes ([`server::tunnel`]) has ends of its own.
 //!
 //! # The map
 //!
@@ -32,7 +33,7 @@
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
-//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `pipeline` |
+//! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
 //! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
 //! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
 //! | [`admin`] | operators' sockets | the same, never `server` |
@@ -55,14 +56,21 @@
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
 //!
+//! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
+//! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
+//!
+//! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
+//!
 //! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
 //!
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
-//! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
-//! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
-//! line and `explain` know no policy by name.
+//! **A limit** is a name in `policy/limit/decision.rs`, a field of its spec and of [`policy::limit::Limits`], and the
+//! line that asks it: in [`enter`](policy::limit::Limits::enter) where the head is enough, else in
+//! [`admit`](policy::limit::Limits::admit). Its table of the file is in `config/file.rs`, `config/build/limits.rs` and
+//! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
+//! `/-/limits` and the status page know no policy by name.
 //!
 //! **A way to verify callers** is a variant of [`policy::verify::Method`]: what a message shows for it is read in
 //! `policy/verify/claim.rs`, the comparison is [`policy::verify::VerifyRules::judge`]. Whoever is asked over a socket
@@ -90,6 +98,7 @@
 //! | trusted proxy | a peer whose forwarding headers are believed |
 //! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
 //! | listener | an address that clients connect to |
+//! | balancer | who passes TCP on to a listener, and says in a preamble whose a connection is (PROXY protocol) |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
 //! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
 //! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
@@ -99,6 +108,7 @@
 //! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
+//! | tunnel | what a request becomes once its server speaks WebSocket: bytes go both ways as they are |
 //! | form | query and body of a held request, as PHP reads them |
 //! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
 //! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |
@@ -164,9 +174,13 @@
 //!   equal, and letting it decode just the escaped values of known names took 15 500 instructions for a genuine call
 //!   instead of 8 200.
 //! - **The limiter's arithmetic is governor's, its tables are hashbrown's** ([`policy::limit`]): sharded, bounded, swept;
-//!   a key over its limit is never dropped to make room, keys without a place share one state. A key is kept as a SipHash
+//!   a key over its limit is never dropped to make room. New keys of one client are counted, since anyone can invent
+//!   them; those beyond, and those without a place, share one state per client. A key is kept as a SipHash
 //!   of 64 bits under a secret that the process draws: 17 bytes with its arrival time. That two of a million members share
 //!   a state has a chance of 3 in 100 million, and without the secret nobody can look for such a pair.
+//! - **A limit refuses or holds back.** An event's turn is taken when it is decided: the arrival time moves on, and the
+//!   decision says the moment. So there is no queue to bound, turns come in the order of arrival, and a reload or a stop
+//!   in the middle has nothing to lose.
 //! - **One snapshot per request**, taken once; limiter state lives beside the configuration, since governor's times are
 //!   relative to a limiter's birth and can not move into another. "Unchanged" is judged by what a configuration means, not
 //!   by its bytes. Time is a parameter: the clock is read at the edge, tests drive it.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
+use crate::policy::route::{ForwardAs, Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
@@ -27,7 +27,9 @@ use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
 use crate::request::outline::Outline;
+use crate::response::page::Template;
 use crate::response::rejection::{Rejection, Unserved};
+use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -70,6 +72,8 @@ pub struct WidgetRules {
     pub server_endpoints: ServerEndpoints,
     /// What answers say that are shown in a frame; none: what the handler says.
     pub frame: Option<FrameRules>,
+    /// The operator's page for refusals.
+    pub refusal_page: Option<Arc<Template>>,
 }
 
 impl Default for WidgetRules {
@@ -83,6 +87,7 @@ impl Default for WidgetRules {
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
             frame: None,
+            refusal_page: None,
         }
     }
 }
@@ -112,6 +117,39 @@ pub struct Routed<'e> {
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
+    way: Way,
+}
+
+/// What is to be done with a request, and what of it is done.
+#[derive(Debug)]
+enum Way {
+    /// Nobody here judges it.
+    Pass,
+    /// The same, and its connection is to speak WebSocket.
+    Switch,
+    /// The limits let it in that need no more than its head.
+    Widget(WidgetRoute, Entered),
+}
+
+impl Routed<'_> {
+    /// What the limits said so far.
+    pub fn limits(&self) -> Decisions {
+        match &self.way {
+            Way::Pass | Way::Switch => Decisions::default(),
+            Way::Widget(_, entered) => *entered.decisions(),
+        }
+    }
+}
+
+/// A request that its head alone refuses.
+#[derive(Debug)]
+pub struct Unrouted {
+    /// The index of its route, if there is one.
+    pub route_index: Option<usize>,
+    /// Why.
+    pub rejection: Rejection,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
 }
 
 /// What happens to the body.
@@ -119,6 +157,8 @@ pub struct Routed<'e> {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none: the server is asked to speak WebSocket from here on.
+    Switch,
     /// Held whole before anything else happens.
     Hold(Bounds),
 }
@@ -130,6 +170,10 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub attempts: Attempts,
+    /// When it may be sent.
+    pub start: Start,
+    /// How the answer is read.
+    pub asked: Asked,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// What is done to the answer; none where it goes on as it comes.
@@ -171,40 +215,69 @@ pub struct Findings {
     pub origin_differs: bool,
 }
 
-/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+/// Finds the route of a request, and judges what its head alone says and who sent it. Nothing of the body has been
+/// read.
 ///
 /// # Errors
-/// Where it is refused, with the index of its route if there is one.
-pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+/// Where it is refused.
+pub fn route<'e>(
+    head: &RequestHead,
+    caller: &Caller,
+    now: Now,
+    env: &'e Env,
+) -> Result<Routed<'e>, Unrouted> {
+    let unrouted = |route_index, rejection| Unrouted {
+        route_index,
+        rejection,
+        limits: Decisions::default(),
+    };
     let path = head.target.path();
     if let Some(merged) = head.target.merged_slashes()
         && !env.routes.same(path, &merged)
     {
-        return Err((None, Malformed::Slashes.into()));
+        return Err(unrouted(None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound(Unserved::Path)),
-        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+        NoRoute::NotFound => unrouted(None, Rejection::NotFound(Unserved::Path)),
+        NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
-    let body = match route.kind {
-        Kind::Pass => BodyPlan::Stream,
-        Kind::Widget(_) => {
+    let (body, way) = match route.kind {
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
+        Kind::Widget(first) => {
+            let entered = env
+                .limits
+                .enter(counted(caller), first.mode, now)
+                .map_err(|refused| Unrouted {
+                    limits: refused.decisions,
+                    ..unrouted(Some(route_index), refused.into())
+                })?;
             let accepted = accepted(route_index, &env.routes);
-            hold(head, accepted, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+            let body = hold(head, accepted, &env.widget).map_err(|rejection| Unrouted {
+                limits: *entered.decisions(),
+                ..unrouted(Some(route_index), rejection)
+            })?;
+            (body, Way::Widget(first, entered))
         }
     };
     Ok(Routed {
         route_index,
         route,
         body,
+        way,
     })
+}
+
+/// The address that a request counts for. A trusted proxy that names no client sends everybody's.
+fn counted(caller: &Caller) -> Option<ClientAddress> {
+    (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
 /// The kinds of message that some widget route of the first one's path and method takes.
 fn accepted(first: usize, routes: &Routes) -> Kinds {
     let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
         Kind::Widget(widget) => Some(widget.accepts),
-        Kind::Pass => None,
+        Kind::Pass(_) => None,
     });
     kinds.reduce(Kinds::and).unwrap_or_default()
 }
@@ -232,7 +305,7 @@ pub struct Read<'r> {
     /// The index of its route, now that the message is known.
     route_index: usize,
     findings: Findings,
-    message: Result<Message, Rejection>,
+    message: Result<Message<'r>, Rejection>,
 }
 
 /// What was read.
@@ -240,10 +313,12 @@ pub struct Read<'r> {
     clippy::large_enum_variant,
     reason = "the large one is what nearly every call is"
 )]
-enum Message {
+enum Message<'r> {
     /// Nobody here reads it.
     Pass,
-    Widget(Heard),
+    /// There is none but the wish to speak WebSocket.
+    Handshake,
+    Widget(Heard<'r>),
 }
 
 impl Read<'_> {
@@ -251,18 +326,20 @@ impl Read<'_> {
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
             Ok(Message::Widget(heard)) => heard.asks(),
-            Ok(Message::Pass) | Err(_) => None,
+            Ok(Message::Pass | Message::Handshake) | Err(_) => None,
         }
     }
 }
 
 /// Reads a request whose body is there (or is nobody's business here).
-pub fn read<'r>(routed: &Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
     let mut findings = Findings::default();
-    let (route_index, message) = match routed.route.kind {
-        Kind::Pass => (routed.route_index, Ok(Message::Pass)),
-        Kind::Widget(first) => {
-            let (index, heard) = findings.hear(routed.route_index, first, head, body, env);
+    let (route_index, message) = match &routed.way {
+        Way::Pass => (routed.route_index, Ok(Message::Pass)),
+        Way::Switch => (routed.route_index, Ok(Message::Handshake)),
+        Way::Widget(first, entered) => {
+            findings.limits = *entered.decisions();
+            let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
             (index, heard.map(Message::Widget))
         }
     };
@@ -291,16 +368,19 @@ pub fn decide(
     } = read;
     let cleared = message.and_then(|message| match message {
         Message::Pass => Ok(Cleared::Pass),
+        Message::Handshake => Ok(Cleared::Handshake),
         Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
     });
+    findings.note_observed_limit();
     let verdict = cleared.and_then(|cleared| {
         let route = env.routes.all().get(route_index);
         let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
+            Cleared::Handshake => (headers::to_websocket(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
-                let established = judged.established(&findings, env.widget.cookies);
+                let established = judged.established(&findings, head.target.query(), env.widget.cookies);
                 let rules = env.widget.frame;
                 let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
                 (
@@ -314,6 +394,14 @@ pub fn decide(
         }
         Ok(Forward {
             rewrite,
+            start: match &cleared {
+                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
+                Cleared::Widget(judged) => judged.start(),
+            },
+            asked: match &cleared {
+                Cleared::Handshake => Asked::WebSocket,
+                Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
+            },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
@@ -357,14 +445,15 @@ fn pace(findings: &Findings) -> Pace {
 
 impl Findings {
     /// Reads the form, which says to which route the message goes, and judges it by that.
-    fn hear(
+    fn hear<'r>(
         &mut self,
         first: usize,
         widget: WidgetRoute,
+        entered: &'r Entered,
         head: &RequestHead,
         body: &[u8],
         env: &Env,
-    ) -> (usize, Result<Heard, Rejection>) {
+    ) -> (usize, Result<Heard<'r>, Rejection>) {
         let Some(media_type) = MediaType::of(&head.headers) else {
             return (first, Err(Rejection::UnsupportedMediaType));
         };
@@ -381,7 +470,16 @@ impl Findings {
         });
         match chosen {
             Some((index, _, route)) => {
-                let heard = self.hear_for(route, media_type, &form, length, head, env);
+                let heard = self.hear_for(route, media_type, &form, head, env);
+                let heard = heard.map(|(plain_auth, mode, sound)| Heard {
+                    entered,
+                    forward_as: route.forward_as,
+                    media_type,
+                    length,
+                    plain_auth,
+                    mode,
+                    sound,
+                });
                 (index, heard)
             }
             None => {
@@ -425,21 +523,15 @@ impl Findings {
         route: WidgetRoute,
         media_type: MediaType,
         form: &Result<Form<'_>, FormFault>,
-        length: usize,
         head: &RequestHead,
         env: &Env,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<(PlainAuth, Mode, Sound), Rejection> {
         let form = match form {
             Ok(form) => form,
             Err(fault) => {
                 let observed = self.observe_or(route.mode_of(None), (*fault).into())?;
-                return Ok(Heard {
-                    media_type,
-                    length,
-                    plain_auth: PlainAuth::Shadows,
-                    mode: Mode::Observe,
-                    sound: Sound::Observed(None, observed),
-                });
+                let sound = Sound::Observed(None, observed);
+                return Ok((PlainAuth::Shadows, Mode::Observe, sound));
             }
         };
         let plain_auth = PlainAuth::beside(form);
@@ -465,18 +557,20 @@ impl Findings {
                 }
             }
         };
-        Ok(Heard {
-            media_type,
-            length,
-            plain_auth,
-            mode,
-            sound,
-        })
+        Ok((plain_auth, mode, sound))
     }
 
     /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
-    fn clear(&mut self, heard: Heard, said: Option<&Said>, now: Now, env: &Env) -> Result<Judged, Rejection> {
+    fn clear(
+        &mut self,
+        heard: Heard<'_>,
+        said: Option<&Said>,
+        now: Now,
+        env: &Env,
+    ) -> Result<Judged, Rejection> {
         let Heard {
+            entered,
+            forward_as,
             media_type,
             length,
             plain_auth,
@@ -491,15 +585,17 @@ impl Findings {
                     Some(Verdict::Yes(_)) | None => call,
                     Some(Verdict::No(_) | Verdict::Unknown(_)) => call.unproven(),
                 };
-                Passed::Permitted(self.permit(call, mode, now, env)?)
+                Passed::Permitted(self.permit(entered, call, mode, now, env)?)
             }
             Sound::Observed(unsound, observed) => {
                 self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
+                self.limits = env.limits.observe(entered, now);
                 Passed::Observed(unsound, observed)
             }
         };
         Ok(Judged {
             mode,
+            forward_as,
             media_type,
             length,
             plain_auth,
@@ -532,18 +628,29 @@ impl Findings {
     }
 
     /// Asks the limits and notes what they said.
-    fn permit(&mut self, call: Call, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
-        let asked = env.limits.admit(call, mode, now);
+    fn permit(
+        &mut self,
+        entered: &Entered,
+        call: Call,
+        mode: Mode,
+        now: Now,
+        env: &Env,
+    ) -> Result<Permit, Rejection> {
+        let asked = env.limits.admit(entered, call, mode, now);
         self.limits = match &asked {
             Ok(permit) => *permit.decisions(),
             Err(refused) => refused.decisions,
         };
-        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+        asked.map_err(Rejection::from)
+    }
+
+    /// What would have refused the request: the first policy, as the others would not have been asked.
+    fn note_observed_limit(&mut self) {
+        let observed = self.limits.iter().find_map(|decision| match decision.outcome {
             Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Refused(_) => None,
         });
         self.would_reject.extend(observed);
-        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
     }
 
     fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
@@ -601,12 +708,17 @@ fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth
 enum Cleared {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its server is asked to speak WebSocket.
+    Handshake,
     /// It was judged.
     Widget(Judged),
 }
 
 /// A request to a widget route that was read.
-struct Heard {
+struct Heard<'r> {
+    /// What the limits said that need no more than the head.
+    entered: &'r Entered,
+    forward_as: ForwardAs,
     media_type: MediaType,
     /// Bytes of the body.
     length: usize,
@@ -625,7 +737,7 @@ enum Sound {
     Observed(Option<Box<Unsound>>, Observed),
 }
 
-impl Heard {
+impl Heard<'_> {
     fn asks(&self) -> Option<&Ask> {
         match &self.sound {
             Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
@@ -638,6 +750,7 @@ impl Heard {
 #[derive(Debug)]
 struct Judged {
     mode: Mode,
+    forward_as: ForwardAs,
     media_type: MediaType,
     length: usize,
     plain_auth: PlainAuth,
@@ -653,7 +766,8 @@ struct Judged {
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
-    /// It has faults that were let through, with what could be read of it; nobody was asked about its limits.
+    /// It has faults that were let through, with what could be read of it; no limit that is keyed by the call was
+    /// asked.
     Observed(Option<Box<Unsound>>, Observed),
 }
 
@@ -662,6 +776,13 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
+    fn start(&self) -> Start {
+        match &self.passed {
+            Passed::Permitted(permit) => permit.start(),
+            Passed::Observed(..) => Start::AtOnce,
+        }
+    }
+
     fn known(&self) -> Known<'_> {
         match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
@@ -670,7 +791,12 @@ impl Judged {
         }
     }
 
-    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
+    fn established<'a>(
+        &'a self,
+        findings: &Findings,
+        query: &'a [u8],
+        cookies: CookieRule,
+    ) -> Established<'a> {
         Established {
             known: self.known(),
             verdict: findings.verdict,
@@ -678,6 +804,8 @@ impl Judged {
             length: self.length,
             cookies,
             plain_auth: self.plain_auth,
+            forward_as: self.forward_as,
+            query,
         }
     }
 }

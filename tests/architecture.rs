@@ -15,7 +15,10 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("pipeline", &["request", "policy", "upstream", "response"]),
     ("telemetry", &["request", "policy", "upstream", "response"]),
     // What the settings are made of; a stage never imports config.
-    ("config", &["request", "policy", "upstream", "oauth", "pipeline"]),
+    (
+        "config",
+        &["request", "policy", "upstream", "response", "oauth", "pipeline"],
+    ),
     (
         "process",
         &[

@@ -328,7 +328,7 @@ fn every_request_to_the_admin_listener_is_answered() {
     let gateway = Gateway::start(routes(&[Upstream::start().address]));
     for row in reference("Admin listener") {
         let (method, path) = row.name().split_once(' ').unwrap();
-        let path = path.replace("{member_id}", MEMBER).replace("=N", "=1");
+        let path = path.replace("{key}", MEMBER).replace("=N", "=1");
         let status = gateway.ask_admin(method, &path).status;
         assert_eq!(status, 200, "{method} {path}");
     }
@@ -430,8 +430,8 @@ fn files_that_documents_name_are_there() {
 fn the_readmes_configuration_is_sound() {
     let text = read(README);
     let blocks: Vec<_> = text.split("```toml\n").skip(1).collect();
-    let [whole, tls] = blocks.as_slice() else {
-        panic!("{} blocks of configuration, not two", blocks.len());
+    let [whole, tls, verify] = blocks.as_slice() else {
+        panic!("{} blocks of configuration, not three", blocks.len());
     };
     let block = |after: &str| after.split("```").next().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
@@ -452,6 +452,7 @@ fn the_readmes_configuration_is_sound() {
     identity::listener(folder.path());
     let listener = block(tls).replace("/etc/ssl/widgets.", "harness.");
     check("tls.toml", &format!("{}{listener}", block(whole)));
+    check("verify.toml", &format!("{}{}", block(whole), block(verify)));
 }
 
 #[test]

@@ -47,9 +47,16 @@ impl Bare {
             .unwrap();
         let (id, (ends, ended)) = (Pid::from_raw(child.id() as i32), mpsc::channel());
         std::thread::spawn(move || ends.send(child.wait().unwrap()));
-        let mut told = [0; 64];
-        let length = manager.recv(&mut told).unwrap();
-        assert_eq!(&told[..length], b"READY=1");
+        let mut told = [0; 256];
+        let mut next = || {
+            let length = manager.recv(&mut told).unwrap();
+            String::from_utf8(told[..length].to_vec()).unwrap()
+        };
+        // Both listeners are given to the manager to keep, before it is told more.
+        for _ in 0..2 {
+            assert_eq!(next().lines().next(), Some("FDSTORE=1"));
+        }
+        assert_eq!(next().lines().next(), Some("READY=1"));
         Bare {
             id,
             ended,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
 use widget_gateway::pipeline::{Env, decide, read, route};
-use widget_gateway::response::page;
+use widget_gateway::response::problem::problem;
 use widget_gateway::response::rejection::{Reason, Rejection};
 use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 
@@ -15,7 +15,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());
     let head = head(target, &headers);
     let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
-    let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    let routed = route(&head, &caller, Duration::from_secs(1), env).unwrap();
     decide(
         read(&routed, &head, body.as_bytes(), env),
         None,
@@ -58,7 +58,7 @@ pub fn decisions(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += Duration::from_micros(step);
-                let routed = route(black_box(&head), env).ok().unwrap();
+                let routed = route(black_box(&head), &caller, now, env).unwrap();
                 decide(
                     read(&routed, &head, black_box(body.as_bytes()), env),
                     None,
@@ -71,7 +71,7 @@ pub fn decisions(c: &mut Criterion) {
         });
         if let Some(rejection) = refused {
             group.bench_function(format!("{name}: problem document"), |b| {
-                b.iter(|| page::problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
+                b.iter(|| problem(black_box(&rejection), "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"));
             });
         }
     }
@@ -105,7 +105,7 @@ pub fn members(c: &mut Criterion) {
                     let started = Instant::now();
                     for body in &bodies {
                         now += Duration::from_micros(1);
-                        let routed = route(black_box(&head), &env).ok().unwrap();
+                        let routed = route(black_box(&head), &caller, now, &env).unwrap();
                         let decision = decide(
                             read(&routed, &head, black_box(body.as_bytes()), &env),
                             None,

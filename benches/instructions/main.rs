@@ -23,7 +23,7 @@ use widget_gateway::request::cookie::{self, PlainAuth};
 use widget_gateway::request::field::ServerEndpoints;
 use widget_gateway::request::form::Form;
 use widget_gateway::request::head::{HeadScan, RequestHead, Target};
-use widget_gateway::response::page;
+use widget_gateway::response::problem::problem;
 use widget_gateway::upstream::caller::{Caller, TrustedProxies};
 use widget_gateway::upstream::headers::{on_pass_route, on_widget_route};
 
@@ -134,14 +134,15 @@ fn headers_on_widget_route() {
 fn pipeline_open() {
     let (env, given, target) = (env(quota(1_000_000)), headers(BODY.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
-    repeat(|| route(black_box(&head), &env).ok().unwrap());
+    let caller = caller();
+    repeat(|| route(black_box(&head), &caller, Duration::ZERO, &env).unwrap());
 }
 
 fn decided(body: &str, is_forwarded: bool) {
     let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
     let caller = caller();
-    let routed = route(&head, &env).ok().unwrap();
+    let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let mut now = Duration::from_secs(1);
     repeat(|| {
         now += Duration::from_millis(1);
@@ -170,12 +171,13 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let (env, body, target) = (env(quota(1)), missing(), format!("/?{QUERY}"));
     let given = headers(body.len());
     let head = head(&target, &given);
-    let routed = route(&head, &env).ok().unwrap();
+    let caller = caller();
+    let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let pipeline::Decision { verdict, .. } = decide(
         pipeline::read(&routed, &head, body.as_bytes(), &env),
         None,
         PEER,
-        &caller(),
+        &caller,
         Duration::ZERO,
         &env,
     );
@@ -184,17 +186,12 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
 
 const REQUEST_ID: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-fn page_problem() {
+fn problem_document() {
     let refusal = refusal();
-    repeat(|| page::problem(black_box(&refusal), REQUEST_ID));
+    repeat(|| problem(black_box(&refusal), REQUEST_ID));
 }
 
-fn page_html() {
-    let refusal = refusal();
-    repeat(|| page::html(black_box(&refusal), REQUEST_ID));
-}
-
-const FUNCTIONS: [(&str, fn()); 18] = [
+const FUNCTIONS: [(&str, fn()); 17] = [
     ("head::HeadScan", head_scan),
     ("head::RequestHead::parse", head_parse),
     ("head::Target::parse", target),
@@ -213,8 +210,7 @@ const FUNCTIONS: [(&str, fn()); 18] = [
     ("pipeline::decide, ambiguous field", || {
         decided(&ambiguous(), false)
     }),
-    ("page::problem", page_problem),
-    ("page::html", page_html),
+    ("problem::problem", problem_document),
 ];
 
 fn main() {

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span,
-    TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
+    EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span, TracesSettings,
+    UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::policy::verify::OnError;
@@ -83,8 +84,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         routes,
         widget,
         verify,
-        max_keys,
-        member_limit,
+        limits,
         upstreams,
         trusted,
     } = spec;
@@ -98,7 +98,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
         "verify": verify.as_ref().map(self::verify),
-        "limits": limits(*max_keys, member_limit.as_ref()),
+        "limits": self::limits(limits),
         "upstreams": upstreams,
         "log": log,
         "traces": traces,
@@ -122,38 +122,56 @@ fn route(route: &Route) -> Value {
     let mut told = json!({
         "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
     });
-    if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
-        let WidgetRoute {
-            mode,
-            enforce,
-            accepts,
-            require,
-            places,
-        } = *widget;
-        let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
-        let require: Vec<_> = require.iter().map(Field::name).collect();
-        let places = match places {
-            PlaceRule::Any => "any",
-            PlaceRule::Strict => "strict",
-        };
-        told.extend([
-            ("kind".to_owned(), "widget".into()),
-            ("mode".to_owned(), mode.label().into()),
-            ("enforce".to_owned(), enforce.percent().into()),
-            ("accepts".to_owned(), accepts.into()),
-            ("require".to_owned(), require.into()),
-            ("places".to_owned(), places.into()),
-        ]);
-        let Selection {
-            placements,
-            domains,
-            members,
-        } = selection;
-        told.extend([
-            ("placements".to_owned(), json!(placements.spelled())),
-            ("domains".to_owned(), json!(domains.spelled())),
-            ("members".to_owned(), json!(members.spelled())),
-        ]);
+    let Some(keys) = told.as_object_mut() else {
+        return told;
+    };
+    match kind {
+        Kind::Widget(widget) => {
+            let WidgetRoute {
+                mode,
+                enforce,
+                accepts,
+                require,
+                places,
+                forward_as,
+            } = *widget;
+            let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
+            let require: Vec<_> = require.iter().map(Field::name).collect();
+            let forward_as = match forward_as {
+                ForwardAs::Call => None,
+                ForwardAs::Get => Some("GET"),
+            };
+            let places = match places {
+                PlaceRule::Any => "any",
+                PlaceRule::Strict => "strict",
+            };
+            keys.extend([
+                ("kind".to_owned(), "widget".into()),
+                ("mode".to_owned(), mode.label().into()),
+                ("enforce".to_owned(), enforce.percent().into()),
+                ("accepts".to_owned(), accepts.into()),
+                ("require".to_owned(), require.into()),
+                ("places".to_owned(), places.into()),
+                ("forward_as".to_owned(), forward_as.into()),
+            ]);
+            let Selection {
+                placements,
+                domains,
+                members,
+            } = selection;
+            keys.extend([
+                ("placements".to_owned(), json!(placements.spelled())),
+                ("domains".to_owned(), json!(domains.spelled())),
+                ("members".to_owned(), json!(members.spelled())),
+            ]);
+        }
+        Kind::Pass(upgrade) => {
+            let upgrade: &[&str] = match upgrade {
+                Upgrade::WebSocket => &["websocket"],
+                Upgrade::Never => &[],
+            };
+            keys.insert("upgrade".to_owned(), upgrade.into());
+        }
     }
     told
 }
@@ -177,6 +195,7 @@ fn widget(rules: &WidgetRules) -> Value {
         cookies,
         server_endpoints,
         frame,
+        refusal_page,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -200,6 +219,7 @@ fn widget(rules: &WidgetRules) -> Value {
         "cookies": cookies,
         "server_endpoints": server_endpoints,
         "frame": frame.map(self::frame),
+        "refusal_page": refusal_page.as_ref().and_then(|page| Some(page.path()?.display().to_string())),
     })
 }
 
@@ -260,21 +280,52 @@ fn verify(verify: &VerifySpec) -> Value {
     told
 }
 
-fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {
-    let member = member.map(
-        |MemberLimitSpec {
-             mode,
-             quota,
-             overrides,
-         }| {
-            let overrides: Vec<_> = overrides
-            .iter()
-            .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
-            .collect();
-            json!({ "mode": mode.label(), "quota": limits::quota(*quota), "overrides": overrides })
-        },
-    );
-    json!({ "max_keys": max_keys, "member": member })
+fn limits(limits: &LimitsSpec) -> Value {
+    let LimitsSpec {
+        max_keys,
+        new_keys_per_client,
+        client,
+        gateway,
+        member,
+        overrides,
+        placement,
+        event,
+    } = limits;
+    let client = client
+        .as_ref()
+        .map(|ClientSpec { policy: of, except }| with(policy(of), json!({ "except": networks(except) })));
+    let overrides: Vec<_> = overrides
+        .iter()
+        .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
+        .collect();
+    let placement: Vec<_> = placement
+        .iter()
+        .map(|PlacementSpec { matches, policy: of }| with(json!({ "match": matches.spelled() }), policy(of)))
+        .collect();
+    json!({
+        "max_keys": max_keys,
+        "new_keys_per_client": limits::quota(*new_keys_per_client),
+        "client": client,
+        "gateway": gateway.as_ref().map(policy),
+        "member": member.as_ref().map(|of| with(policy(of), json!({ "overrides": overrides }))),
+        "placement": placement,
+        "event": event.as_ref().map(|EventSpec { policy: of, wait }| {
+            let wait = (!wait.is_zero()).then(|| Span(*wait).to_string());
+            with(policy(of), json!({ "wait": wait }))
+        }),
+    })
+}
+
+fn policy(PolicySpec { mode, quota }: &PolicySpec) -> Value {
+    json!({ "mode": mode.label(), "quota": limits::quota(*quota) })
+}
+
+/// Both in one.
+fn with(mut told: Value, more: Value) -> Value {
+    if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn upstream(upstream: &UpstreamSpec) -> Value {

@@ -10,7 +10,8 @@ use super::answer::Answer;
 use super::{config, limits, observe, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
-use crate::policy::limit::PolicyName;
+use crate::policy::limit::PolicySpec;
+use crate::policy::pattern::Pattern;
 use crate::policy::portion::Portion;
 use crate::policy::route::{Kind, WidgetRoute};
 use crate::process::Process;
@@ -57,7 +58,6 @@ pub(super) fn status(process: &Process) -> Answer {
     let live = process.live.load();
     let now = SystemTime::now();
     let uptime = process.epoch.elapsed();
-    let table = &process.table;
     let trend = process.recent.lock().trend();
     Answer::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -79,11 +79,8 @@ pub(super) fn status(process: &Process) -> Answer {
         "would_refuse": observe::rows(process, ROWS),
         "top": top::json(&process.top.busy(MEMBERS, uptime)),
         "limiter": {
-            "keys": table.len(),
-            "max_keys": table.max_keys(),
-            "evicted": table.evicted(),
-            "overflowed": table.overflowed(),
-            "policies": policies(&live),
+            "max_keys": live.snapshot.settings.spec.limits.max_keys,
+            "policies": policies(process, &live),
         },
         "configuration": configuration(process, &live),
     }))
@@ -164,7 +161,7 @@ fn routes(live: &Live) -> Vec<Value> {
                 ));
                 modes.push(match route.kind {
                     Kind::Widget(widget) => mode(widget),
-                    Kind::Pass => "pass".into(),
+                    Kind::Pass(_) => "pass".into(),
                 });
             }
             modes.dedup();
@@ -224,18 +221,29 @@ fn server(entry: &Entry) -> Value {
     json!({ "name": &*entry.name, "up": entry.is_up(), "in_flight": in_flight, "addresses": addresses })
 }
 
-fn policies(live: &Live) -> Vec<Value> {
-    let limit = live.snapshot.settings.spec.member_limit.iter();
-    limit
-        .map(|limit| {
-            json!({
-                "name": PolicyName::Member.label(),
-                "mode": limit.mode.label(),
-                "quota": limits::quota(limit.quota),
-                "overrides": limit.overrides.len(),
-            })
-        })
-        .collect()
+/// Those that the configuration has.
+fn policies(process: &Process, live: &Live) -> Vec<Value> {
+    let told = live.env().limits.policies().filter_map(|(matches, policy)| {
+        let PolicySpec { mode, quota } = policy.spec()?;
+        let name = policy.name();
+        let table = process.tables.of(name);
+        let [allowed, held_back, limited, would_limit] = process.metrics.limit_decisions(name);
+        Some(json!({
+            "name": name.label(),
+            "match": matches.map(Pattern::spelled),
+            "mode": mode.label(),
+            "quota": limits::quota(quota),
+            "overrides": policy.overrides(),
+            "keys": table.len(),
+            "evicted": table.evicted(),
+            "overflowed": table.overflowed(),
+            "allowed": allowed,
+            "held_back": held_back,
+            "limited": limited,
+            "would_limit": would_limit,
+        }))
+    });
+    told.collect()
 }
 
 fn configuration(process: &Process, live: &Live) -> Value {

@@ -16,6 +16,7 @@ use super::values::{At, Count, Name, Share, Word, Words};
 use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::route::{ForwardAs, Upgrade};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -41,7 +42,7 @@ pub struct File {
     /// Who is calling; without this table nobody is verified.
     #[schemars(with = "Option<VerifyTable>")]
     pub verify: Option<Spanned<VerifyTable>>,
-    /// How much each member may ask.
+    /// How much may be asked.
     #[serde(default)]
     pub limits: LimitsTable,
     /// The servers behind the gateway, by the name that routes use.
@@ -178,6 +179,9 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// `GET`: the call is judged, then its page is fetched by GET, without the body and what stood in it; for
+    /// hosts of static pages. It needs `places` to be strict, and makes it so.
+    pub forward_as: Option<At<Word<ForwardAs>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
@@ -188,6 +192,9 @@ pub struct RouteTable {
     /// The same for the member_ids of portals.
     #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
+    /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
+    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
+    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -224,28 +231,99 @@ pub struct WidgetTable {
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
     /// What answers say that are shown in a frame of a portal; left out = what the handler says.
     pub frame: Option<FrameTable>,
+    /// An HTML file with placeholders that is shown instead of the built-in page where a request is refused.
+    pub refusal_page: Option<At<String>>,
 }
 
-/// How much each member may ask.
+/// How much may be asked. A request goes through the limits of its client's address, of the gateway, and then of
+/// its member, of its placement or of events.
 #[derive(Deserialize, JsonSchema, Default, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct LimitsTable {
-    /// Members whose state is held at once; above it new ones share one.
+    /// Keys whose state each limit holds at once; above it new ones share one.
     #[schemars(extend("default" = 1_000_000))]
     pub max_keys: Option<At<Count<100_000_000>>>,
+    /// Members never seen before that one client address may bring; further ones of it share one state, under the
+    /// same quota. Not for events and robots, nor for addresses in `trusted_proxies` and `[limits.client] except`.
+    #[schemars(extend("default" = "600/m"))]
+    pub new_keys_per_client: Option<At<Rate>>,
+    /// The limit per client address, judged before the body is read; left out = no such limit.
+    #[schemars(with = "Option<ClientTable>")]
+    pub client: Option<Spanned<ClientTable>>,
+    /// The limit of all requests to widget routes together; left out = no such limit.
+    #[schemars(with = "Option<PolicyTable>")]
+    pub gateway: Option<Spanned<PolicyTable>>,
     /// The limit per member_id; left out = no such limit.
-    #[schemars(with = "Option<MemberTable>")]
-    pub member: Option<Spanned<MemberTable>>,
-    /// Members with a limit of their own.
+    #[schemars(with = "Option<PolicyTable>")]
+    pub member: Option<Spanned<PolicyTable>>,
+    /// Members with a limit of their own instead of that.
     #[serde(default)]
     #[schemars(with = "Vec<OverrideTable>")]
     pub overrides: Vec<Spanned<OverrideTable>>,
+    /// Placements with a limit of their own, per member, instead of that. The first that fits judges.
+    #[serde(default)]
+    #[schemars(with = "Vec<PlacementTable>")]
+    pub placement: Vec<Spanned<PlacementTable>>,
+    /// The limit of events and robots, per member; left out = no such limit.
+    #[schemars(with = "Option<EventTable>")]
+    pub event: Option<Spanned<EventTable>>,
 }
 
-/// The limit per member_id.
+/// A limit.
 #[derive(Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub struct MemberTable {
+pub struct PolicyTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+}
+
+/// The limit per client address: IPv4 by the address, IPv6 by its /64.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct ClientTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+    /// Networks whose addresses it leaves alone, such as those of the servers that send events.
+    pub except: Option<Vec<At<Network>>>,
+}
+
+/// The limit of events and robots, per member, or per portal where they name none.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct EventTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+    /// How long one over the limit is held back until its turn comes, instead of refused; at most
+    /// `[server] grace_period`. Left out = it is refused.
+    pub wait: Option<At<Span>>,
+}
+
+/// The limit of some placements, per member.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct PlacementTable {
+    /// A PLACEMENT, or the beginning of one and a `*`.
+    #[serde(rename = "match")]
+    #[schemars(required)]
+    pub matches: Option<At<String>>,
     /// `enforce` refuses what is over the limit; `observe` counts and logs it.
     #[schemars(extend("default" = "enforce"))]
     pub mode: Option<At<Word<Mode>>>,
@@ -348,6 +426,14 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
+}
+
+impl Words for ForwardAs {
+    const WORDS: &'static [(&'static str, ForwardAs)] = &[("GET", ForwardAs::Get)];
 }
 
 impl Words for PlaceRule {

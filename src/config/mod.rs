@@ -35,8 +35,8 @@ pub use fault::Fault;
 pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
-    AdminToken, CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings,
-    ServerSpec, Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
+    AdminToken, CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, ServerSettings, ServerSpec,
+    Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
     restart_only_changes,
 };
 pub use source::{Change, Source};

@@ -16,10 +16,9 @@ use super::source::{Source, shown_hash};
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
-use crate::policy::limit::Quota;
+use crate::policy::limit::LimitsSpec;
 use crate::policy::route::Route;
 use crate::policy::verify::{Method, OnError, Pins, VerifyRules};
-use crate::request::field::MemberId;
 use crate::upstream::entry::Place;
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::HostName;
@@ -153,10 +152,8 @@ pub struct EnvSpec {
     pub widget: WidgetRules,
     /// None = nobody is verified.
     pub verify: Option<VerifySpec>,
-    /// Members whose state is held at once.
-    pub max_keys: usize,
-    /// None = no limit per member.
-    pub member_limit: Option<MemberLimitSpec>,
+    /// How much may be asked.
+    pub limits: LimitsSpec,
     /// By name, in its order.
     pub upstreams: Vec<UpstreamSpec>,
     /// Whose forwarding headers are believed.
@@ -230,17 +227,6 @@ impl VerifySpec {
             method,
         }
     }
-}
-
-/// `[limits.member]` and its overrides.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemberLimitSpec {
-    /// What a used-up quota leads to.
-    pub mode: Mode,
-    /// Of a member without an override.
-    pub quota: Quota,
-    /// Each member once.
-    pub overrides: Vec<(MemberId, Quota)>,
 }
 
 /// One `[upstreams.NAME]`.

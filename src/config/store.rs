@@ -9,8 +9,8 @@ use super::fault::Fault;
 use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec, VerifySpec};
 use super::source::Source;
 use crate::pipeline::Env;
-use crate::policy::limit::keys::KeyTable;
-use crate::policy::limit::{Limits, Now, Policy, PolicyName};
+use crate::policy::limit::KeyTables;
+use crate::policy::limit::{Limits, Now};
 use crate::policy::route::Routes;
 use crate::upstream::caller::TrustedProxies;
 use crate::upstream::entry::{Entry, Place, next_look_up};
@@ -45,7 +45,7 @@ impl Snapshot {
         loaded: Loaded,
         before: Option<&Snapshot>,
         found: &Found,
-        table: &Arc<KeyTable>,
+        tables: &KeyTables,
         now: Now,
     ) -> Snapshot {
         // A listener that the file no longer has is served until the restart that removes it.
@@ -54,7 +54,7 @@ impl Snapshot {
             .unwrap_or_default();
         certificates.extend(loaded.certificates);
         Snapshot {
-            env: assemble(&loaded.settings.spec, before, found, table, now),
+            env: assemble(&loaded.settings.spec, before, found, tables, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
             sha256: loaded.sha256,
             shared: loaded.shared,
@@ -95,27 +95,8 @@ impl Snapshot {
 /// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
 /// taken over as the same object: limiters with their keys, servers with their health. It can not
 /// fail: whatever could was found when the file was read.
-fn assemble(
-    spec: &EnvSpec,
-    before: Option<&Snapshot>,
-    found: &Found,
-    table: &Arc<KeyTable>,
-    now: Now,
-) -> Env {
+fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, found: &Found, tables: &KeyTables, now: Now) -> Env {
     let before = before.map(|snapshot| &snapshot.env);
-    table.set_max_keys(spec.max_keys);
-    let member = match &spec.member_limit {
-        None => Policy::unlimited(PolicyName::Member),
-        Some(limit) => Policy::build(
-            PolicyName::Member,
-            limit.mode,
-            limit.quota,
-            limit.overrides.iter().cloned(),
-            before.map(|env| &env.limits.member),
-            table,
-            now,
-        ),
-    };
     let upstreams: HashMap<_, _> = spec
         .upstreams
         .iter()
@@ -128,7 +109,7 @@ fn assemble(
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
         verify: spec.verify.as_ref().map(VerifySpec::rules),
-        limits: Limits { member },
+        limits: Limits::build(&spec.limits, before.map(|env| &env.limits), tables, now),
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),
     }

@@ -10,10 +10,9 @@ use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
 use crate::policy::frame::FrameRules;
-use crate::policy::limit::Period;
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::{KeyTables, LimitsSpec, Period, PolicyName};
 use crate::policy::portion::Portion;
-use crate::policy::route::{Kind, PathRule, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
 use crate::request::message::{self, Kinds};
@@ -123,6 +122,7 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         "admin_token_file = \"admin.token\"",
         "ca = \"roots.pem\"",
         "tokens_file = \"application-tokens\"",
+        "refusal_page = \"refusal.html\"",
     ]
     .iter()
     .fold(uncommented, |text, file| text.replace(file, ""));
@@ -142,8 +142,12 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         },
         shipped.spec.widget
     );
-    assert_eq!(full.spec.max_keys, shipped.spec.max_keys);
-    assert_eq!(full.spec.member_limit.as_ref().unwrap().overrides.len(), 1);
+    assert_eq!(full.spec.limits.max_keys, shipped.spec.limits.max_keys);
+    assert_eq!(full.spec.limits.member, shipped.spec.limits.member);
+    assert_eq!(full.spec.limits.overrides.len(), 1);
+    assert_eq!(full.spec.limits.placement.len(), 1);
+    assert!(full.spec.limits.client.is_some() && full.spec.limits.gateway.is_some());
+    assert!(full.spec.limits.event.is_some());
     assert_eq!(
         Rules {
             check: None,
@@ -246,10 +250,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
             ..WidgetRules::default()
         }
     );
-    assert_eq!(
-        (settings.spec.max_keys, settings.spec.member_limit.as_ref()),
-        (1_000_000, None)
-    );
+    assert_eq!(settings.spec.limits, LimitsSpec::default());
     let route = &settings.spec.routes[0];
     assert_eq!(
         (&*route.name, &route.path),
@@ -294,6 +295,7 @@ fn a_route_says_which_messages_it_takes() {
             accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
             require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
             places: PlaceRule::Strict,
+            forward_as: ForwardAs::Call,
         })
     );
     let listed = Domain::parse(b"oauth.corp.example").unwrap();
@@ -324,7 +326,7 @@ fn what_the_file_says_is_what_is_built() {
             })
         })
     );
-    let limit = spec.member_limit.unwrap();
+    let limit = spec.limits.member.unwrap();
     assert_eq!(
         (
             limit.mode,
@@ -334,7 +336,7 @@ fn what_the_file_says_is_what_is_built() {
         ),
         (Mode::Observe, 30, 30, Period::Minute)
     );
-    let (member, quota) = &limit.overrides[0];
+    let (member, quota) = &spec.limits.overrides[0];
     assert_eq!(
         (
             member.to_string().as_str(),
@@ -452,11 +454,20 @@ fn read_text(text: &str) -> Result<Loaded, Vec<Fault>> {
 
 #[test]
 fn a_reload_keeps_what_stays() {
-    let table = Arc::new(KeyTable::new(1));
+    let tables = KeyTables::new(1);
     let limit = "[limits.member]\nrate = \"1/h\"\n";
     let first = of(&format!("{SMALLEST}{limit}")).unwrap();
-    let before = Snapshot::build(loaded(first), None, &Found::new(), &table, Duration::from_secs(1));
-    assert_eq!((before.generation, table.max_keys()), (1, 1_000_000));
+    let before = Snapshot::build(
+        loaded(first),
+        None,
+        &Found::new(),
+        &tables,
+        Duration::from_secs(1),
+    );
+    assert_eq!(
+        (before.generation, tables.of(PolicyName::Member).max_keys()),
+        (1, 1_000_000)
+    );
     let first_server = before.env.upstreams["handlers"].servers().next().unwrap();
     first_server.health.connect_failed(Cause::Refused);
 
@@ -467,7 +478,7 @@ fn a_reload_keeps_what_stays() {
         loaded(next),
         Some(&before),
         &Found::new(),
-        &table,
+        &tables,
         Duration::from_secs(2),
     );
     let servers = after.env.upstreams["handlers"].servers();
@@ -486,7 +497,7 @@ fn a_reload_keeps_what_stays() {
         loaded(after.settings.clone()),
         Some(&after),
         &Found::new(),
-        &table,
+        &tables,
         Duration::from_secs(3),
     );
     assert!(Arc::ptr_eq(

@@ -2,6 +2,7 @@
 
 pub mod frame;
 pub mod judge;
+pub mod pattern;
 pub mod limit;
 pub mod portion;
 pub mod route;

@@ -19,7 +19,17 @@ pub enum Kind {
     /// Bitrix24 widget calls: the form is read, checked, limited and normalized.
     Widget(WidgetRoute),
     /// Anything else that is passed on behind the strict front door.
-    Pass,
+    Pass(Upgrade),
+}
+
+/// Whether a pass route's requests may turn into another protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Upgrade {
+    /// Upgrade is ignored, as RFC 9110 7.8 allows.
+    #[default]
+    Never,
+    /// WebSocket is spoken where both sides want to.
+    WebSocket,
 }
 
 /// What a widget route takes.
@@ -35,6 +45,18 @@ pub struct WidgetRoute {
     pub require: FieldSet,
     /// Where fields have to stand.
     pub places: PlaceRule,
+    /// How the server is asked.
+    pub forward_as: ForwardAs,
+}
+
+/// How a server is asked for what a widget call opens (`[[routes]] forward_as`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ForwardAs {
+    /// By the call itself.
+    #[default]
+    Call,
+    /// By a GET of its address: hosts of static pages answer a POST with 405.
+    Get,
 }
 
 impl WidgetRoute {
@@ -177,7 +199,7 @@ impl Routes {
     pub fn choose(&self, first: usize, seen: impl FnOnce() -> Seen) -> Option<(usize, &Route, WidgetRoute)> {
         let mut widgets = self.of_same(first).filter_map(|(at, route)| match route.kind {
             Kind::Widget(widget) => Some((at, route, widget)),
-            Kind::Pass => None,
+            Kind::Pass(_) => None,
         });
         let (at, route, widget) = widgets.next()?;
         if route.selection.is_everything() {
@@ -246,7 +268,7 @@ mod tests {
             name: name.into(),
             path: PathRule::parse(path).unwrap(),
             methods: methods.to_vec(),
-            kind: Kind::Pass,
+            kind: Kind::Pass(Upgrade::Never),
             selection: Selection::default(),
             upstream: "u".into(),
         }

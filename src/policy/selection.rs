@@ -3,60 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::pattern::Pattern;
 use crate::request::field::{Domain, Field, MemberId, MemberIdShape, Placement};
 use crate::request::form::Form;
-
-/// The value of one field, or the beginning of it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Pattern {
-    /// This value.
-    Exact(Box<str>),
-    /// Every value that begins so.
-    Prefix(Box<str>),
-}
-
-impl Pattern {
-    /// Reads `"x"` or `"x*"`.
-    ///
-    /// # Errors
-    /// Where a `*` stands elsewhere than at the end.
-    pub fn parse(text: &str) -> Result<Pattern, &'static str> {
-        let (text, pattern): (_, fn(Box<str>) -> Pattern) = match text.strip_suffix('*') {
-            Some(prefix) => (prefix, Pattern::Prefix),
-            None => (text, Pattern::Exact),
-        };
-        match text.contains('*') {
-            true => Err("'*' stands for the rest of a value, at its end alone"),
-            false => Ok(pattern(text.into())),
-        }
-    }
-
-    fn fits(&self, value: &str) -> bool {
-        match self {
-            Pattern::Exact(exact) => **exact == *value,
-            Pattern::Prefix(prefix) => value.starts_with(&**prefix),
-        }
-    }
-
-    /// Whether whatever fits the other one fits this one.
-    fn covers(&self, other: &Pattern) -> bool {
-        match other {
-            Pattern::Exact(value) => self.fits(value),
-            Pattern::Prefix(longer) => match self {
-                Pattern::Exact(_) => false,
-                Pattern::Prefix(prefix) => longer.starts_with(&**prefix),
-            },
-        }
-    }
-
-    /// As the configuration spells it.
-    pub fn spelled(&self) -> String {
-        match self {
-            Pattern::Exact(exact) => exact.to_string(),
-            Pattern::Prefix(prefix) => format!("{prefix}*"),
-        }
-    }
-}
 
 /// What a route wants of one field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
@@ -57,8 +57,8 @@ pub struct Process {
     pub log: LogSink,
     /// What is told in words, seldom.
     pub notices: Notices,
-    /// The bound of all limiters.
-    pub table: Arc<KeyTable>,
+    /// The tables of all limiters.
+    pub tables: KeyTables,
     /// All held bodies.
     pub held: Arc<HeldBodies>,
     /// Idle connections of held calls, over all servers.
@@ -83,13 +83,13 @@ impl Process {
     /// What `loaded` says, in force, with nothing counted yet. Blocks: names are looked up.
     pub fn new(path: &Path, loaded: Loaded, metrics: Arc<Metrics>, log: LogSink) -> Arc<Process> {
         let epoch = Instant::now();
-        let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
+        let tables = KeyTables::new(loaded.settings.spec.limits.max_keys);
         let server = loaded.settings.server.clone();
         let max_connections = descriptors::raise(server.max_connections, &log);
         ::log::set_max_level(loaded.settings.log.level);
         let files = loaded.files.clone();
         let found = look_up(&loaded);
-        let snapshot = Snapshot::build(loaded, None, &found, &table, Duration::ZERO);
+        let snapshot = Snapshot::build(loaded, None, &found, &tables, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.shared, 0);
@@ -108,7 +108,7 @@ impl Process {
             recent: Mutex::default(),
             log,
             notices: Notices::default(),
-            table,
+            tables,
             held: Arc::default(),
             idle: Arc::new(IdleBound::new(most_idle(max_connections))),
             epoch,
@@ -123,9 +123,9 @@ impl Process {
 
     /// Brings the families up to date whose source counts by itself; before each scrape.
     pub fn refresh_metrics(&self) {
-        let table = &self.table;
-        self.metrics
-            .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        for (policy, table) in self.tables.each() {
+            self.metrics.limiter_table(policy, table);
+        }
         self.metrics.held_body_bytes(self.held.bytes());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());

@@ -120,7 +120,7 @@ impl Process {
             loaded,
             Some(&before.snapshot),
             &found,
-            &self.table,
+            &self.tables,
             self.epoch.elapsed(),
         );
         self.metrics

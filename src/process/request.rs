@@ -5,10 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
+use prometheus::IntGauge;
 
 use super::Process;
 use super::live::Live;
 use crate::pipeline::{self, Findings, Forward, Read, Routed};
+use crate::policy::limit::Now;
 use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
@@ -21,6 +23,25 @@ use crate::telemetry::{access_log, count};
 use crate::upstream::attempts::Attempted;
 use crate::upstream::caller::{Caller, Peer};
 use crate::upstream::failure::Cause;
+
+/// How often a request that is held back looks whether the process drains.
+const TURN_STEP: Duration = Duration::from_millis(250);
+
+/// One that a limit holds back.
+struct HeldBack<'m>(&'m IntGauge);
+
+impl<'m> HeldBack<'m> {
+    fn begin(all: &'m IntGauge) -> HeldBack<'m> {
+        all.inc();
+        HeldBack(all)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// How a request ended.
 enum End {
@@ -137,20 +158,24 @@ impl Request {
         self.body.clone().unwrap_or_default()
     }
 
-    /// Finds the route by the head alone.
+    /// Finds the route by the head alone, and asks the limits that need no more.
     ///
     /// # Errors
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
         self.path = head.target.path_of_line();
-        match pipeline::route(head, live.env()) {
+        let now = self.process.epoch.elapsed();
+        match pipeline::route(head, &self.caller, now, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);
+                // Until they are asked further: the body may never come.
+                self.findings.limits = routed.limits();
                 Ok(routed)
             }
-            Err((route, rejection)) => {
-                self.route = route;
-                Err(rejection)
+            Err(unrouted) => {
+                self.route = unrouted.route_index;
+                self.findings.limits = unrouted.limits;
+                Err(unrouted.rejection)
             }
         }
     }
@@ -168,7 +193,7 @@ impl Request {
     }
 
     /// Reads it. A held body is there.
-    pub fn read<'r>(&self, routed: &Routed<'_>, head: &'r RequestHead) -> Read<'r> {
+    pub fn read<'r>(&self, routed: &'r Routed<'_>, head: &'r RequestHead) -> Read<'r> {
         let body = self.body.as_deref().unwrap_or_default();
         pipeline::read(routed, head, body, self.live.env())
     }
@@ -201,6 +226,26 @@ impl Request {
         self.waits += span;
     }
 
+    /// Waits until this moment, or less long where the process drains meanwhile: half of its grace period is left
+    /// for the answer. Leaving the wait ends it.
+    pub async fn turn(&self, at: Now) {
+        let _held_back = HeldBack::begin(&self.process.metrics.held_back);
+        let grace = self.process.server.grace_period;
+        let mut until = at;
+        let mut is_told = false;
+        loop {
+            let now = self.process.epoch.elapsed();
+            if !is_told && self.process.is_draining() {
+                is_told = true;
+                until = until.min(now.saturating_add(grace / 2));
+            }
+            match until.saturating_sub(now) {
+                Duration::ZERO => return,
+                left => tokio::time::sleep(left.min(TURN_STEP)).await,
+            }
+        }
+    }
+
     /// Stops the clock of the gateway's own time.
     pub fn own_time_ends(&mut self) {
         self.overhead
@@ -227,7 +272,7 @@ impl Request {
     /// The head of an answer came; an interim one is not the answer.
     pub fn upstream_answered(&mut self, status: u16) {
         if let Some(part) = &mut self.upstream
-            && status >= 200
+            && (status >= 200 || status == 101)
         {
             part.status = Some(status);
         }

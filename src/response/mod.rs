@@ -4,5 +4,6 @@ pub mod frame;
 pub mod json;
 mod line;
 pub mod page;
+pub mod problem;
 pub mod rejection;
 pub mod reply;

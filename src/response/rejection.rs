@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
 use crate::policy::judge::{Ambiguity, Refusal};
-use crate::policy::limit::{Limited, PolicyName};
+use crate::policy::limit::{Limited, PolicyName, Refused};
 use crate::policy::verify::Unproven;
 use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
@@ -98,7 +98,7 @@ rejections! {
     /// The caller is not who he says, or nobody can say whether he is.
     CallerNotVerified(Unproven) = "caller_not_verified", 403, Warn, "The caller is not verified";
     /// A quota of this policy is used up.
-    RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests for this portal";
+    RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests";
     /// CONNECT or a transfer coding other than chunked.
     NotImplemented = "not_implemented", 501, Info, "Not implemented";
     /// All bodies held together would be over `held_bodies`.
@@ -325,6 +325,19 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// Seconds after which it is worth to try again, where that is known.
+    pub const fn retry_after(&self) -> Option<u64> {
+        match self.occurrence() {
+            Occurrence::Later(_, seconds) => Some(seconds),
+            Occurrence::Limited(_, limited) => Some(limited.retry_after as u64),
+            Occurrence::Plain(_)
+            | Occurrence::Fields(..)
+            | Occurrence::Unproven(_)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Allowed(_) => None,
+        }
+    }
+
     /// The kind of a message that the route does not take.
     pub const fn unexpected_message(&self) -> Option<Kind> {
         match self.occurrence() {
@@ -383,6 +396,12 @@ impl From<Refusal> for Rejection {
             Refusal::Missing(faults) => Rejection::MissingField(faults),
             Refusal::Invalid(faults) => Rejection::InvalidField(faults),
         }
+    }
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Rejection {
+        Rejection::RateLimited(refused.policy, refused.limited)
     }
 }
 

@@ -8,7 +8,8 @@ use pingora::protocols::http::date;
 
 use super::frame;
 use super::line::line;
-use super::page;
+use super::page::{self, Audience, quality};
+use super::problem;
 use super::rejection::Rejection;
 use crate::policy::frame::Frame;
 use crate::request::head::Version;
@@ -68,28 +69,47 @@ impl Reply {
         }
     }
 
-    /// A refusal and its body, for who sent these headers: a page for browsers, else a problem document.
-    pub fn of_rejection(
-        rejection: &Rejection,
-        asked: &HeaderMap,
-        request_id: &str,
-        to_head: bool,
-    ) -> (Reply, Bytes) {
-        let (media_type, body) = if prefers_html(asked) {
-            ("text/html; charset=utf-8", page::html(rejection, request_id))
-        } else {
-            ("application/problem+json", page::problem(rejection, request_id))
+    /// A refusal and its body: a page for browsers, else a problem document.
+    pub fn of_rejection(rejection: &Rejection, asked: &Audience<'_>) -> (Reply, Bytes) {
+        let page = match prefers_html(asked.headers) {
+            true => page::page(rejection, asked),
+            false => None,
         };
-        let mut fields = vec![
-            line(header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        let mut fields = Vec::with_capacity(10);
+        let body = match page {
+            Some(page) => {
+                fields.extend([
+                    line(
+                        header::CONTENT_TYPE,
+                        HeaderValue::from_static("text/html; charset=utf-8"),
+                    ),
+                    line(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+                ]);
+                let told = [
+                    (header::CONTENT_LANGUAGE, page.language),
+                    (header::CONTENT_SECURITY_POLICY, page.policy),
+                ];
+                let told = told.into_iter();
+                fields.extend(told.filter_map(|(name, value)| Some(line(name, value.try_into().ok()?))));
+                page.html.into_bytes()
+            }
+            None => {
+                fields.push(line(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/problem+json"),
+                ));
+                problem::problem(rejection, asked.request_id)
+            }
+        };
+        fields.extend([
             line(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             line(
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
             ),
-        ];
+        ]);
         // Both are letters, digits and punctuation; what is no header value would be left out.
-        if let Ok(mut request_id) = HeaderValue::from_str(request_id) {
+        if let Ok(mut request_id) = HeaderValue::from_str(asked.request_id) {
             // It never comes again: over HTTP/2 it is kept out of the table of lines (RFC 7541 6.2.3).
             request_id.set_sensitive(true);
             fields.push(line(REQUEST_ID, request_id));
@@ -103,12 +123,12 @@ impl Reply {
             status,
             reason: Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes()),
             fields,
-            length: match to_head {
+            length: match asked.to_head {
                 true => Length::None(Some(length)),
                 false => Length::Bytes(length),
             },
         };
-        (reply, if to_head { Bytes::new() } else { body.into() })
+        (reply, if asked.to_head { Bytes::new() } else { body.into() })
     }
 
     /// How the body is delimited for a client of this version.
@@ -193,6 +213,18 @@ impl Length {
 
 /// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
 pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The answer of a server that speaks WebSocket from here on, as this hop does too.
+pub fn append_switch(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+}
+
+/// Without the empty line, and without what is for one hop.
+fn append_unended(out: &mut Vec<u8>, head: &AnswerHead) {
     let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     append(&[
         b"HTTP/1.1 ",
@@ -208,7 +240,6 @@ pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
     {
         append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
-    append(&[b"\r\n"]);
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -233,16 +264,6 @@ fn prefers_html(headers: &HeaderMap) -> bool {
         }
     }
     html > json
-}
-
-/// `q=0.8` in thousandths.
-fn quality(parameter: &[u8]) -> Option<u16> {
-    let value = parameter
-        .strip_prefix(b"q=")
-        .or_else(|| parameter.strip_prefix(b"Q="))?;
-    let value: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    // Clamped to 0..=1000, so the cast can not lose anything.
-    Some((value.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
 #[cfg(test)]

@@ -6,21 +6,24 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{Client, Ended, Gone};
 use super::shared::Server;
 use super::stream::HandedOver;
+use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
+use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::caller::Peer;
-use crate::upstream::send::{self, SendFault};
+use crate::upstream::send::{self, Answer, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
 pub async fn exchange<C: Client>(
@@ -53,7 +56,10 @@ pub async fn exchange<C: Client>(
         Err(rejection) => Err(rejection),
     };
     let ended = match carried {
-        Ok(()) => {
+        Ok(Carried::Switched(switched)) => {
+            return Box::pin(client.switch(server, request, *switched)).await;
+        }
+        Ok(Carried::Answered) => {
             request.answered(client.sent());
             Ended::Answered
         }
@@ -62,7 +68,8 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, has the caller verified, decides, and waits where the upstream has its fill.
+/// Holds the body, where the route says so, has the caller verified, decides, and waits where a limit holds it back or
+/// the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -73,6 +80,7 @@ async fn decide<C: Client>(
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => client.place().await?,
+        BodyPlan::Switch => {}
     }
     let read = request.read(routed, head);
     let said = match read.asks() {
@@ -81,7 +89,14 @@ async fn decide<C: Client>(
     };
     let mut forward = request.decide(read, said.as_ref(), head, peer)?;
     request.own_time_ends();
-    // Nobody waits in the queue for a client that has left it.
+    // Nobody waits for a client that has left.
+    if let Start::At(turn) = forward.start {
+        tokio::select! {
+            biased;
+            () = request.turn(turn) => {}
+            () = client.gone() => return Err(Rejection::ClientClosed),
+        }
+    }
     tokio::select! {
         biased;
         admitted = forward.attempts.admit() => admitted?,
@@ -103,6 +118,14 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
     let body: Bytes = gathered.await.unwrap_or(Err(BodyFault::TimedOut))?;
     request.holds(body, since.elapsed());
     Ok(())
+}
+
+/// How far a request was carried.
+enum Carried {
+    /// The answer went back whole.
+    Answered,
+    /// Client and server go on in another protocol.
+    Switched(Box<Switched>),
 }
 
 /// Asks whose a token is, unless the client goes away first.
@@ -128,13 +151,13 @@ async fn carry<C: Client>(
     request: &mut Request,
     head: &RequestHead,
     mut forward: Box<Forward>,
-) -> Result<(), Rejection> {
+) -> Result<Carried, Rejection> {
     request.upstream_begins();
-    let wire = send::Request::new(
-        forward.rewrite.to_wire(head),
-        &request.body(),
-        head.method == Method::HEAD,
-    );
+    let body = match forward.rewrite.has_body() {
+        true => request.body(),
+        false => Bytes::new(),
+    };
+    let wire = send::Request::new(forward.rewrite.to_wire(head), &body, forward.asked);
     let total = forward.attempts.total_timeout();
     let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
@@ -149,28 +172,35 @@ async fn carry<C: Client>(
         forward.attempts.failed(cause, Instant::now());
     }
     request.upstream_ended(forward.attempts.attempted());
-    relayed.map_err(Rejection::from)
+    Ok(match relayed? {
+        None => Carried::Answered,
+        Some(answer) => Carried::Switched(Box::new(Switched::new(answer, forward.attempts))),
+    })
 }
 
+/// Where the server switches to another protocol, its answer is returned.
 async fn relay<C: Client>(
     server: &Server,
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
     forward: &mut Forward,
-) -> Result<(), Stopped> {
+) -> Result<Option<Answer>, Stopped> {
     let attempts = &mut forward.attempts;
     let mut retries = 0;
     let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
-    while answer.head.status.is_informational() {
+    while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         client.interim(&answer.head).await?;
         unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
     request.upstream_answered(status);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Some(answer));
+    }
     let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
     client.begin(&reply, server.process.is_draining());
     loop {
@@ -188,7 +218,7 @@ async fn relay<C: Client>(
     }
     client.finish().await?;
     answer.release(&server.process.idle);
-    Ok(())
+    Ok(None)
 }
 
 /// Tells the client, if nothing of another answer was sent and it has not left, and records the request.
@@ -204,7 +234,16 @@ async fn refuse<C: Client>(
         return Ended::Cut;
     }
     let to_head = head.method == Method::HEAD;
-    let (reply, body) = Reply::of_rejection(&rejection, &head.headers, request.id(), to_head);
+    let body = request.body();
+    let asked = Audience {
+        headers: &head.headers,
+        query: head.target.query(),
+        body: &body,
+        to_head,
+        request_id: request.id(),
+        page: request.live.env().widget.refusal_page.as_deref(),
+    };
+    let (reply, body) = Reply::of_rejection(&rejection, &asked);
     client.begin(
         &reply,
         rejection.ends_connection() || server.process.is_draining(),

@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 pub mod shared;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

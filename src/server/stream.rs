@@ -21,9 +21,10 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BrokenChunks;
 use crate::request::head::Version;
 use crate::request::head::fault::Malformed;
+use crate::response::page::Audience;
 use crate::response::rejection::{BrokenForm, Rejection, Unreached};
 use crate::response::reply::{Delimiter, Length, Reply};
-use crate::upstream::answer::Judged;
+use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
@@ -45,6 +46,7 @@ impl HandedOver {
                 forward,
                 version,
                 was_resent: false,
+                interim: 0,
                 status: None,
                 refused: None,
                 outcome: outcome.clone(),
@@ -66,6 +68,8 @@ pub struct Passed {
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,
+    /// Interim answers that came.
+    interim: usize,
     /// Of the answer, once its head is on its way to the client.
     status: Option<u16>,
     refused: Option<Rejection>,
@@ -95,6 +99,11 @@ fn too_late() -> Box<Error> {
     Error::explain(ErrorType::ReadTimedout, "total_timeout").into_up()
 }
 
+/// What came is no answer.
+fn broken() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up()
+}
+
 impl Passed {
     /// Whether the upstream says that its handlers may get a request twice.
     fn may_be_resent(&self) -> bool {
@@ -120,9 +129,16 @@ impl Passed {
     }
 
     async fn write(&self, session: &mut Session, rejection: &Rejection) -> Result<()> {
-        let to_head = session.req_header().method == Method::HEAD;
-        let asked = &session.req_header().headers;
-        let (reply, body) = Reply::of_rejection(rejection, asked, self.request.id(), to_head);
+        let head = session.req_header();
+        let asked = Audience {
+            headers: &head.headers,
+            query: head.uri.query().unwrap_or_default().as_bytes(),
+            body: b"",
+            to_head: head.method == Method::HEAD,
+            request_id: self.request.id(),
+            page: self.request.live.env().widget.refusal_page.as_deref(),
+        };
+        let (reply, body) = Reply::of_rejection(rejection, &asked);
         session
             .write_response_header(Box::new(reply.to_engine(self.version)?), body.is_empty())
             .await?;
@@ -137,10 +153,9 @@ impl Passed {
 
     /// What the one judgement of answers says is done to the head that the proxy has read.
     fn answer(&mut self, session: &mut Session, answer: &mut ResponseHeader) -> Result<()> {
-        let to_head = session.req_header().method == Method::HEAD;
+        let asked = Asked::by(&session.req_header().method);
         let is_http11 = answer.version == http::Version::HTTP_11;
-        let judged = Judged::of(is_http11, answer.status, &answer.headers, to_head)
-            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up())?;
+        let judged = Judged::of(is_http11, answer.status, &answer.headers, asked).map_err(|_| broken())?;
         let ends_here: Vec<_> = answer
             .headers
             .keys()
@@ -152,7 +167,11 @@ impl Passed {
         }
         answer.set_version(http::Version::HTTP_11);
         if answer.status.is_informational() {
-            return Ok(());
+            self.interim += 1;
+            return match self.interim <= MAX_INTERIM {
+                true => Ok(()),
+                false => Err(broken()),
+            };
         }
         if self.outcome.left() == Some(Duration::ZERO) {
             return Err(too_late());

@@ -7,7 +7,7 @@ use super::metrics::NO_ROUTE;
 use super::record::RequestRecord;
 use crate::request::address;
 use crate::response::json::{self, Object};
-use crate::response::page::fault;
+use crate::response::problem::fault;
 
 /// As `method` label and field: a token of the client's choice is not echoed.
 pub fn known_method(method: &http::Method) -> &'static str {

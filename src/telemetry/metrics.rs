@@ -13,6 +13,7 @@ use prometheus::{
 use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
+use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::policy::verify::{Unproven, Verdict};
 use crate::request::field::{FaultCode, Field, FieldFault};
@@ -226,17 +227,19 @@ pub struct Metrics {
     verification_failures: Vec<IntCounter>,
     /// Questions to authorization servers.
     pub verification_duration: Histogram,
-    limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
-    limiter_keys: IntGauge,
+    limit_decisions: [[IntCounter; 4]; PolicyName::ALL.len()],
+    limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
-    limiter_evictions: IntCounter,
-    limiter_overflow: IntCounter,
+    limiter_evictions: IntCounterVec,
+    limiter_overflow: IntCounterVec,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
     /// Widget calls whose `Origin` is another host than `DOMAIN`.
     pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
+    /// Requests that a limit holds back at the moment.
+    pub held_back: IntGauge,
     held_body_bytes: IntGauge,
     /// Connections of all listeners.
     pub connections_open: IntGauge,
@@ -339,7 +342,6 @@ impl Metrics {
             "What the limits said.",
             &["policy", "decision"],
         )?;
-        let policy = &[PolicyName::Member.label()];
         let keys = make.register(IntGaugeVec::new(
             Maker::opts("ratelimit_keys", "Keys with state."),
             &["policy"],
@@ -351,9 +353,14 @@ impl Metrics {
         )?;
         let overflow = make.counters(
             "ratelimit_overflow_total",
-            "Requests judged by the shared state because the table was full.",
+            "Requests of new keys judged by a state that they share, because their client brought too many or the table was full.",
             &["policy"],
         )?;
+        for policy in PolicyName::ALL.map(|policy| [policy.label()]) {
+            keys.with_label_values(&policy);
+            evictions.with_label_values(&policy);
+            overflow.with_label_values(&policy);
+        }
         let closed = make.counters(
             "connections_closed_total",
             "Connections that ended, by cause.",
@@ -432,16 +439,17 @@ impl Metrics {
             verification_duration,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
             limit_decisions: PolicyName::ALL.map(|policy| {
-                ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
+                ["allowed", "held_back", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
-            limiter_keys: keys.with_label_values(policy),
-            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
-            limiter_evictions: evictions.with_label_values(policy),
-            limiter_overflow: overflow.with_label_values(policy),
+            limiter_keys: keys,
+            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of each policy's keys.")?,
+            limiter_evictions: evictions,
+            limiter_overflow: overflow,
             forwarding_headers_replaced: make.counter(
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
             )?,
+            held_back: make.gauge("requests_held_back", "Requests that wait for their turn under a limit.")?,
             origin_mismatch: make.counter(
                 "origin_mismatch_total",
                 "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
@@ -610,10 +618,12 @@ impl Metrics {
 
     /// `ratelimit_decisions_total`; a limit that the configuration does not have decides nothing.
     pub fn limit_decision(&self, decision: Decision) -> Option<&IntCounter> {
-        let [allowed, limited, would_limit] = self.limit_decisions.get(decision.policy as usize)?;
+        let [allowed, held_back, limited, would_limit] =
+            self.limit_decisions.get(decision.policy as usize)?;
         match decision.outcome {
             limit::Outcome::Unlimited => None,
             limit::Outcome::Granted(_) => Some(allowed),
+            limit::Outcome::HeldBack(..) => Some(held_back),
             limit::Outcome::Refused(_) => Some(limited),
             limit::Outcome::Observed(_) => Some(would_limit),
         }
@@ -633,6 +643,12 @@ impl Metrics {
         if let Some(failure) = failure {
             failure.inc();
         }
+    }
+
+    /// What a policy has said so far: allowed, held back, limited, and what it would have limited.
+    pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 4] {
+        let counted = self.limit_decisions.get(policy as usize);
+        counted.map_or([0; 4], |counted| counted.each_ref().map(IntCounter::get))
     }
 
     /// `placements_total`
@@ -690,13 +706,19 @@ impl Metrics {
         }
     }
 
-    /// Brings the families up to date whose source counts by itself.
-    pub fn limiter_table(&self, keys: usize, limit: usize, evicted: u64, overflowed: u64) {
-        self.limiter_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-        self.limiter_keys_limit
-            .set(i64::try_from(limit).unwrap_or(i64::MAX));
-        catch_up(&self.limiter_evictions, evicted);
-        catch_up(&self.limiter_overflow, overflowed);
+    /// Brings the families of a policy's table up to date, which counts by itself.
+    pub fn limiter_table(&self, policy: PolicyName, table: &KeyTable) {
+        let gauge = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
+        let policy = &[policy.label()];
+        self.limiter_keys
+            .with_label_values(policy)
+            .set(gauge(table.len()));
+        self.limiter_keys_limit.set(gauge(table.max_keys()));
+        catch_up(&self.limiter_evictions.with_label_values(policy), table.evicted());
+        catch_up(
+            &self.limiter_overflow.with_label_values(policy),
+            table.overflowed(),
+        );
     }
 
     /// Log lines dropped, ever.

@@ -231,7 +231,7 @@ impl Attempts {
         server.counts.answered(status);
         if self.upstream.rules.eject.statuses.contains(&status) {
             self.failed(Cause::BadAnswer, now());
-        } else if status >= 200 {
+        } else if status >= 200 || status == 101 {
             server.health.succeeded();
         }
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::server::{Server, seed};
+use super::seed::seed;
+use super::server::Server;
 
 /// `[upstreams.NAME] balance`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

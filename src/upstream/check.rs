@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::address::Address;
+use super::answer::Asked;
 use super::failure::Cause;
 use super::health::CheckRule;
 use super::proof::Proof;
@@ -54,7 +55,7 @@ async fn answers(
         proof.append(&mut head);
     }
     head.extend_from_slice(b"\r\n");
-    let request = send::Request::new(head, &Bytes::new(), false);
+    let request = send::Request::new(head, &Bytes::new(), Asked::Usual);
     let status = send::status_of(connection, server, rule.timeout, &request).await?;
     let (least, most) = rule.status;
     match (least..=most).contains(&status) {

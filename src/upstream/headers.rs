@@ -5,13 +5,15 @@ mod cookies;
 mod reserved;
 mod rewrite;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::caller::{Caller, Peer};
+use crate::policy::route::ForwardAs;
 use crate::policy::validate::Known;
 use crate::policy::verify::{UserId, Verdict};
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
+use crate::request::form::without_body_fields;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 pub use cookies::CookieRule;
@@ -34,12 +36,24 @@ pub struct Established<'a> {
     pub cookies: CookieRule,
     /// What one called `auth` does here.
     pub plain_auth: PlainAuth,
+    /// How the server is asked.
+    pub forward_as: ForwardAs,
+    /// Of the address, without `?`.
+    pub query: &'a [u8],
 }
 
 /// The rewriting for a pass route.
 pub fn on_pass_route(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::OurNames);
     cookies::join(&mut rewrite, headers);
+    rewrite
+}
+
+/// The rewriting for the handshake of WebSocket on a pass route. What the client said of this hop is said anew.
+pub fn to_websocket(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrite {
+    let mut rewrite = on_pass_route(peer, caller, headers);
+    rewrite.set("Connection", "upgrade");
+    rewrite.set("Upgrade", "websocket");
     rewrite
 }
 
@@ -52,7 +66,6 @@ pub fn on_widget_route(
     established: Established<'_>,
 ) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
-    rewrite.establish(established.known);
     if let Some(verdict) = established.verdict {
         rewrite.set("X-Bitrix24-Verified", verdict.label());
     }
@@ -60,8 +73,17 @@ pub fn on_widget_route(
         rewrite.set("X-Bitrix24-User-Id", itoa::Buffer::new().format(user));
     }
     rewrite.remove.push(header::EXPECT);
-    rewrite.set("Content-Length", &established.length.to_string());
-    rewrite.set("Content-Type", established.media_type.as_str());
+    match established.forward_as {
+        ForwardAs::Call => {
+            rewrite.establish(established.known);
+            rewrite.set("Content-Length", &established.length.to_string());
+            rewrite.set("Content-Type", established.media_type.as_str());
+        }
+        ForwardAs::Get => {
+            rewrite.establish(established.known.of_address());
+            rewrite.fetch(headers, established.query);
+        }
+    }
     cookies::strip(&mut rewrite, headers, established.cookies, established.plain_auth);
     rewrite
 }
@@ -113,6 +135,26 @@ fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Res
 }
 
 impl Rewrite {
+    /// Makes it a GET of the address. What is said of a body, and what could make the answer another one than the
+    /// whole page (RFC 9110 13 and 14), goes with the body.
+    fn fetch(&mut self, headers: &HeaderMap, query: &[u8]) {
+        const OF_PARTS: [HeaderName; 6] = [
+            header::RANGE,
+            header::IF_RANGE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_UNMODIFIED_SINCE,
+        ];
+        let goes = |name: &&HeaderName| name.as_str().starts_with("content-") || OF_PARTS.contains(name);
+        self.remove.extend(headers.keys().filter(goes).cloned());
+        let query = without_body_fields(query);
+        self.fetched = Some(match query.as_slice() {
+            [] => Vec::new(),
+            query => [b"?", query].concat(),
+        });
+    }
+
     /// Writes what is established of a message.
     fn establish(&mut self, known: Known<'_>) {
         match known.message {
@@ -165,7 +207,7 @@ impl Rewrite {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
     use crate::request::head::RequestHead;

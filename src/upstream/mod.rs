@@ -19,6 +19,7 @@ pub mod proof;
 pub mod resolve;
 pub mod sample;
 pub mod secure;
+mod seed;
 pub mod send;
 pub mod server;
 pub mod socket;

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::server::seed;
+use super::seed::seed;
 
 /// The authorities whose certificates are taken. Two are equal where they are the same authorities.
 pub struct Trust {

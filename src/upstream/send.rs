@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::answer::{AnswerHead, Asked, Body, BrokenAnswer, MAX_INTERIM};
 use super::attempts::Attempts;
 use super::failure::Cause;
 use super::idle::IdleBound;
@@ -21,27 +21,24 @@ const JOINED: usize = 16 * 1024;
 /// Room for a usual answer, and for a piece of a long one.
 const READ: usize = 4096;
 const READ_MORE: usize = 16 * 1024;
-/// An answer has at most so many interim ones before it.
-const MAX_INTERIM: usize = 16;
 
 /// A request as it goes over the wire, complete.
 pub struct Request {
     head: Vec<u8>,
     body: Bytes,
-    /// Whether it is a HEAD, whose answer has no body.
-    is_head: bool,
+    asked: Asked,
 }
 
 impl Request {
     /// Head, with its empty line, and body.
-    pub fn new(mut head: Vec<u8>, body: &Bytes, is_head: bool) -> Request {
+    pub fn new(mut head: Vec<u8>, body: &Bytes, asked: Asked) -> Request {
         let body = if body.len() > JOINED {
             body.clone()
         } else {
             head.extend_from_slice(body);
             Bytes::new()
         };
-        Request { head, body, is_head }
+        Request { head, body, asked }
     }
 
     fn len(&self) -> u64 {
@@ -116,7 +113,7 @@ pub struct Answer {
     server: Arc<Server>,
     body: Body,
     limits: Limits,
-    is_head: bool,
+    asked: Asked,
     interim: usize,
     /// Whether the whole request was sent: else the connection is of no more use.
     is_sent: bool,
@@ -239,9 +236,7 @@ async fn exchange(
     }
     let is_sent = connection.written() - written == request.len() && connection.is_flushed();
     let head = loop {
-        if let Some(head) =
-            AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
-        {
+        if let Some(head) = AnswerHead::take(&mut connection.ahead, request.asked).map_err(SendFault::from)? {
             break head;
         }
         match fill(&mut connection, READ, limits.silence).await? {
@@ -261,7 +256,7 @@ async fn exchange(
         connection,
         server: server.clone(),
         limits,
-        is_head: request.is_head,
+        asked: request.asked,
         interim: 0,
         is_sent,
     })
@@ -320,7 +315,7 @@ impl Answer {
             return Err(SendFault::BadAnswer);
         }
         loop {
-            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.is_head)? {
+            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.asked)? {
                 self.body = Body::of(head.judged.body);
                 self.head = head;
                 return Ok(());
@@ -354,6 +349,11 @@ impl Answer {
                 }
             }
         }
+    }
+
+    /// The connection, of which nothing behind the head was taken: another protocol is spoken there.
+    pub fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Keeps the connection for the next request, where that is possible. The body has been read.

@@ -8,6 +8,7 @@ use super::failure::Cause;
 use super::health::Health;
 use super::idle::Idle;
 use super::secure::Secured;
+use super::seed::seed;
 
 /// What is counted of a server, over all addresses of its name.
 #[derive(Debug, Default)]
@@ -130,11 +131,4 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// 64 bits that stand for bytes, the same in every process and version (FNV-1a).
-pub(super) fn seed(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

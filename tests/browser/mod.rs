@@ -30,6 +30,9 @@ pub struct Look {
     pub width: u32,
 }
 
+/// The name of an element's id in WebDriver.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
 type Lines = Box<dyn Iterator<Item = String> + Send>;
 
 fn driver_on_a_free_port() -> Option<(Child, Lines, u16)> {
@@ -80,11 +83,13 @@ impl Browser {
             "args": [
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", "--hide-scrollbars", profile,
+                "--disable-dev-shm-usage", "--hide-scrollbars", "--test-third-party-cookie-phaseout",
+                "--host-resolver-rules=MAP *.example 127.0.0.1", profile,
             ],
         });
         let wanted = json!({
             "browserName": "chrome",
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
             "timeouts": { "script": PATIENCE.as_millis() as u64 },
@@ -131,10 +136,46 @@ impl Browser {
         let scheme = if look.dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
+        self.size(look.width, 900);
+    }
+
+    pub fn size(&self, width: u32, height: u32) {
         let size = json!({
-            "width": look.width, "height": 900, "deviceScaleFactor": 1, "mobile": look.width < 500,
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500,
         });
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// What follows is about the document in this frame.
+    pub fn enter(&self, selector: &str) {
+        let found = self.command("element", &json!({ "using": "css selector", "value": selector }));
+        let frame = json!({ "id": { ELEMENT: found[ELEMENT] } });
+        self.command("frame", &frame);
+    }
+
+    /// What follows is about the page itself.
+    pub fn leave(&self) {
+        self.command("frame", &json!({ "id": null }));
+    }
+
+    /// Runs statements on the page.
+    pub fn run(&self, script: &str) {
+        self.command("execute/sync", &json!({ "script": script, "args": [] }));
+    }
+
+    /// What a promise on the page comes to.
+    pub fn awaited(&self, promise: &str) -> Value {
+        let script = format!("const done = arguments[0]; {promise}.then(done, (e) => done(String(e)));");
+        self.command("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
+    /// What axe-core finds wrong with the page for people who use it otherwise than by eye and mouse.
+    pub fn accessibility_faults(&self) -> Value {
+        self.run(include_str!("../fixtures/axe-core/axe.min.js"));
+        self.awaited(
+            "axe.run(document).then((found) => found.violations.map((fault) =>
+               fault.id + ': ' + fault.nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')))",
+        )
     }
 
     /// The value of an expression on the page.

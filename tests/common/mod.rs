@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod oauth;
 pub mod php;
 pub mod request;
+pub mod servers;
 pub mod upstream;
 
 use std::time::Duration;

@@ -13,9 +13,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::limit::KeyTables;
+use widget_gateway::policy::limit::{
+    ClientSpec, EventSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
+};
+use widget_gateway::policy::pattern::Pattern;
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, Upgrade, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -343,25 +346,32 @@ const PEER: Peer = Peer {
 
 fn decide(head: &RequestHead, body: &[u8]) -> bool {
     static WORLD: OnceLock<World> = OnceLock::new();
-    let World { env, table, tick } = WORLD.get_or_init(World::new);
-    let routed = match pipeline::route(head, env) {
+    let World { env, tables, tick } = WORLD.get_or_init(World::new);
+    let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
+    let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
+    let routed = match pipeline::route(head, &caller, now, env) {
         Ok(routed) => routed,
-        Err((_, rejection)) => {
-            sound_answer(&rejection);
+        Err(unrouted) => {
+            sound_answer(&unrouted.rejection);
             return false;
         }
     };
     let body = match routed.body {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
-        BodyPlan::Stream => &[],
+        BodyPlan::Stream | BodyPlan::Switch => &[],
     };
-    let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
-    let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
     let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
     } = pipeline::decide(read, None, PEER, &caller, now, env);
-    assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
+    for (policy, table) in tables.each() {
+        let keys = table.len();
+        assert!(
+            keys <= MAX_KEYS,
+            "the table of {} outgrew its bound",
+            policy.label()
+        );
+    }
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
     }
@@ -392,7 +402,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
 
 struct World {
     env: Env,
-    table: std::sync::Arc<KeyTable>,
+    tables: KeyTables,
     tick: AtomicU64,
 }
 
@@ -419,21 +429,35 @@ impl World {
         };
         let upstream = Upstream::new("handlers", vec![listed], Rules::default(), None);
         let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
-        let quota = Quota {
-            rate: most,
-            period: Period::Second,
-            burst: most,
+        let policy = PolicySpec {
+            mode: Mode::Enforce,
+            quota: Quota {
+                rate: most,
+                period: Period::Second,
+                burst: most,
+            },
         };
-        let table = std::sync::Arc::new(KeyTable::new(MAX_KEYS));
-        let member = Policy::build(
-            PolicyName::Member,
-            Mode::Enforce,
-            quota,
-            [],
-            None,
-            &table,
-            Duration::ZERO,
-        );
+        let tables = KeyTables::new(MAX_KEYS);
+        let spec = LimitsSpec {
+            max_keys: MAX_KEYS,
+            new_keys_per_client: LimitsSpec::NEW_KEYS,
+            client: Some(ClientSpec {
+                policy,
+                except: Vec::new(),
+            }),
+            gateway: Some(policy),
+            member: Some(policy),
+            overrides: Vec::new(),
+            placement: vec![PlacementSpec {
+                matches: Pattern::parse("CRM_*").expect("a pattern"),
+                policy,
+            }],
+            event: Some(EventSpec {
+                policy,
+                wait: Duration::from_secs(1),
+            }),
+        };
+        let limits = Limits::build(&spec, None, &tables, Duration::ZERO);
         let env = Env {
             routes: Routes::new(vec![
                 route("widget", "/", &[Method::POST], widget(WidgetRoute::default())),
@@ -456,15 +480,20 @@ impl World {
                         ..WidgetRoute::default()
                     }),
                 ),
-                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
+                route(
+                    "pass",
+                    "/",
+                    &[Method::GET, Method::HEAD],
+                    Kind::Pass(Upgrade::Never),
+                ),
             ]),
-            limits: Limits { member },
+            limits,
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
             ..Env::default()
         };
         World {
             env,
-            table,
+            tables,
             tick: AtomicU64::new(0),
         }
     }

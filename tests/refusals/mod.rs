@@ -4,4 +4,5 @@
 mod row;
 mod table;
 mod connection;
+mod pages;
 mod told;

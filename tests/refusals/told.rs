@@ -35,13 +35,12 @@ fn a_browser_gets_a_page_and_everyone_else_the_problem() {
             .expect("the id in a header, too")
             .to_owned();
         assert!(page.contains(&id) && page.contains("missing_field"), "{page}");
-        assert!(page.contains("PROTOCOL") && page.contains("LANG"), "{page}");
         assert!(
             !page.contains("evil") && !page.contains(SECRETS[0]),
             "a value is echoed: {page}"
         );
         assert!(
-            !page.contains("src=") && !page.contains("<script") && !page.contains("http"),
+            !page.contains("src=") && !page.contains("href=") && !page.contains("http"),
             "not self-contained"
         );
         assert_eq!(

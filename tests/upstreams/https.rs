@@ -356,9 +356,14 @@ fn only_tls_says_that_an_answer_without_length_is_whole() {
         conn.send(post(&format!("/{name}?{QUERY}"), &[], BODY));
         conn.get("POST")
     };
+    // Where nothing of it was sent on yet, that can be said.
     match get("cut") {
         Got::Cut(answer) => assert_eq!(answer.status, 200),
-        other => panic!("{other:?}"),
+        Got::Whole(refused) => {
+            let code = &refused.json()["code"];
+            assert_eq!((refused.status, code), (502, &json!("upstream_error")));
+        }
+        Got::Nothing => panic!("not even a head"),
     }
     assert_eq!(get("whole").whole("an answer").text(), "half");
     let refused = get("goodbye").whole("a refusal");

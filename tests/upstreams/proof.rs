@@ -107,14 +107,10 @@ fn the_shipped_script_lets_nobody_in_but_the_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let [file, script] = ["proof.secret", "inside.php"].map(|name| folder.path().join(name));
     write(&file, SECRET);
-    std::fs::write(&script, "<?php echo 'inside';").unwrap();
-    let prepended = concat!(
-        "auto_prepend_file=",
-        env!("CARGO_MANIFEST_DIR"),
-        "/conf/php/proof.php"
-    );
+    let required = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/php/proof.php");
+    std::fs::write(&script, format!("<?php require '{required}'; echo 'inside';")).unwrap();
     let secret = format!("gateway.proof_file={}", file.display());
-    let php = PhpServer::running(&["-d", prepended, "-d", &secret], script.to_str().unwrap());
+    let php = PhpServer::running(&["-d", &secret], script.to_str().unwrap());
     let proof = format!(
         "proof = {{ header = \"X-Gateway-Proof\", secret_file = \"{}\" }}\n",
         file.display()

@@ -10,6 +10,7 @@ mod server;
 mod upstreams;
 mod verify;
 mod warnings;
+mod widget;
 
 use std::path::Path;
 
@@ -34,14 +35,9 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
         .filter_map(|address| address.parse().ok())
         .collect();
     warnings::collect(file, &routes, &own, faults);
-    let widget = limits::widget(&file.widget, faults);
+    let widget = widget::widget(&file.widget, base, others, faults);
     let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
-    let max_keys = file
-        .limits
-        .max_keys
-        .as_ref()
-        .map_or(1_000_000, |keys| keys.value.0 as usize);
-    let member_limit = limits::member(&file.limits, widget.member_id, faults);
+    let limits = limits::limits(&file.limits, widget.member_id, server.grace_period, faults);
     let trusted = file
         .trusted_proxies
         .iter()
@@ -52,8 +48,7 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
         routes,
         widget,
         verify,
-        max_keys,
-        member_limit,
+        limits,
         upstreams,
         trusted,
     };

@@ -13,8 +13,9 @@ use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
 use crate::policy::portion::Portion;
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
+use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, FieldSet, MemberIdShape};
 use crate::request::message::{self, Kinds};
 
@@ -87,10 +88,13 @@ fn one(
         faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
     }
     let kind = match kind? {
-        KindWord::Widget => Kind::Widget(widget(table, default_mode, faults)),
+        KindWord::Widget => {
+            of_pass_routes_alone(table, faults);
+            Kind::Widget(widget(table, default_mode, faults))
+        }
         KindWord::Pass => {
             of_widgets_alone(table, faults);
-            Kind::Pass
+            Kind::Pass(upgrade(table, &methods, faults))
         }
     };
     let methods = methods.into_iter().map(|(method, _)| method).collect();
@@ -111,14 +115,51 @@ fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> Wi
         Some(list) => accepts(list, faults),
         None => default.accepts,
     };
+    let forward_as = forward_as(table, accepts, faults);
     let mode = word(&table.mode, default_mode);
     WidgetRoute {
         mode,
         enforce: enforce(table, mode, faults),
         accepts,
         require: required(table, accepts, faults),
-        places: word(&table.places, default.places),
+        places: match forward_as {
+            ForwardAs::Get => PlaceRule::Strict,
+            ForwardAs::Call => word(&table.places, default.places),
+        },
+        forward_as,
     }
+}
+
+/// A page that is fetched is the one of a widget, and no token may stand in its address.
+fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> ForwardAs {
+    let Some(given) = &table.forward_as else {
+        return ForwardAs::Call;
+    };
+    if let Some(At {
+        value: Word(PlaceRule::Any),
+        span,
+    }) = &table.places
+    {
+        faults.at(
+            span,
+            "\"any\" lets tokens stand in the address that forward_as fetches, allowed is \"strict\"",
+        );
+    }
+    let others = message::Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != message::Kind::Placement);
+    let lost: Vec<_> = others
+        .filter(|kind| accepts.has(*kind))
+        .map(message::Kind::label)
+        .collect();
+    if !lost.is_empty() && !faults.is_unread_below("routes") {
+        let lost = lost.join(" and ");
+        faults.at(
+            &given.span,
+            format!("would lose what {lost} messages say, allowed is accepts = [\"placement\"] beside it"),
+        );
+    }
+    given.value.0
 }
 
 /// For how many members: nothing to say where nobody is refused.
@@ -214,6 +255,12 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
             format!("{MEANINGLESS} a required field on widget routes"),
         );
     }
+    if let Some(forward_as) = &table.forward_as {
+        faults.at(
+            &forward_as.span,
+            format!("{MEANINGLESS} another method on widget routes"),
+        );
+    }
     if let Some(places) = &table.places {
         faults.at(
             &places.span,
@@ -229,6 +276,44 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
             format!("{MEANINGLESS} a list of patterns on widget routes"),
         );
     }
+}
+
+fn of_pass_routes_alone(table: &RouteTable, faults: &mut Faults<'_>) {
+    if let Some(upgrade) = &table.upgrade {
+        faults.at(
+            &upgrade.span(),
+            "has no meaning on a widget route, allowed is a list of protocols on pass routes",
+        );
+    }
+}
+
+/// A list that changes nothing is not what somebody meant who wrote it.
+fn upgrade(
+    table: &RouteTable,
+    methods: &[(Method, Option<Range<usize>>)],
+    faults: &mut Faults<'_>,
+) -> Upgrade {
+    let Some(list) = &table.upgrade else {
+        return Upgrade::Never;
+    };
+    let span = list.span();
+    if faults.is_unread_below(&faults.index().of_value(&span)) {
+        return Upgrade::Never;
+    }
+    let takes_get = methods.iter().any(|(method, _)| *method == Method::GET);
+    match list.get_ref().as_slice() {
+        [] => faults.at(&span, "is empty, allowed is [\"websocket\"]"),
+        [_, second, ..] => faults.at(
+            &second.span,
+            "\"websocket\" stands in the list twice, allowed is once",
+        ),
+        [_] if !takes_get => faults.at(
+            &span,
+            "begins with a GET, which this route does not take, allowed is a route whose methods have it",
+        ),
+        [_] => {}
+    }
+    list.get_ref().first().map_or(Upgrade::Never, |word| word.value.0)
 }
 
 fn name(

@@ -9,8 +9,9 @@ use toml::Spanned;
 use crate::config::fault::Faults;
 use crate::config::file::RouteTable;
 use crate::config::values::{At, quoted};
+use crate::policy::pattern::Pattern;
 use crate::policy::route::PathRule;
-use crate::policy::selection::{Pattern, Selection, Wanted};
+use crate::policy::selection::{Selection, Wanted};
 use crate::request::field::{Domain, MemberId, MemberIdShape, Placement};
 
 pub(super) fn selection(table: &RouteTable, shape: MemberIdShape, faults: &mut Faults<'_>) -> Selection {

@@ -9,24 +9,11 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 
 use super::clock::{Now, ToldClock};
-use super::keys::{KeyTable, Keys};
+use super::key::Key;
+use super::keys::{Asked, KeyTable, Keys, Source};
 use super::quota::Quota;
-use crate::request::field::MemberId;
-use crate::request::fingerprint::Fingerprint;
 
-/// What requests can be counted by.
-pub trait Key {
-    /// What stands for the key: equal for equal keys.
-    fn fingerprint(&self) -> Fingerprint;
-}
-
-impl Key for MemberId {
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint()
-    }
-}
-
-type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
+type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
 /// One quota and the state of every key under it. Its times are relative to its birth, so the state
 /// can not move to another limiter: a reload keeps the object while the quota stays.
@@ -74,21 +61,59 @@ impl<K: Key> Limiter<K> {
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn check(&self, key: &K, now: Now) -> Result<(), Limited> {
-        ToldClock::set(now);
-        self.gcra.check_key(&key.fingerprint()).map_err(|until| {
-            let wait = until.wait_time_from(ToldClock.now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Limited {
-                quota: self.quota,
-                retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
+        self.reserve(key, Source::Unknown, now, Duration::ZERO)
+            .map(|_| ())
+    }
+
+    /// Asks for one request of this key at `now`, or as soon after it as its turn comes. The turn is taken when it
+    /// is told, so turns come in the order of asking, and one that nobody uses is lost. Returns the wait.
+    ///
+    /// # Errors
+    /// Where the turn would come later than `longest` from now; the request then costs nothing.
+    pub(super) fn reserve(
+        &self,
+        key: &K,
+        source: Source,
+        now: Now,
+        longest: Duration,
+    ) -> Result<Duration, Limited> {
+        let asked = Asked {
+            key: key.fingerprint(),
+            source,
+        };
+        let mut wait = Duration::ZERO;
+        loop {
+            ToldClock::set(now.saturating_add(wait));
+            let Err(until) = self.gcra.check_key(&asked) else {
+                return Ok(wait);
+            };
+            // Its turn as it is now: another thread may take it first, and then it is a later one.
+            wait = wait.saturating_add(until.wait_time_from(ToldClock.now()));
+            if wait > longest {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                return Err(Limited {
+                    quota: self.quota,
+                    retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
+                });
             }
-        })
+        }
+    }
+
+    /// Takes back what one [`check`](Limiter::check) took that was granted: its request got no further.
+    pub fn give_back(&self, key: &K) {
+        let each = self.quota.gcra().replenish_interval();
+        self.keys.give_back(key.fingerprint(), each.into());
     }
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.
     pub fn sweep(&self, now: Now) -> usize {
         ToldClock::set(now);
         self.keys.sweep()
+    }
+
+    /// Forgets who was here before too long ago, in a part of the table.
+    pub(super) fn forget(&self, now: Now) {
+        self.keys.forget(now);
     }
 
     /// What the key has left at `now`; none of a key that has no state, and so its whole burst.

@@ -1,71 +1,336 @@
 //! A sound call becomes a [`Permit`]: [`Limits`] asks each policy by its own key, GCRA is governor's.
 //!
-//! A new policy that is keyed by the call is a field of [`Limits`] and a line in [`Limits::admit`]; a new kind
-//! of key implements [`Key`]. What each said travels as [`Decisions`] to metric, log and `explain`, which know
-//! no policy by name.
+//! The order is that of [`PolicyName`]. What is known by the head alone is asked by [`Limits::enter`], before a
+//! byte of the body is read; its proof, [`Entered`], is what [`Limits::admit`] wants beside the call. A new policy
+//! is a field of [`Limits`] and a line in one of the two; a new kind of key implements [`Key`]. What each said
+//! travels as [`Decisions`] to metric, log and `explain`, and operators see [`Limits::policies`]: neither knows a
+//! policy by name.
 
 mod clock;
 mod quota;
+mod decision;
+mod key;
 pub mod keys;
 mod limiter;
-mod decision;
+mod newcomers;
+mod seen;
+mod shards;
+mod spec;
+mod tables;
 mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use clock::Now;
-pub use decision::{Decision, Decisions, Outcome, PolicyName};
-pub use limiter::{Key, KeyState, Limited, Limiter};
-pub use policy::{Policy, Quotas};
-pub use quota::{Period, Quota};
+use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
+
+pub use clock::Now;
+pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
+pub use key::{ClientAddress, Everyone, Key, Sender};
+pub use limiter::{KeyState, Limited, Limiter};
+pub use policy::{AnyPolicy, Policy, Quotas, Standing};
+pub use quota::{Period, Quota};
+pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
+pub use tables::KeyTables;
+
+use self::keys::Source;
+use self::newcomers::Newcomers;
 use crate::policy::Mode;
+use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
 use crate::request::field::MemberId;
 
-/// The policies that a sound call goes through.
+/// The policies that a request to a widget route goes through.
 pub struct Limits {
+    client: Policy<ClientAddress>,
+    /// Whose addresses `client` leaves alone.
+    except: Vec<IpNet>,
+    gateway: Policy<Everyone>,
     /// `[limits.member]`
     pub member: Policy<MemberId>,
+    placement: Vec<Family>,
+    event: Policy<Sender>,
+    /// How many new members a client may bring.
+    newcomers: Option<Arc<Limiter<ClientAddress>>>,
+}
+
+/// Placements that have a limit of their own, per member.
+struct Family {
+    matches: Pattern,
+    policy: Policy<MemberId>,
 }
 
 impl Default for Limits {
     /// No limit at all.
     fn default() -> Limits {
         Limits {
+            client: Policy::unlimited(PolicyName::Client),
+            except: Vec::new(),
+            gateway: Policy::unlimited(PolicyName::Gateway),
             member: Policy::unlimited(PolicyName::Member),
+            placement: Vec::new(),
+            event: Policy::unlimited(PolicyName::Event),
+            newcomers: None,
         }
     }
 }
 
 impl Limits {
-    /// Asks every policy for one request of this call at `now`, on a route of this mode. Keys are taken from
-    /// the call itself.
+    /// The limits of a configuration. A quota that a policy of `before` enforced keeps its keys' state.
+    pub fn build(spec: &LimitsSpec, before: Option<&Limits>, tables: &KeyTables, now: Now) -> Limits {
+        use PolicyName::{Client, Event, Gateway, Member, Placement};
+        let LimitsSpec {
+            max_keys,
+            new_keys_per_client,
+            client,
+            gateway,
+            member,
+            overrides,
+            placement,
+            event,
+        } = spec;
+        tables.set_max_keys(*max_keys);
+        let newcomers = before
+            .and_then(|before| before.newcomers.clone())
+            .filter(|newcomers| newcomers.quota() == *new_keys_per_client)
+            .unwrap_or_else(|| {
+                let table = tables.newcomers().clone();
+                Arc::new(Limiter::new(*new_keys_per_client, table, now))
+            });
+        // Not of events: those of all portals come from a few addresses.
+        for policy in [Member, Placement] {
+            let doorkeeper = Box::new(Newcomers(newcomers.clone()));
+            tables.of(policy).set_doorkeeper(doorkeeper);
+        }
+        let family = |PlacementSpec { matches, policy }: &PlacementSpec| {
+            let mut families = before.into_iter().flat_map(|before| &before.placement);
+            let before = families.find(|family| family.matches == *matches);
+            let before = before.map(|family| &family.policy);
+            Family {
+                matches: matches.clone(),
+                policy: Policy::build(Placement, Some(*policy), [], before, tables.of(Placement), now),
+            }
+        };
+        Limits {
+            client: Policy::build(
+                Client,
+                client.as_ref().map(|client| client.policy),
+                [],
+                before.map(|before| &before.client),
+                tables.of(Client),
+                now,
+            ),
+            except: client
+                .as_ref()
+                .map(|client| client.except.clone())
+                .unwrap_or_default(),
+            gateway: Policy::build(
+                Gateway,
+                *gateway,
+                [],
+                before.map(|before| &before.gateway),
+                tables.of(Gateway),
+                now,
+            ),
+            member: Policy::build(
+                Member,
+                *member,
+                overrides.iter().cloned(),
+                before.map(|before| &before.member),
+                tables.of(Member),
+                now,
+            ),
+            placement: placement.iter().map(family).collect(),
+            event: Policy::build(
+                Event,
+                event.map(|event| event.policy),
+                [],
+                before.map(|before| &before.event),
+                tables.of(Event),
+                now,
+            )
+            .waiting(event.map(|event| event.wait).unwrap_or_default()),
+            newcomers: Some(newcomers),
+        }
+    }
+
+    /// Every policy, in the order in which they are asked, with what it is for where that is a part only.
+    pub fn policies(&self) -> impl Iterator<Item = (Option<&Pattern>, &dyn AnyPolicy)> {
+        let Limits {
+            client,
+            except: _,
+            gateway,
+            member,
+            placement,
+            event,
+            newcomers: _,
+        } = self;
+        let all = |policy| (None, policy);
+        let families = placement
+            .iter()
+            .map(|Family { matches, policy }| (Some(matches), policy as &dyn AnyPolicy));
+        [client as &dyn AnyPolicy, gateway, member]
+            .map(all)
+            .into_iter()
+            .chain(families)
+            .chain([all(event)])
+    }
+
+    /// Asks the policies that need no more than the head, for one request of this client at `now`, on a route of
+    /// this mode. A client that is none of ours to count, such as a proxy that is trusted, is not asked about.
+    ///
+    /// # Errors
+    /// The first policy that refuses.
+    pub fn enter(&self, client: Option<ClientAddress>, route: Mode, now: Now) -> Result<Entered, Refused> {
+        let mut decisions = Decisions::default();
+        let counted = client.filter(|client| {
+            !self
+                .except
+                .iter()
+                .any(|network| network.contains(&client.address()))
+        });
+        let Some(client) = counted else {
+            return Ok(Entered {
+                source: Source::Unknown,
+                decisions,
+            });
+        };
+        decisions.ask(&self.client, &client, Source::Unknown, route, now)?;
+        Ok(Entered {
+            source: Source::Client(client),
+            decisions,
+        })
+    }
+
+    /// Asks the other policies for one request of this call at `now`, on a route of this mode. Keys are taken
+    /// from the call itself. What a later one refuses takes nothing from `[limits.gateway]`: a storm of one member
+    /// is not everybody's.
     ///
     /// # Errors
     /// The first policy that refuses; those behind it are not asked.
-    pub fn admit(&self, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
-        let mut decisions = Decisions::default();
-        // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
-        let Some(member) = call.limited_member() else {
-            return Ok(Permit { call, decisions });
+    pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
+        let mut decisions = entered.decisions;
+        let gateway = decisions.ask(&self.gateway, &Everyone, Source::Unknown, route, now)?;
+        let said = self
+            .by_call(&call, entered.source, route, now, &mut decisions)
+            .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
+        let start = match said {
+            Outcome::HeldBack(_, millis) => {
+                Start::At(now.saturating_add(Duration::from_millis(millis.into())))
+            }
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) | Outcome::Refused(_) => {
+                Start::AtOnce
+            }
         };
-        let decision = self.member.decide(member, route, now);
-        decisions.add(decision);
-        match decision.outcome {
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(Permit { call, decisions }),
-            Outcome::Refused(limited) => Err(Refused {
-                policy: decision.policy,
-                limited,
-                decisions,
-            }),
+        Ok(Permit {
+            call,
+            decisions,
+            start,
+        })
+    }
+
+    /// Counts a request whose faults are only observed, so that it is no call, where no call is needed. On such a
+    /// route nothing refuses.
+    pub fn observe(&self, entered: &Entered, now: Now) -> Decisions {
+        let mut decisions = entered.decisions;
+        let gateway = &self.gateway;
+        decisions.add(gateway.decide(&Everyone, Source::Unknown, Mode::Observe, now));
+        decisions
+    }
+
+    /// One policy of the three that are keyed by the call.
+    fn by_call(
+        &self,
+        call: &Call,
+        source: Source,
+        route: Mode,
+        now: Now,
+        decisions: &mut Decisions,
+    ) -> Result<Outcome, Refused> {
+        match call {
+            // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
+            Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
+                Some(sender) => decisions.ask(&self.event, &sender, source, route, now),
+                None => Ok(Outcome::Unlimited),
+            },
+            Call::Placement(_) | Call::Own(_) => {
+                let Some(member) = call.limited_member() else {
+                    return Ok(Outcome::Unlimited);
+                };
+                let policy = self.family(call).unwrap_or(&self.member);
+                decisions.ask(policy, member, source, route, now)
+            }
         }
+    }
+
+    /// The limit of the call's placement, where it has one.
+    fn family(&self, call: &Call) -> Option<&Policy<MemberId>> {
+        if self.placement.is_empty() {
+            return None;
+        }
+        let placement = call.known().placement?.as_str();
+        let mut families = self.placement.iter();
+        let family = families.find(|family| family.matches.fits(placement))?;
+        Some(&family.policy)
     }
 
     /// Forgets the keys whose state equals that of a key never seen.
     pub fn sweep(&self, now: Now) {
-        let Limits { member } = self;
-        member.sweep(now);
+        self.policies().for_each(|(_, policy)| policy.sweep(now));
+        if let Some(newcomers) = &self.newcomers {
+            newcomers.sweep(now);
+        }
+    }
+}
+
+impl Decisions {
+    /// Asks one policy by its own kind of key and notes what it said.
+    fn ask<K: Key + Eq + std::hash::Hash>(
+        &mut self,
+        policy: &Policy<K>,
+        key: &K,
+        source: Source,
+        route: Mode,
+        now: Now,
+    ) -> Result<Outcome, Refused> {
+        let decision = policy.decide(key, source, route, now);
+        self.add(decision);
+        match decision.outcome {
+            Outcome::Refused(limited) => Err(Refused {
+                policy: decision.policy,
+                limited,
+                decisions: *self,
+            }),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Observed(_) => {
+                Ok(decision.outcome)
+            }
+        }
+    }
+}
+
+/// A request that the policies let in which need no more than its head. [`Limits::enter`] is its only maker:
+///
+/// ```compile_fail,E0451
+/// use widget_gateway::policy::limit::{Decisions, Entered};
+///
+/// fn skips_the_client() -> Entered {
+///     Entered { source: todo!(), decisions: Decisions::default() }
+/// }
+/// ```
+#[must_use]
+#[derive(Debug)]
+pub struct Entered {
+    /// Where a key of the call comes from.
+    source: Source,
+    decisions: Decisions,
+}
+
+impl Entered {
+    /// What these policies said; none of them refused.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 }
 
@@ -76,11 +341,11 @@ impl Limits {
 /// member. There is no other maker:
 ///
 /// ```compile_fail,E0451
-/// use widget_gateway::policy::limit::{Decisions, Permit};
+/// use widget_gateway::policy::limit::{Decisions, Permit, Start};
 /// use widget_gateway::policy::validate::Call;
 ///
 /// fn skips_the_limits(call: Call) -> Permit {
-///     Permit { call, decisions: Decisions::default() }
+///     Permit { call, decisions: Decisions::default(), start: Start::AtOnce }
 /// }
 /// ```
 #[must_use]
@@ -88,6 +353,7 @@ impl Limits {
 pub struct Permit {
     call: Call,
     decisions: Decisions,
+    start: Start,
 }
 
 impl Permit {
@@ -99,6 +365,11 @@ impl Permit {
     /// What the policies said; none of them refused.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// When it may go on.
+    pub fn start(&self) -> Start {
+        self.start
     }
 }
 

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
-use super::keys::KeyTable;
-use super::limiter::{Key, Limiter};
+use super::key::Key;
+use super::keys::{KeyTable, Source};
+use super::limiter::{KeyState, Limiter};
 use super::quota::Quota;
+use super::spec::PolicySpec;
 use crate::policy::Mode;
+use crate::request::field::MemberIdShape;
 
 /// A limit by one kind of key. Where the configuration has none, that is a policy too: it grants.
 pub struct Policy<K> {
@@ -26,6 +30,8 @@ enum Rule<K> {
 pub struct Quotas<K> {
     /// What a used-up quota leads to.
     pub mode: Mode,
+    /// How long a request may be held back until its turn; zero refuses it at once.
+    patience: Duration,
     limiter: Arc<Limiter<K>>,
     overrides: HashMap<K, Arc<Limiter<K>>>,
     by_quota: HashMap<Quota, Arc<Limiter<K>>>,
@@ -40,17 +46,19 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// One quota, and others for some keys. A quota that `before` enforced keeps its limiter and so its keys'
-    /// state. The keys of all count against the table.
+    /// What the configuration says of it: one quota, and others for some keys; or no limit. A quota that `before`
+    /// enforced keeps its limiter and so its keys' state. The keys of all count against the table.
     pub fn build(
         name: PolicyName,
-        mode: Mode,
-        quota: Quota,
+        spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
         before: Option<&Policy<K>>,
         table: &Arc<KeyTable>,
         now: Now,
     ) -> Policy<K> {
+        let Some(PolicySpec { mode, quota }) = spec else {
+            return Policy::unlimited(name);
+        };
         let before = before.and_then(Policy::quotas);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {
@@ -64,6 +72,7 @@ impl<K: Key + Eq + Hash> Policy<K> {
         };
         let quotas = Quotas {
             mode,
+            patience: Duration::ZERO,
             limiter: limiter(quota),
             overrides: overrides
                 .into_iter()
@@ -77,6 +86,14 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
+    /// The same policy, which holds a request back until its turn where that comes within this time.
+    pub(super) fn waiting(mut self, longest: Duration) -> Policy<K> {
+        if let Rule::Quotas(quotas) = &mut self.rule {
+            quotas.patience = longest;
+        }
+        self
+    }
+
     /// What is enforced; none where the configuration has no such limit.
     pub fn quotas(&self) -> Option<&Quotas<K>> {
         match &self.rule {
@@ -85,12 +102,12 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Asks for one request of this key at `now`, on a route of this mode: both have to enforce for a
+    /// Asks for one request of this key, from this source, at `now`, on a route of this mode: both have to enforce for a
     /// used-up quota to refuse. A request that is over its quota costs nothing.
-    pub(super) fn decide(&self, key: &K, route: Mode, now: Now) -> Decision {
+    pub(super) fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Decision {
         let outcome = match &self.rule {
             Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide(key, route, now),
+            Rule::Quotas(quotas) => quotas.decide(key, source, route, now),
         };
         Decision {
             policy: self.name,
@@ -98,14 +115,10 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Forgets the keys whose state equals that of a key never seen.
-    pub(super) fn sweep(&self, now: Now) {
-        for limiter in self
-            .quotas()
-            .into_iter()
-            .flat_map(|quotas| quotas.by_quota.values())
-        {
-            limiter.sweep(now);
+    /// Takes back what a request took that the policy granted, and that a later one refused.
+    pub(super) fn give_back(&self, key: &K, outcome: Outcome) {
+        if let (Rule::Quotas(quotas), Outcome::Granted(_)) = (&self.rule, outcome) {
+            quotas.limiter_of(key).give_back(key);
         }
     }
 }
@@ -116,12 +129,115 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         self.overrides.get(key).unwrap_or(&self.limiter)
     }
 
-    fn decide(&self, key: &K, route: Mode, now: Now) -> Outcome {
-        let limiter = self.limiter_of(key);
-        match (limiter.check(key, now), route, self.mode) {
-            (Ok(()), _, _) => Outcome::Granted(limiter.quota()),
-            (Err(limited), Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
-            (Err(limited), Mode::Observe, _) | (Err(limited), _, Mode::Observe) => Outcome::Observed(limited),
+    fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
+        let (limiter, source) = match self.overrides.get(key) {
+            Some(limiter) => (limiter, Source::Listed),
+            None => (&self.limiter, source),
+        };
+        let mode = match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+        };
+        // What is only observed is not delayed either.
+        let longest = match mode {
+            Mode::Enforce => self.patience,
+            Mode::Observe => Duration::ZERO,
+        };
+        match (limiter.reserve(key, source, now, longest), mode) {
+            (Ok(Duration::ZERO), _) => Outcome::Granted(limiter.quota()),
+            (Ok(wait), _) => Outcome::HeldBack(limiter.quota(), millis(wait)),
+            (Err(limited), Mode::Enforce) => Outcome::Refused(limited),
+            (Err(limited), Mode::Observe) => Outcome::Observed(limited),
+        }
+    }
+}
+
+/// Rounded up.
+fn millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+/// A policy for those who look after all of them, whatever each counts by.
+pub trait AnyPolicy {
+    /// Which.
+    fn name(&self) -> PolicyName;
+
+    /// What it enforces or observes; none where the configuration has no such limit.
+    fn spec(&self) -> Option<PolicySpec>;
+
+    /// Keys with a quota of their own.
+    fn overrides(&self) -> usize;
+
+    /// What the key that an operator means by this text has at `now`. None where the policy counts by no such
+    /// key, or the configuration has no such limit.
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing>;
+
+    /// Gives that key its whole burst again. `false` if it had no state.
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Whether an operator can mean a key of this policy by this text.
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Forgets the keys whose state equals that of a key never seen.
+    fn sweep(&self, now: Now);
+}
+
+/// How a key stands with a policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its quota.
+    pub quota: Quota,
+    /// Whether that is its own.
+    pub is_override: bool,
+    /// What it has left; none of a key that has no state, and so its whole burst.
+    pub state: Option<KeyState>,
+}
+
+impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
+    fn name(&self) -> PolicyName {
+        self.name
+    }
+
+    fn spec(&self) -> Option<PolicySpec> {
+        self.quotas().map(|quotas| PolicySpec {
+            mode: quotas.mode,
+            quota: quotas.limiter.quota(),
+        })
+    }
+
+    fn overrides(&self) -> usize {
+        self.quotas().map_or(0, |quotas| quotas.overrides.len())
+    }
+
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+        let limiter = quotas.limiter_of(&key);
+        Some(Standing {
+            quota: limiter.quota(),
+            is_override: quotas.overrides.contains_key(&key),
+            state: limiter.peek(&key, now),
+        })
+    }
+
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool {
+        let found = self.quotas().zip(K::read(text, shape));
+        found.is_some_and(|(quotas, key)| quotas.limiter_of(&key).reset(&key))
+    }
+
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool {
+        K::read(text, shape).is_some()
+    }
+
+    fn sweep(&self, now: Now) {
+        let limiters = self
+            .quotas()
+            .into_iter()
+            .flat_map(|quotas| quotas.by_quota.values());
+        limiters.for_each(|limiter| {
+            limiter.sweep(now);
+        });
+        if let Some(quotas) = self.quotas() {
+            quotas.limiter.forget(now);
         }
     }
 }

@@ -213,6 +213,34 @@ pub struct Known<'a> {
     pub options: Option<&'a Options>,
 }
 
+impl Known<'_> {
+    /// What of it stands in the address, where fields stand as Bitrix24 sends them.
+    pub fn of_address(self) -> Self {
+        let Known {
+            message,
+            domain,
+            protocol,
+            portal,
+            lang,
+            app_sid,
+            event: _,
+            member_id: _,
+            placement: _,
+            status: _,
+            options: _,
+        } = self;
+        Known {
+            message,
+            domain,
+            protocol,
+            portal,
+            lang,
+            app_sid,
+            ..Known::default()
+        }
+    }
+}
+
 /// A message with faults: all of them, and what is sound all the same (for observe mode).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsound {

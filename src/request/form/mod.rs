@@ -6,6 +6,7 @@
 //! measured, identical); whatever PHP, or a reader like it, would turn into a known name without it
 //! being spelled so becomes a fault.
 
+mod address;
 mod decoding;
 mod place;
 mod part;
@@ -16,6 +17,7 @@ mod witness;
 
 use crate::request::field::{FaultCode, Field, FieldFault, FieldSet};
 
+pub use address::without_body_fields;
 pub use decoding::{decoded, escape};
 use part::Part;
 use place::Place;

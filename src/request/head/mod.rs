@@ -14,6 +14,7 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};

@@ -1,6 +1,6 @@
 //! The client of one request on an HTTP/1 connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::apps::{HttpServerApp as _, ReusedHttpStream};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::incoming::Incoming;
 use super::wire::Wire;
-use crate::process::request::Sent;
+use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::{Framing, RequestHead, Version};
 use crate::response::rejection::Rejection;
@@ -17,8 +17,10 @@ use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
+use crate::server::tunnel::{End, Switched};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::answer::AnswerHead;
+use crate::upstream::failure::Cause;
 
 /// Gathered up to so many bytes before a write.
 const GATHER: usize = 32 * 1024;
@@ -198,6 +200,46 @@ impl Client for Http1Client {
             None if server.process.is_draining() => Err(Closed::Drain),
             None => Err(Closed::Client),
         }
+    }
+
+    async fn switch(mut self, server: &Server, mut request: Box<Request>, switched: Switched) -> Self::Next {
+        self.out.clear();
+        reply::append_switch(&mut self.out, switched.head());
+        let sent = Sent {
+            status: Some(switched.head().status.as_u16()),
+            bytes: 0,
+        };
+        self.taken = sent;
+        if self.write_out().await == Err(Gone) {
+            request.refused(Rejection::ClientClosed, self.sent);
+            return Err(Closed::Client);
+        }
+        self.wire.speaks_another();
+        let (moved, mut attempts) = switched.run(&mut self.wire, &server.stopping).await;
+        let sent = Sent {
+            bytes: moved.to_client,
+            ..sent
+        };
+        request.streamed(moved.from_client);
+        let (rejection, closed) = match moved.end {
+            End::Closed => (None, Closed::Client),
+            End::Idle => (None, Closed::Idle),
+            End::Drained => (None, Closed::Drain),
+            End::ClientBroke => (Some(Rejection::ClientClosed), Closed::Client),
+            End::ServerBroke => {
+                attempts.failed(Cause::Reset, Instant::now());
+                request.upstream_ended(attempts.attempted());
+                (Some(Rejection::UpstreamError), Closed::Client)
+            }
+        };
+        match rejection {
+            None => request.answered(sent),
+            Some(rejection) => request.refused(rejection, sent),
+        }
+        // The server has one request less from here on, whatever the client's end takes.
+        drop(attempts);
+        self.wire.close().await;
+        Err(closed)
     }
 
     async fn end(mut self, ended: Ended) -> Self::Next {

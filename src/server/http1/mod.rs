@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use super::shared::Server;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};
+use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::telemetry::metrics::Closed;
@@ -58,7 +59,7 @@ pub async fn serve(
             Arrived::Head(length) => (wire.take(length), Instant::now()),
             Arrived::Refused(fault) => return refuse_head(server, wire, fault, &[], peer).await,
             Arrived::Http2 => {
-                wire.speaks_http2();
+                wire.speaks_another();
                 return http2::serve(server, wire, peer, stopping).await;
             }
             Arrived::Ended(closed) => return closed,
@@ -152,7 +153,15 @@ async fn refuse_head(
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
     request.own_time_ends();
     let rejection = Rejection::from(fault);
-    let (reply, body) = Reply::of_rejection(&rejection, &headers, request.id(), method == Method::HEAD);
+    let asked = Audience {
+        headers: &headers,
+        query: b"",
+        body: b"",
+        to_head: method == Method::HEAD,
+        request_id: request.id(),
+        page: request.live.env().widget.refusal_page.as_deref(),
+    };
+    let (reply, body) = Reply::of_rejection(&rejection, &asked);
     let mut out = Vec::with_capacity(1024);
     reply.append_http1(&mut out, Version::Http11, false);
     out.extend_from_slice(&body);
@@ -171,21 +180,25 @@ async fn refuse_head(
     Closed::Refused
 }
 
+/// What the look of a refusal depends on.
+const LOOKS: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
+
 /// What a refused head still tells, read leniently: it only decides how the answer looks.
 fn what_it_tells(head: &[u8]) -> (Method, HeaderMap) {
     let mut lines = head.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
     let first = lines.next().unwrap_or_default();
     let method = first.split(|&b| b == b' ').next().unwrap_or_default();
-    let accept = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-        let (name, value) = line.split_at_checked(7)?;
-        let value = Bytes::copy_from_slice(value.trim_ascii());
-        let value = HeaderValue::from_maybe_shared(value).ok()?;
-        name.eq_ignore_ascii_case(b"accept:")
-            .then_some((header::ACCEPT, value))
+    let told = lines.take_while(|line| !line.is_empty()).filter_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|&b| b == b':')?)?;
+        let known = LOOKS
+            .iter()
+            .find(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()))?;
+        let value = Bytes::copy_from_slice(value.get(1..)?.trim_ascii());
+        Some((known.clone(), HeaderValue::from_maybe_shared(value).ok()?))
     });
     let unknown = || Method::from_bytes(b"_OTHER").unwrap_or_default();
     (
         Method::from_bytes(method).unwrap_or_else(|_| unknown()),
-        accept.into_iter().collect(),
+        told.collect(),
     )
 }

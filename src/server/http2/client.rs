@@ -16,11 +16,13 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::fault::HeadFault;
 use crate::request::head::{RequestHead, Version};
+use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
+use crate::server::tunnel::Switched;
 use crate::upstream::answer::AnswerHead;
 use crate::upstream::caller::Peer;
 
@@ -90,16 +92,17 @@ impl Http2Client {
 /// What is kept of a head that is refused: it only decides how the answer looks.
 pub struct RefusedHead {
     method: Method,
-    accept: HeaderMap,
+    looks: HeaderMap,
 }
 
 impl RefusedHead {
     /// Before the head is judged, which takes it.
     pub fn of(method: &Method, headers: &HeaderMap) -> RefusedHead {
-        let accept = headers.get(header::ACCEPT).cloned();
+        let looks = [header::ACCEPT, header::ACCEPT_LANGUAGE].into_iter();
+        let looks = looks.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())));
         RefusedHead {
             method: method.clone(),
-            accept: accept.into_iter().map(|value| (header::ACCEPT, value)).collect(),
+            looks: looks.collect(),
         }
     }
 }
@@ -113,12 +116,19 @@ pub async fn refuse_head(
     peer: Peer,
     at: Instant,
 ) -> bool {
-    let RefusedHead { method, accept } = head;
+    let RefusedHead { method, looks } = head;
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
     request.own_time_ends();
     let rejection = Rejection::from(fault);
-    let to_head = method == Method::HEAD;
-    let (reply, body) = Reply::of_rejection(&rejection, &accept, request.id(), to_head);
+    let asked = Audience {
+        headers: &looks,
+        query: b"",
+        body: b"",
+        to_head: method == Method::HEAD,
+        request_id: request.id(),
+        page: request.live.env().widget.refusal_page.as_deref(),
+    };
+    let (reply, body) = Reply::of_rejection(&rejection, &asked);
     client.begin(&reply, true);
     client.last = body;
     let told = client.finish().await;
@@ -202,6 +212,13 @@ impl Client for Http2Client {
         let proxying = server.proxy.process_new_http(session, &server.stopping);
         outcome.within(proxying).await;
         outcome.was_answered()
+    }
+
+    /// No head of HTTP/2 asks for it (RFC 9113 8.2.2).
+    async fn switch(mut self, _: &Server, request: Box<Request>, _: Switched) -> bool {
+        request.refused(Rejection::InternalError, self.sent);
+        self.session.shutdown();
+        false
     }
 
     async fn end(mut self, ended: Ended) -> bool {

@@ -16,6 +16,8 @@ pub struct Rewrite {
     set: Vec<(&'static str, usize)>,
     /// All values behind one another.
     values: Vec<u8>,
+    /// The query of a GET that takes the place of the call, with its `?`.
+    pub(super) fetched: Option<Vec<u8>>,
     /// Set last; what came under its name is taken away.
     proof: Option<Arc<Proof>>,
 }
@@ -27,6 +29,7 @@ impl Rewrite {
             remove: Vec::with_capacity(8),
             set: Vec::with_capacity(20),
             values: Vec::with_capacity(768),
+            fetched: None,
             proof: None,
         }
     }
@@ -74,12 +77,16 @@ impl Rewrite {
         // Room for a small body as well.
         let mut out = Vec::with_capacity(4096);
         let [path, query] = head.target.origin_form();
+        let (method, query) = match &self.fetched {
+            None => (head.method.as_str(), query),
+            Some(query) => ("GET", query.as_slice()),
+        };
         // Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
         let version: &[u8] = match head.has_host() {
             true => b" HTTP/1.1\r\n",
             false => b" HTTP/1.0\r\n",
         };
-        for part in [head.method.as_str().as_bytes(), b" ", path, query, version] {
+        for part in [method.as_bytes(), b" ", path, query, version] {
             out.extend_from_slice(part);
         }
         head.append_lines(&mut out, |name| !head.hop.ends_here(name) && !self.replaces(name));
@@ -93,6 +100,11 @@ impl Rewrite {
         }
         out.extend_from_slice(b"\r\n");
         out
+    }
+
+    /// Whether the body goes along.
+    pub const fn has_body(&self) -> bool {
+        self.fetched.is_none()
     }
 
     fn replaces(&self, name: &HeaderName) -> bool {

@@ -1,0 +1,269 @@
+//! A widget in the frame of a portal's page, in a real browser: who may show it, whether its session lasts, and
+//! what its user sees where it is refused.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::browser::{Browser, Look};
+use crate::common::php::PhpServer;
+use crate::common::{DeadServer, Gateway, Reply, Upstream, forms};
+
+/// A portal's page: `call(address, fields)` posts a form into its frame, as Bitrix24 does.
+const PORTAL: &str = r#"<!doctype html><html lang="en"><title>portal</title><body data-loads="0">
+<iframe id="widget" name="widget" title="widget" width="400" height="300"></iframe>
+<script>
+const loaded = document.body.dataset;
+document.getElementById("widget").addEventListener("load", () => loaded.loads = Number(loaded.loads) + 1);
+function call(address, fields) {
+  loaded.loads = 0;
+  const form = document.createElement("form");
+  form.method = "post"; form.action = address; form.target = "widget";
+  for (const [name, value] of Object.entries(fields)) {
+    const input = document.createElement("input");
+    input.type = "hidden"; input.name = name; input.value = value; form.append(input);
+  }
+  document.body.append(form); form.submit(); form.remove();
+}
+</script></body></html>"#;
+
+/// A handler that forbids every frame, and counts in a session as PHP makes it.
+const HANDLER: &str = r#"<?php session_start();
+header('X-Frame-Options: SAMEORIGIN'); header("Content-Security-Policy: frame-ancestors 'self'");
+$_SESSION['calls'] = ($_SESSION['calls'] ?? 0) + 1;
+echo "<!doctype html><title>widget</title><p id=widget>call {$_SESSION['calls']} of {$_POST['PLACEMENT']}</p>";
+"#;
+
+struct Portal {
+    gateway: Gateway,
+    _page: Upstream,
+}
+
+impl Portal {
+    fn start() -> Portal {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n";
+        let answer = format!("{head}Content-Length: {}\r\n\r\n{PORTAL}", PORTAL.len());
+        let page = Upstream::replying(Reply::Raw(answer.into_bytes().into()));
+        let routes = format!(
+            "[[routes]]\npath = \"/\"\nkind = \"pass\"\nupstream = \"page\"\n[upstreams.page]\nservers = [\"{}\"]\n",
+            page.address
+        );
+        Portal {
+            gateway: Gateway::on_every_carrier(routes),
+            _page: page,
+        }
+    }
+
+    /// The portal under a name, as DOMAIN has it.
+    fn domain(&self, name: &str) -> String {
+        format!("{name}.example:{}", self.gateway.tls().port())
+    }
+
+    /// Opens a page of the portal.
+    fn open(&self, browser: &Browser, name: &str) {
+        browser.open(&format!("https://{}/portal", self.domain(name)));
+    }
+
+    /// Posts a call into the frame and enters it once it is there.
+    fn call(&self, browser: &Browser, widgets: &Gateway, domain: &str, member: &str) {
+        let query = format!("DOMAIN={domain}&PROTOCOL=1&LANG=ru&APP_SID=5d41402abc4b2a76b9719d911017c592");
+        let address = format!("https://widgets.example:{}/app?{query}", widgets.tls().port());
+        let fields = json!({
+            "AUTH_ID": forms::SECRETS[0], "member_id": member, "status": "L", "PLACEMENT": "CRM_DEAL_DETAIL_TAB",
+        });
+        browser.leave();
+        browser.run(&format!("call({}, {fields})", json!(address)));
+        browser.wait("the frame", "document.body.dataset.loads === '1'");
+        browser.enter("#widget");
+    }
+}
+
+/// Where a browser puts a frame that it must not show.
+fn is_blocked(browser: &Browser) -> bool {
+    let address = browser.value("location.href");
+    address.as_str().unwrap().starts_with("chrome-error://")
+}
+
+#[test]
+fn a_widget_is_shown_by_its_portal_alone_and_keeps_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("widget.php");
+    std::fs::write(&script, HANDLER).unwrap();
+    let sessions = format!("session.save_path={}", folder.path().display());
+    let php = PhpServer::running(&["-d", &sessions], script.to_str().unwrap());
+    let widgets = Gateway::on_every_carrier(format!(
+        "{}[widget.frame]\n[limits.member]\nrate = \"1/h\"\nburst = 2\n",
+        forms::routes(&[php.address])
+    ));
+    let portal = Portal::start();
+    let browser = Browser::start();
+    let domain = portal.domain("portal");
+
+    portal.open(&browser, "portal");
+    for call in 1..=2 {
+        portal.call(&browser, &widgets, &domain, forms::MEMBER);
+        let shown = browser.text("#widget");
+        assert_eq!(shown, format!("call {call} of CRM_DEAL_DETAIL_TAB"));
+    }
+
+    // Over the limit: the page, in the portal's language.
+    portal.call(&browser, &widgets, &domain, forms::MEMBER);
+    assert_eq!(browser.text("h1"), "Приложение перегружено");
+    assert_eq!(browser.value("document.documentElement.lang"), "ru");
+    assert!(browser.text("#told").starts_with("429 rate_limited "));
+    assert_eq!(
+        browser.value("document.querySelector('#retry').disabled"),
+        true,
+        "not before Retry-After"
+    );
+    assert!(browser.text("#retry").starts_with("Повторить 59:"));
+    browser.run("document.querySelector('#copy').click()");
+    assert_eq!(
+        browser.value("getSelection().toString()"),
+        browser.text("#told").as_str()
+    );
+    assert_eq!(browser.accessibility_faults(), json!([]));
+
+    // A page of another origin that calls in the portal's name.
+    portal.open(&browser, "other");
+    portal.call(&browser, &widgets, &domain, forms::OTHER_MEMBER);
+    assert!(is_blocked(&browser), "only the portal may frame it");
+    let mismatches = widgets
+        .metrics()
+        .value("widget_gateway_origin_mismatch_total", &[]);
+    assert_eq!(mismatches, 1.0);
+    // In its own name it may, and its session is another one.
+    portal.call(&browser, &widgets, &portal.domain("other"), forms::OTHER_MEMBER);
+    assert_eq!(browser.text("#widget"), "call 1 of CRM_DEAL_DETAIL_TAB");
+}
+
+#[test]
+fn a_frame_can_be_loaded_again() {
+    let dead = DeadServer::new();
+    let widgets = Gateway::on_every_carrier(forms::routes(&[dead.address()]));
+    let portal = Portal::start();
+    let browser = Browser::start();
+    portal.open(&browser, "portal");
+    portal.call(&browser, &widgets, &portal.domain("portal"), forms::MEMBER);
+    assert_eq!(browser.text("h1"), "Приложение недоступно");
+    assert_eq!(browser.text("#retry"), "Повторить");
+    let upstream = dead.revive();
+    browser.run("document.querySelector('#retry').click()");
+    browser.leave();
+    browser.wait("the second load", "document.body.dataset.loads === '2'");
+    browser.enter("#widget");
+    assert_eq!(browser.text("body"), "handled");
+    assert_eq!(upstream.take_one().method(), "POST");
+}
+
+/// A page that is wider or higher than this frame has to be scrolled.
+const FRAME: (u32, u32) = (400, 300);
+
+#[test]
+fn pages_of_all_languages_fit_into_a_small_frame() {
+    let dead = DeadServer::new();
+    let gateway = Gateway::start(format!(
+        "[[routes]]\npath = \"/app\"\nkind = \"widget\"\nupstream = \"dead\"\n\
+         [[routes]]\npath = \"/dead\"\nkind = \"pass\"\nupstream = \"dead\"\n\
+         [upstreams.dead]\nservers = [\"{}\"]\n",
+        dead.address(),
+    ));
+    let browser = Browser::start();
+    let mut faults = Vec::new();
+    for (code, language) in LANGUAGES {
+        for (what, path) in [
+            ("outside", "app"),
+            ("unavailable", "dead"),
+            ("missing", "nowhere"),
+            ("unreadable", "app"),
+        ] {
+            let address = format!("http://{}/{path}?LANG={code}", gateway.http());
+            browser.size(FRAME.0, FRAME.1);
+            match what {
+                "unreadable" => {
+                    browser.open("about:blank");
+                    browser.run(&format!(
+                        "const form = document.createElement('form'); form.method = 'post'; form.action = {};
+                         document.body.append(form); form.submit()",
+                        json!(address)
+                    ));
+                }
+                _ => browser.open(&address),
+            }
+            browser.wait("the page", "!!document.querySelector('#told')");
+            let told =
+                browser.value("document.documentElement.lang + document.querySelector('#copy').hidden");
+            assert_eq!(told, format!("{language}false"), "{what} in {code}");
+            for (width, height) in [FRAME, (320, 480)] {
+                browser.size(width, height);
+                let overflow = browser.value(
+                    "[Math.max(0, document.documentElement.scrollWidth - innerWidth),
+                      Math.max(0, document.documentElement.scrollHeight - innerHeight)]",
+                );
+                if overflow != json!([0, 0]) {
+                    faults.push(format!("{what} in {code} at {width} by {height}: {overflow}"));
+                }
+            }
+            if what == "unavailable" {
+                browser.screenshot(&format!("refusal-{code}"));
+                for dark in [false, true] {
+                    browser.look(Look { dark, width: 400 });
+                    let found = browser.accessibility_faults();
+                    if found != json!([]) {
+                        faults.push(format!("{what} in {code}, dark {dark}: {found}"));
+                    }
+                }
+                let english = browser.value(ENGLISH);
+                if code != "en" && english != json!([]) {
+                    faults.push(format!("{what} in {code}: {english} is English"));
+                }
+            }
+        }
+    }
+    let complaints = browser.console();
+    let complaints = complaints.iter().filter(|said| {
+        let said = said["message"].as_str().unwrap_or_default();
+        // That the page is a refusal, and that nobody drew an icon.
+        !said.contains("Failed to load resource")
+    });
+    faults.extend(complaints.map(ToString::to_string));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Words of the page, the code and the name of the product aside, that stand in the English one.
+const ENGLISH: &str = "[...document.querySelectorAll('title, h1, p, button, small')]
+    .flatMap((node) => node.innerText.match(/[A-Za-z]+/g) || [])
+    .filter((word) => ['The', 'the', 'app', 'not', 'Try', 'again', 'Wait', 'Copy', 'this', 'your', 'reached', 'just', 'now']
+      .includes(word) && !(word === 'app' && document.documentElement.lang === 'it'))";
+
+/// Bitrix24's codes, and what the page says that it is in.
+const LANGUAGES: [(&str, &str); 20] = [
+    ("ru", "ru"),
+    ("id", "id"),
+    ("ms", "ms"),
+    ("de", "de"),
+    ("en", "en"),
+    ("la", "es"),
+    ("fr", "fr"),
+    ("in", "hi"),
+    ("it", "it"),
+    ("pl", "pl"),
+    ("br", "pt-BR"),
+    ("vn", "vi"),
+    ("tr", "tr"),
+    ("kz", "kk"),
+    ("ua", "uk"),
+    ("ar", "ar"),
+    ("th", "th"),
+    ("sc", "zh-CN"),
+    ("tc", "zh-TW"),
+    ("ja", "ja"),
+];
+
+/// The library of the accessibility check is not ours: whose it is stands beside it.
+#[test]
+fn the_accessibility_checker_has_its_licence() {
+    let folder = Path::new("tests/fixtures/axe-core");
+    let licence = std::fs::read_to_string(folder.join("LICENSE")).unwrap();
+    assert!(licence.starts_with("Mozilla Public License"));
+}
