@@ -580,6 +580,11 @@ impl Findings {
         let passed = match sound {
             Sound::Call(claim, call) => {
                 self.verify(claim, &call, mode, said, env)?;
+                // Whoever invents ids spends nothing of those portals' quotas.
+                let call = match self.verdict {
+                    Some(Verdict::Yes(_)) | None => call,
+                    Some(Verdict::No(_) | Verdict::Unknown(_)) => call.unproven(),
+                };
                 Passed::Permitted(self.permit(entered, call, mode, now, env)?)
             }
             Sound::Observed(unsound, observed) => {

@@ -284,7 +284,7 @@ fn every_header_that_is_written_has_a_row() {
         server.says(token, Says::info(CLIENT_ID, MEMBER, "portal.bitrix24.com"));
     }
     let verify = format!(
-        "[verify]\nmethod = \"app_info\"\nclient_id = \"{CLIENT_ID}\"\nservers = [\"http://{}\"]\n",
+        "[verify]\nmethod = \"app_info\"\nclient_id = \"{CLIENT_ID}\"\ntimeout = \"15s\"\nservers = [\"http://{}\"]\n",
         server.address
     );
     let gateway = Gateway::start(routes + traces + &verify);

@@ -79,7 +79,7 @@ pub struct Sender(Fingerprint);
 
 impl Sender {
     fn member(member: &MemberId) -> Sender {
-        Sender(Fingerprint::of(&(0_u8, member)))
+        Sender(Fingerprint::of(&(0_u8, member.fingerprint())))
     }
 
     fn portal(domain: &Domain) -> Sender {

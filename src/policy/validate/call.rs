@@ -130,6 +130,21 @@ impl Call {
         }
     }
 
+    /// The same call of somebody for whom nobody vouches: what is counted of its member is counted apart.
+    #[must_use]
+    pub fn unproven(mut self) -> Call {
+        let member = match &mut self {
+            Call::Placement(Widget { member_id, .. }) | Call::Robot(Robot { member_id, .. }) => {
+                Some(member_id)
+            }
+            Call::Event(Event { member_id, .. }) | Call::Own(Own { member_id, .. }) => member_id.as_mut(),
+        };
+        if let Some(member) = member {
+            *member = member.clone().unproven();
+        }
+        self
+    }
+
     /// What there is to tell the upstream.
     pub fn known(&self) -> Known<'_> {
         let nothing = Known {

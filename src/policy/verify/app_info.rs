@@ -5,7 +5,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Wrong;
+use super::verdict::{UserId, Wrong};
 use crate::policy::validate::Known;
 use crate::request::authority::Authority;
 
@@ -23,10 +23,6 @@ pub struct AppInfo {
     /// Until when it is good, in seconds since the epoch.
     pub expires: Option<i64>,
 }
-
-/// The number of a user of a portal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct UserId(pub u64);
 
 /// As it is written. Numbers may be text.
 #[derive(Deserialize)]

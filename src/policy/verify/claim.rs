@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AuthServer, Method, Unknown, Unproven, VerifyRules, Wrong, without_token};
+use super::method::{AuthServer, Method, VerifyRules};
+use super::verdict::{Unknown, Unproven, Wrong};
 use crate::policy::validate::Known;
 use crate::request::authority::Authority;
 use crate::request::field::Field;
@@ -114,4 +115,14 @@ fn named(servers: &[AuthServer], endpoint: Option<&str>) -> usize {
     });
     host.and_then(|host| servers.iter().position(|server| server.host.has_host(host)))
         .unwrap_or(0)
+}
+
+/// What a message without a token is. A user's call and a robot's always have one; an event that no user caused
+/// has none, and the handler's own page need not say who it is.
+const fn without_token(kind: Kind) -> Unproven {
+    match kind {
+        Kind::Placement | Kind::Robot => Unproven::Wrong(Wrong::NoToken),
+        Kind::Event => Unproven::Unknown(Unknown::NothingShown),
+        Kind::Own => Unproven::Unknown(Unknown::NoClaim),
+    }
 }

@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::policy::Mode;
 use crate::policy::judge::{Grammar, judge};
 use crate::policy::route::WidgetRoute;
 use crate::policy::validate::Call;
-use crate::request::field::{MemberIdShape, ServerEndpoints};
+use crate::request::field::{Domain, MemberIdShape, ServerEndpoints};
 use crate::request::form::Form;
-use crate::request::message::Kinds;
+use crate::request::message::{Kind, Kinds};
 
 const MEMBER: &str = "3f7a90c1d2e45b68a0719cbe8d243f56";
 const OTHER: &str = "b81c0d9e7f6a45321908fedcba765432";

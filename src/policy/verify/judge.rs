@@ -1,0 +1,60 @@
+//! What a claim and the answer to its question come to.
+
+use std::sync::Arc;
+
+use super::app_info::AppInfo;
+use super::claim::Claim;
+use super::method::{Method, OnError, VerifyRules};
+use super::verdict::{Unknown, Unproven, Verdict, Wrong};
+use crate::policy::validate::Known;
+
+/// What an authorization server said of a token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// Whose it is.
+    Info(Arc<AppInfo>),
+    /// It is none, or no longer.
+    NoToken,
+    /// Nothing that can be used.
+    Nothing(Unknown),
+}
+
+impl VerifyRules {
+    /// What a claim comes to, of a message of which this is known. `said` is the answer where a server was to
+    /// be asked.
+    pub fn judge(&self, claim: &Claim, known: Known<'_>, said: Option<&Said>) -> Verdict {
+        match claim {
+            Claim::Nothing(Unproven::Wrong(wrong)) => Verdict::No(*wrong),
+            Claim::Nothing(Unproven::Unknown(unknown)) => Verdict::Unknown(*unknown),
+            Claim::Ask(_) => match (said, &self.method) {
+                (Some(Said::Info(info)), Method::AppInfo { client_id, .. }) => {
+                    match info.contradicts(client_id, known) {
+                        Some(wrong) => Verdict::No(wrong),
+                        None => Verdict::Yes(info.user_id),
+                    }
+                }
+                (Some(Said::NoToken), _) => Verdict::No(Wrong::BadToken),
+                (Some(Said::Nothing(unknown)), _) => Verdict::Unknown(*unknown),
+                // Whoever has to ask and does not, knows nothing.
+                (Some(Said::Info(_)), Method::ApplicationToken(_)) | (None, _) => {
+                    Verdict::Unknown(Unknown::Unreachable)
+                }
+            },
+            Claim::Pinned(wrong) => match wrong {
+                None => Verdict::Yes(None),
+                Some(wrong) => Verdict::No(*wrong),
+            },
+        }
+    }
+
+    /// Whether the verdict keeps a message from its handler.
+    pub fn refuses(&self, verdict: Verdict) -> Option<Unproven> {
+        match (verdict, self.on_error) {
+            (Verdict::Yes(_), _) => None,
+            (Verdict::No(wrong), _) => Some(Unproven::Wrong(wrong)),
+            // Who claims nothing is taken for nobody.
+            (Verdict::Unknown(Unknown::NoClaim), _) | (Verdict::Unknown(_), OnError::Open) => None,
+            (Verdict::Unknown(unknown), OnError::Closed) => Some(Unproven::Unknown(unknown)),
+        }
+    }
+}
