@@ -5,6 +5,7 @@ mod limits;
 mod others;
 mod routes;
 mod server;
+mod shared;
 mod upstreams;
 mod warnings;
 

@@ -7,6 +7,7 @@
 mod clock;
 mod quota;
 pub mod keys;
+pub mod shared;
 mod limiter;
 mod decision;
 mod policy;
@@ -15,7 +16,7 @@ mod tests;
 
 pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName};
-pub use limiter::{Key, KeyState, Limited, Limiter};
+pub use limiter::{Asked, Key, KeyState, Limited, Limiter};
 pub use policy::{Policy, Quotas};
 pub use quota::{Period, Quota};
 
