@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::config::{Loaded, Snapshot};
 use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::keys::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::Kind;
 use crate::request::chunks::Chunks;
@@ -30,8 +29,8 @@ use crate::upstream::resolve::Found;
 /// # Errors
 /// Where the words can not be written.
 pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<bool> {
-    let table = Arc::new(KeyTable::new(1));
-    let snapshot = Snapshot::build(loaded, None, &Found::new(), &table, Duration::ZERO);
+    let tables = KeyTables::new(1);
+    let snapshot = Snapshot::build(loaded, None, &Found::new(), &tables, Duration::ZERO);
     let request = with_crlf(raw, out)?;
     match walk(&request, &snapshot.env, out)? {
         Ok(()) => {
@@ -90,9 +89,17 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         }
     };
     writeln!(out, "head: sound")?;
-    let routed = match pipeline::route(&head, env) {
+    let peer = Peer {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
+    let routed = match pipeline::route(&head, &caller, Duration::ZERO, env) {
         Ok(routed) => routed,
-        Err((_, rejection)) => return Ok(Err(rejection)),
+        Err(unrouted) => {
+            limits(&unrouted.limits, out)?;
+            return Ok(Err(unrouted.rejection));
+        }
     };
     let route = routed.route;
     let (kind, mode, takes) = match route.kind {
@@ -126,7 +133,7 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             Some(MediaType::Form) | None => fields(head.target.query(), &body, env, out)?,
         }
     }
-    decision(&routed, &head, &body, env, out)
+    decision(&routed, &head, (peer, &caller), &body, env, out)
 }
 
 fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
@@ -222,16 +229,16 @@ fn is_shown(field: Field) -> bool {
 fn decision(
     routed: &Routed<'_>,
     head: &RequestHead,
+    (peer, caller): (Peer, &Caller),
     body: &[u8],
     env: &Env,
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
-    let peer = Peer {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: false,
+    let Ok(decision) = pipeline::decide(routed, head, peer, caller, body, Duration::ZERO, env) else {
+        // Which nothing is here: no store is connected to.
+        writeln!(out, "limit: the store is asked")?;
+        return Ok(Ok(()));
     };
-    let caller = Caller::of(peer, &head.headers, &env.trusted, || [0; 16]);
-    let decision = pipeline::decide(routed, head, peer, &caller, body, Duration::ZERO, env);
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }

@@ -1,8 +1,9 @@
 //! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
-//! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
-//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Attempts`, `Forward`.
+//! head alone and who sent it, so that a refusal costs no body; `decide` reads the form once, then takes each
+//! step with the value that only the step before can make: `Routed`, `Form`, `Call`, `Permit`, `Attempts`,
+//! `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{Decisions, Limits, Now, Outcome, Permit};
+use crate::policy::limit::shared::{Settled, Waiting};
+use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Unpermitted};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
@@ -86,6 +88,45 @@ pub struct Routed<'e> {
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
+    way: Way,
+}
+
+/// What is to be done with a request, and what of it is done.
+#[derive(Debug)]
+enum Way {
+    /// Nobody here judges it.
+    Pass,
+    /// The limits let it in that need no more than its head.
+    Widget(WidgetRoute, Entered),
+}
+
+impl Routed<'_> {
+    /// The store that limits are shared by has answered, or not in time; [`decide`] waits for it no more.
+    pub fn settle(&mut self, settled: Settled) {
+        match &mut self.way {
+            Way::Pass => {}
+            Way::Widget(_, entered) => entered.settle(settled),
+        }
+    }
+
+    /// What the limits said so far.
+    pub fn limits(&self) -> Decisions {
+        match &self.way {
+            Way::Pass => Decisions::default(),
+            Way::Widget(_, entered) => *entered.decisions(),
+        }
+    }
+}
+
+/// A request that its head alone refuses.
+#[derive(Debug)]
+pub struct Unrouted {
+    /// The index of its route, if there is one.
+    pub route_index: Option<usize>,
+    /// Why.
+    pub rejection: Rejection,
+    /// What the limits said, as far as they were asked.
+    pub limits: Decisions,
 }
 
 /// What happens to the body.
@@ -137,32 +178,60 @@ pub struct Findings {
     pub placement: Option<Placement>,
 }
 
-/// Finds the route of a request, and judges what its head alone says. Nothing of the body has been read.
+/// Finds the route of a request, and judges what its head alone says and who sent it. Nothing of the body has been
+/// read.
 ///
 /// # Errors
-/// Where it is refused, with the index of its route if there is one.
-pub fn route<'e>(head: &RequestHead, env: &'e Env) -> Result<Routed<'e>, (Option<usize>, Rejection)> {
+/// Where it is refused.
+pub fn route<'e>(
+    head: &RequestHead,
+    caller: &Caller,
+    now: Now,
+    env: &'e Env,
+) -> Result<Routed<'e>, Unrouted> {
+    let unrouted = |route_index, rejection| Unrouted {
+        route_index,
+        rejection,
+        limits: Decisions::default(),
+    };
     let path = head.target.path();
     if let Some(merged) = head.target.merged_slashes()
         && !env.routes.same(path, &merged)
     {
-        return Err((None, Malformed::Slashes.into()));
+        return Err(unrouted(None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => (None, Rejection::NotFound),
-        NoRoute::MethodNotAllowed(allowed) => (None, Rejection::MethodNotAllowed(allowed)),
+        NoRoute::NotFound => unrouted(None, Rejection::NotFound),
+        NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
-    let body = match route.kind {
-        Kind::Pass => BodyPlan::Stream,
+    let (body, way) = match route.kind {
+        Kind::Pass => (BodyPlan::Stream, Way::Pass),
         Kind::Widget(widget) => {
-            hold(head, widget, &env.widget).map_err(|rejection| (Some(route_index), rejection))?
+            let entered = env
+                .limits
+                .enter(counted(caller), widget.mode, now)
+                .map_err(|refused| Unrouted {
+                    limits: refused.decisions,
+                    ..unrouted(Some(route_index), refused.into())
+                })?;
+            let body = hold(head, widget, &env.widget).map_err(|rejection| Unrouted {
+                limits: *entered.decisions(),
+                ..unrouted(Some(route_index), rejection)
+            })?;
+            (body, Way::Widget(widget, entered))
         }
     };
     Ok(Routed {
         route_index,
         route,
         body,
+        way,
     })
+}
+
+/// The address that a request counts for. A trusted proxy that names no client sends everybody's.
+fn counted(caller: &Caller) -> Option<ClientAddress> {
+    (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
 /// A widget's media type, and a length that is announced.
@@ -183,6 +252,10 @@ fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<B
 }
 
 /// Decides a request whose body is there (or is nobody's business here).
+///
+/// # Errors
+/// Where only the store that limits are shared by can tell. Once it has [`settled`](Routed::settle), the request is
+/// decided again.
 pub fn decide(
     routed: &Routed<'_>,
     head: &RequestHead,
@@ -191,11 +264,19 @@ pub fn decide(
     body: &[u8],
     now: Now,
     env: &Env,
-) -> Decision {
+) -> Result<Decision, Waiting> {
     let mut findings = Findings::default();
-    let cleared = match routed.route.kind {
-        Kind::Pass => Ok(Cleared::Pass),
-        Kind::Widget(route) => findings.judge(route, head, body, now, env).map(Cleared::Widget),
+    let cleared = match &routed.way {
+        Way::Pass => Ok(Cleared::Pass),
+        Way::Widget(route, entered) => {
+            let judged = match findings.judge(*route, entered, head, body, now, env) {
+                Ok(judged) => Ok(Cleared::Widget(judged)),
+                Err(Stopped::Refused(rejection)) => Err(rejection),
+                Err(Stopped::Waits(waiting)) => return Err(waiting),
+            };
+            findings.note_observed_limit();
+            judged
+        }
     };
     let verdict = cleared.and_then(|cleared| {
         let upstream = env.upstreams.get(&routed.route.upstream);
@@ -220,7 +301,7 @@ pub fn decide(
             _cleared: cleared,
         })
     });
-    Decision { verdict, findings }
+    Ok(Decision { verdict, findings })
 }
 
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
@@ -237,11 +318,13 @@ impl Findings {
     fn judge(
         &mut self,
         route: WidgetRoute,
+        entered: &Entered,
         head: &RequestHead,
         body: &[u8],
         now: Now,
         env: &Env,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<Judged, Stopped> {
+        self.limits = *entered.decisions();
         let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
         // PHP puts nothing of JSON where it puts forms.
         let form = match media_type {
@@ -252,6 +335,7 @@ impl Findings {
             Ok(form) => form,
             Err(fault) => {
                 let observed = self.observe_or(route.mode, fault.into())?;
+                self.limits = env.limits.observe(entered, now);
                 return Ok(Judged {
                     media_type,
                     plain_auth: PlainAuth::Shadows,
@@ -272,16 +356,19 @@ impl Findings {
         let judged = judge(&form, route, grammar, refused_cookies);
         self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
-            return Err(Rejection::UnsupportedMediaType);
+            return Err(Rejection::UnsupportedMediaType.into());
         }
         let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
+            Ok(call) => Passed::Permitted(self.permit(entered, call, route.mode, now, env)?),
             Err(Refused { refusal, read }) => {
                 let observed = self.observe_or(route.mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, now, env)?),
-                    Err(unsound) => Passed::Observed(Some(unsound), observed),
+                    Ok(call) => Passed::Permitted(self.permit(entered, call, route.mode, now, env)?),
+                    Err(unsound) => {
+                        self.limits = env.limits.observe(entered, now);
+                        Passed::Observed(Some(unsound), observed)
+                    }
                 }
             }
         };
@@ -293,18 +380,34 @@ impl Findings {
     }
 
     /// Asks the limits and notes what they said.
-    fn permit(&mut self, call: Call, mode: Mode, now: Now, env: &Env) -> Result<Permit, Rejection> {
-        let asked = env.limits.admit(call, mode, now);
-        self.limits = match &asked {
-            Ok(permit) => *permit.decisions(),
-            Err(refused) => refused.decisions,
-        };
-        let observed = self.limits.iter().filter_map(|decision| match decision.outcome {
+    fn permit(
+        &mut self,
+        entered: &Entered,
+        call: Call,
+        mode: Mode,
+        now: Now,
+        env: &Env,
+    ) -> Result<Permit, Stopped> {
+        match env.limits.admit(entered, call, mode, now) {
+            Ok(permit) => {
+                self.limits = *permit.decisions();
+                Ok(permit)
+            }
+            Err(Unpermitted::Refused(refused)) => {
+                self.limits = refused.decisions;
+                Err(Rejection::from(refused).into())
+            }
+            Err(Unpermitted::Waits(waiting)) => Err(Stopped::Waits(waiting)),
+        }
+    }
+
+    /// What would have refused the request: the first policy, as the others would not have been asked.
+    fn note_observed_limit(&mut self) {
+        let observed = self.limits.iter().find_map(|decision| match decision.outcome {
             Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
             Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
         });
         self.would_reject.extend(observed);
-        asked.map_err(|refused| Rejection::RateLimited(refused.policy, refused.limited))
     }
 
     fn observe_or(&mut self, mode: Mode, rejection: Rejection) -> Result<Observed, Rejection> {
@@ -330,6 +433,18 @@ impl Findings {
         self.domain = known.domain.cloned();
         self.placement = known.placement.cloned();
         self.faults.extend(cookies);
+    }
+}
+
+/// Why a request gets no further, at least not now.
+enum Stopped {
+    Refused(Rejection),
+    Waits(Waiting),
+}
+
+impl From<Rejection> for Stopped {
+    fn from(rejection: Rejection) -> Stopped {
+        Stopped::Refused(rejection)
     }
 }
 
@@ -376,7 +491,8 @@ struct Judged {
 enum Passed {
     /// It is sound, and the limits let it through.
     Permitted(Permit),
-    /// It has faults that were let through, with what could be read of it; nobody was asked about its limits.
+    /// It has faults that were let through, with what could be read of it; no limit that is keyed by the call was
+    /// asked.
     Observed(Option<Box<Unsound>>, Observed),
 }
 

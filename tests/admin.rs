@@ -327,10 +327,10 @@ fn the_limit_of_a_member_is_told_and_reset() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream);
     let path = format!("/-/limits/{}", forms::MEMBER);
-    let fresh = json!({
-        "member_id": forms::MEMBER, "policy": "member", "mode": "enforce", "override": false,
+    let fresh = json!({ "key": forms::MEMBER, "policies": [{
+        "policy": "member", "match": null, "mode": "enforce", "override": false,
         "quota": { "rate": 1, "per_seconds": 3600, "burst": 3 }, "remaining": 3, "full_in": 0.0,
-    });
+    }] });
     assert_eq!(get(&gateway, &path), fresh);
     for _ in 0..3 {
         assert_eq!(
@@ -338,7 +338,7 @@ fn the_limit_of_a_member_is_told_and_reset() {
             200
         );
     }
-    let used = get(&gateway, &path);
+    let used = get(&gateway, &path)["policies"][0].clone();
     assert_eq!(used["remaining"], 0);
     let full_in = used["full_in"].as_f64().unwrap();
     assert!(full_in > 2.9 * 3600.0 && full_in <= 3.0 * 3600.0, "{full_in}");
@@ -347,7 +347,7 @@ fn the_limit_of_a_member_is_told_and_reset() {
         429
     );
 
-    let other = get(&gateway, &format!("/-/limits/{}", forms::OTHER_MEMBER));
+    let other = get(&gateway, &format!("/-/limits/{}", forms::OTHER_MEMBER))["policies"][0].clone();
     assert_eq!(
         (
             &other["override"],
@@ -359,8 +359,8 @@ fn the_limit_of_a_member_is_told_and_reset() {
 
     let reset = gateway.ask_admin("DELETE", &path).json();
     assert_eq!(
-        (&reset["reset"], &reset["remaining"], &reset["full_in"]),
-        (&json!(true), &json!(3), &json!(0.0))
+        (&reset["reset"], &reset["policies"]),
+        (&json!(true), &fresh["policies"])
     );
     assert_eq!(gateway.ask_admin("DELETE", &path).json()["reset"], false);
     assert_eq!(
@@ -377,17 +377,13 @@ fn the_limit_of_a_member_is_told_and_reset() {
     ] {
         for method in ["GET", "DELETE"] {
             let answer = gateway.ask_admin(method, &format!("/-/limits/{bad}"));
-            assert_eq!(
-                (answer.status, code(&answer)),
-                (404, json!("no_member_id")),
-                "{bad:?}"
-            );
+            assert_eq!((answer.status, code(&answer)), (404, json!("no_key")), "{bad:?}");
         }
     }
     let unlimited = Gateway::start(forms::routes(&[upstream.address]));
     assert_eq!(
         get(&unlimited, &path),
-        json!({ "member_id": forms::MEMBER, "policy": null })
+        json!({ "key": forms::MEMBER, "policies": [] })
     );
 }
 

@@ -193,10 +193,28 @@ fn explain_tells_what_the_limits_said() {
     let hourly = "[limits.member]\nrate = \"3/h\"\n";
     assert_eq!(
         explained(hourly, BODY),
-        ["limit: member, 3 per 3600 s, burst 3: a fresh key, allows"]
+        [
+            "limit: client, none is configured",
+            "limit: gateway, none is configured",
+            "limit: member, 3 per 3600 s, burst 3: a fresh key, allows",
+        ]
     );
-    assert_eq!(explained("", BODY), ["limit: member, none is configured"]);
-    assert_eq!(explained(hourly, "member_id=x"), ["limit: not asked"]);
+    let layers = "[limits.client]\nrate = \"1/s\"\n[limits.gateway]\nrate = \"2/m\"\n\
+         [[limits.placement]]\nmatch = \"DEF*\"\nrate = \"3/h\"\n[limits.event]\nrate = \"4/h\"\n";
+    let [client, gateway] = [
+        "limit: client, 1 per 1 s, burst 1: a fresh key, allows",
+        "limit: gateway, 2 per 60 s, burst 2: a fresh key, allows",
+    ];
+    let placement = "limit: placement, 3 per 3600 s, burst 3: a fresh key, allows";
+    assert_eq!(explained(layers, BODY), [client, gateway, placement]);
+    let event = format!("event=ONAPPTEST&auth[domain]=p.bitrix24.com&auth[member_id]={MEMBER}");
+    let event_limit = "limit: event, 4 per 3600 s, burst 4: a fresh key, allows";
+    assert_eq!(explained(layers, &event), [client, gateway, event_limit]);
+    assert_eq!(
+        explained(layers, "member_id=x"),
+        [client, gateway],
+        "a fault, observed"
+    );
 }
 
 #[test]

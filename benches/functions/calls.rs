@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{Limiter, Limits, Period, Policy, PolicyName, Quota};
+use widget_gateway::policy::limit::keys::{KeyTable, KeyTables};
+use widget_gateway::policy::limit::{Limiter, Limits, LimitsSpec, Period, PolicySpec, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::validate::{Call, FieldRules, PlaceRule, Unsound, validate};
 use widget_gateway::request::cookie::PlainAuth;
@@ -144,20 +144,16 @@ pub fn env(quota: Quota) -> Env {
         backup: false,
     };
     let upstream = Arc::new(Upstream::new("handlers", vec![listed], Rules::default(), None));
-    let table = Arc::new(KeyTable::new(1_000_000));
+    let spec = LimitsSpec {
+        member: Some(PolicySpec {
+            mode: Mode::Enforce,
+            quota,
+        }),
+        ..LimitsSpec::default()
+    };
     Env {
         routes: Routes::new(vec![route("/")]),
-        limits: Limits {
-            member: Policy::build(
-                PolicyName::Member,
-                Mode::Enforce,
-                quota,
-                [],
-                None,
-                &table,
-                Duration::ZERO,
-            ),
-        },
+        limits: Limits::build(&spec, None, &KeyTables::new(1_000_000), Duration::ZERO),
         upstreams: [("handlers".into(), upstream)].into(),
         ..Env::default()
     }

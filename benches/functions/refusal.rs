@@ -15,7 +15,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let headers = headers(body.len());
     let head = head(target, &headers);
     let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
-    let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    let routed = route(&head, &caller, Duration::from_secs(1), env).unwrap();
     decide(
         &routed,
         &head,
@@ -25,6 +25,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
         Duration::ZERO,
         env,
     )
+    .unwrap()
     .verdict
     .err()
 }
@@ -59,7 +60,7 @@ pub fn decisions(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += Duration::from_micros(step);
-                let routed = route(black_box(&head), env).ok().unwrap();
+                let routed = route(black_box(&head), &caller, now, env).unwrap();
                 decide(
                     &routed,
                     &head,
@@ -107,7 +108,7 @@ pub fn members(c: &mut Criterion) {
                     let started = Instant::now();
                     for body in &bodies {
                         now += Duration::from_micros(1);
-                        let routed = route(black_box(&head), &env).ok().unwrap();
+                        let routed = route(black_box(&head), &caller, now, &env).unwrap();
                         let decision = decide(
                             &routed,
                             &head,
@@ -116,7 +117,8 @@ pub fn members(c: &mut Criterion) {
                             black_box(body.as_bytes()),
                             now,
                             &env,
-                        );
+                        )
+                        .unwrap();
                         assert!(black_box(decision).verdict.is_ok());
                     }
                     taken += started.elapsed();

@@ -134,14 +134,15 @@ fn headers_on_widget_route() {
 fn pipeline_open() {
     let (env, given, target) = (env(quota(1_000_000)), headers(BODY.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
-    repeat(|| route(black_box(&head), &env).ok().unwrap());
+    let caller = caller();
+    repeat(|| route(black_box(&head), &caller, Duration::ZERO, &env).unwrap());
 }
 
 fn decided(body: &str, is_forwarded: bool) {
     let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
     let caller = caller();
-    let routed = route(&head, &env).ok().unwrap();
+    let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let mut now = Duration::from_secs(1);
     repeat(|| {
         now += Duration::from_millis(1);
@@ -153,7 +154,8 @@ fn decided(body: &str, is_forwarded: bool) {
             black_box(body.as_bytes()),
             now,
             &env,
-        );
+        )
+        .unwrap();
         assert_eq!(decision.verdict.is_ok(), is_forwarded);
         decision
     });
@@ -171,16 +173,18 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let (env, body, target) = (env(quota(1)), missing(), format!("/?{QUERY}"));
     let given = headers(body.len());
     let head = head(&target, &given);
-    let routed = route(&head, &env).ok().unwrap();
+    let caller = caller();
+    let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let pipeline::Decision { verdict, .. } = decide(
         &routed,
         &head,
         PEER,
-        &caller(),
+        &caller,
         body.as_bytes(),
         Duration::ZERO,
         &env,
-    );
+    )
+    .unwrap();
     verdict.err().unwrap()
 }
 

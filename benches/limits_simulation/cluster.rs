@@ -110,7 +110,7 @@ impl Replica {
             on_error: OnError::Local,
             replicas: scenario.replicas as u32,
             prefix: String::new(),
-        });
+        }, None);
         let questions = store.questions().unwrap();
         store.set_up(true);
         let naming = Naming { suffix: "member".into(), name: |member: &MemberId| member.to_string() };

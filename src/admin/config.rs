@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings,
-    UpstreamSpec, restart_only_changes,
+    EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings, UpstreamSpec,
+    restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
+use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
+use crate::policy::limit::shared::SharedSpec;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
@@ -49,8 +51,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
     let EnvSpec {
         routes,
         widget,
-        max_keys,
-        member_limit,
+        limits,
         upstreams,
         trusted,
     } = spec;
@@ -63,7 +64,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "trusted_proxies": networks(trusted),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
-        "limits": limits(*max_keys, member_limit.as_ref()),
+        "limits": self::limits(limits),
         "upstreams": upstreams,
         "log": log,
         "traces": traces,
@@ -153,21 +154,69 @@ fn widget(rules: &WidgetRules) -> Value {
     })
 }
 
-fn limits(max_keys: usize, member: Option<&MemberLimitSpec>) -> Value {
-    let member = member.map(
-        |MemberLimitSpec {
-             mode,
-             quota,
-             overrides,
-         }| {
-            let overrides: Vec<_> = overrides
-            .iter()
-            .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
-            .collect();
-            json!({ "mode": mode.label(), "quota": limits::quota(*quota), "overrides": overrides })
-        },
-    );
-    json!({ "max_keys": max_keys, "member": member })
+fn limits(limits: &LimitsSpec) -> Value {
+    let LimitsSpec {
+        max_keys,
+        client,
+        gateway,
+        member,
+        overrides,
+        placement,
+        event,
+        shared,
+    } = limits;
+    let client = client
+        .as_ref()
+        .map(|ClientSpec { policy: of, except }| with(policy(of), json!({ "except": networks(except) })));
+    let overrides: Vec<_> = overrides
+        .iter()
+        .map(|(member, quota)| json!({ "member_id": member.to_string(), "quota": limits::quota(*quota) }))
+        .collect();
+    let placement: Vec<_> = placement
+        .iter()
+        .map(|PlacementSpec { matches, policy: of }| with(json!({ "match": matches.spelled() }), policy(of)))
+        .collect();
+    json!({
+        "max_keys": max_keys,
+        "client": client,
+        "gateway": gateway.as_ref().map(policy),
+        "member": member.as_ref().map(|of| with(policy(of), json!({ "overrides": overrides }))),
+        "placement": placement,
+        "event": event.as_ref().map(policy),
+        "shared": shared.as_ref().map(self::shared),
+    })
+}
+
+/// Where the store is stays with the gateway.
+fn shared(shared: &SharedSpec) -> Value {
+    let SharedSpec {
+        address: _,
+        lease,
+        timeout,
+        on_error,
+        replicas,
+        prefix,
+    } = shared;
+    json!({
+        "url": "redacted",
+        "lease": lease,
+        "timeout": Span(*timeout).to_string(),
+        "on_error": on_error.label(),
+        "replicas": replicas,
+        "prefix": prefix,
+    })
+}
+
+fn policy(PolicySpec { mode, quota }: &PolicySpec) -> Value {
+    json!({ "mode": mode.label(), "quota": limits::quota(*quota) })
+}
+
+/// Both in one.
+fn with(mut told: Value, more: Value) -> Value {
+    if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn upstream(upstream: &UpstreamSpec) -> Value {

@@ -39,20 +39,27 @@ pub(super) enum Refusal {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Answer {
         match refusal {
-            Refusal::Peer => Problem::new(403, "peer_not_allowed", "Not from this address")
-                .with("detail", "allowed are loopback and the networks of server.admin_allow"),
-            Refusal::Host => Problem::new(403, "host_not_allowed", "Not under this host name")
-                .with("detail", "allowed are IP addresses, localhost and the names of server.admin_hosts"),
+            Refusal::Peer => Problem::new(403, "peer_not_allowed", "Not from this address").with(
+                "detail",
+                "allowed are loopback and the networks of server.admin_allow",
+            ),
+            Refusal::Host => Problem::new(403, "host_not_allowed", "Not under this host name").with(
+                "detail",
+                "allowed are IP addresses, localhost and the names of server.admin_hosts",
+            ),
             Refusal::NotFound => Problem::new(404, "not_found", "There is nothing here").with(
                 "detail",
-                "/, /metrics, /-/healthy, /-/ready, /-/status, /-/top, /-/limits/{member_id}, /-/config, /-/reload",
+                "/, /metrics, /-/healthy, /-/ready, /-/status, /-/top, /-/limits/{key}, /-/config, /-/reload",
             ),
             Refusal::Method(allowed) => {
                 Problem::new(405, "method_not_allowed", "Not by this method").header("allow", allowed)
             }
             Refusal::CrossSite => Problem::new(403, "cross_site", "Not from another site"),
             Refusal::Token => Problem::new(401, "token_required", "A token is needed to change something")
-                .with("detail", "from elsewhere than loopback, the content of server.admin_token_file is asked for")
+                .with(
+                    "detail",
+                    "from elsewhere than loopback, the content of server.admin_token_file is asked for",
+                )
                 .header("www-authenticate", "Bearer realm=\"widget-gateway\""),
         }
         .into()

@@ -1,69 +1,89 @@
-//! The limit of one member: its state, and its reset.
+//! The limits of one key: how it stands with each policy that counts by such a key, and its reset.
 
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::policy::limit::{PolicyName, Quota};
+use crate::policy::limit::{AnyPolicy, PolicySpec, Quota, Standing};
+use crate::policy::pattern::Pattern;
 use crate::process::Process;
-use crate::request::field::MemberId;
+use crate::process::live::Live;
+use crate::request::field::MemberIdShape;
 
-pub(super) fn show(process: &Process, member: &str) -> Answer {
-    match find(process, member) {
-        Ok(member) => Answer::json(&state(process, &member)),
+pub(super) fn show(process: &Process, key: &str) -> Answer {
+    match standings(process, key) {
+        Ok(told) => Answer::json(&told),
         Err(problem) => problem.into(),
     }
 }
 
-/// Gives a member its whole burst back. Doing it twice does no harm.
-pub(super) fn reset(process: &Process, member: &str) -> Answer {
-    let member = match find(process, member) {
-        Ok(member) => member,
-        Err(problem) => return problem.into(),
-    };
-    let had_state = match process.live.load().env().limits.member.quotas() {
-        Some(quotas) => quotas.limiter_of(&member).reset(&member),
-        None => false,
-    };
-    let mut answer = state(process, &member);
-    if let Value::Object(answer) = &mut answer {
-        answer.insert("reset".to_owned(), had_state.into());
-    }
-    let details = json!({ "member_id": member.to_string(), "had_state": had_state });
-    process.log.event(log::Level::Info, "limit reset", details);
-    Answer::json(&answer)
-}
-
-fn find(process: &Process, member: &str) -> Result<MemberId, Problem> {
-    let shape = process.live.load().env().widget.member_id;
-    MemberId::parse(member.as_bytes(), shape).map_err(|_| {
-        Problem::new(404, "no_member_id", "This is no member_id").with("detail", "see widget.member_id")
-    })
-}
-
-/// A member that the limiter holds no state of has its full burst.
-fn state(process: &Process, member: &MemberId) -> Value {
+/// Gives a key its whole burst back, with every policy. Doing it twice does no harm.
+pub(super) fn reset(process: &Process, key: &str) -> Answer {
     let live = process.live.load();
-    let Some(quotas) = live.env().limits.member.quotas() else {
-        return json!({ "member_id": member.to_string(), "policy": null });
-    };
-    let limiter = quotas.limiter_of(member);
-    let used = limiter.peek(member, process.epoch.elapsed());
-    let overrides = live
-        .snapshot
-        .settings
-        .spec
-        .member_limit
-        .iter()
-        .flat_map(|limit| &limit.overrides);
-    json!({
-        "member_id": member.to_string(),
-        "policy": PolicyName::Member.label(),
-        "mode": quotas.mode.label(),
-        "quota": quota(limiter.quota()),
-        "override": overrides.clone().any(|(other, _)| other == member),
-        "remaining": used.map_or(limiter.quota().burst.get(), |state| state.remaining),
-        "full_in": used.map_or(0.0, |state| state.full_in.as_secs_f64()),
-    })
+    let shape = live.env().widget.member_id;
+    let mut had_state = false;
+    for (_, policy) in live.env().limits.policies() {
+        had_state |= policy.reset(key, shape);
+    }
+    match standings(process, key) {
+        Ok(mut told) => {
+            if let Value::Object(told) = &mut told {
+                told.insert("reset".to_owned(), had_state.into());
+            }
+            // It was read as a key, so it holds no more than a key can.
+            let details = json!({ "key": key, "had_state": had_state });
+            process.log.event(log::Level::Info, "limit reset", details);
+            Answer::json(&told)
+        }
+        Err(problem) => problem.into(),
+    }
+}
+
+fn standings(process: &Process, key: &str) -> Result<Value, Problem> {
+    let live: &Live = &process.live.load();
+    let shape = live.env().widget.member_id;
+    let mut policies = live.env().limits.policies();
+    if !live
+        .env()
+        .limits
+        .policies()
+        .any(|(_, policy)| policy.reads(key, shape))
+    {
+        return Err(Problem::new(404, "no_key", "No limit counts by such a key").with(
+            "detail",
+            "a member_id as widget.member_id says, an IP address, the domain of a portal, or gateway",
+        ));
+    }
+    let now = process.epoch.elapsed();
+    let mut told = Vec::new();
+    for (matches, policy) in policies.by_ref() {
+        told.extend(standing(matches, policy, key, shape, now));
+    }
+    Ok(json!({ "key": key, "policies": told }))
+}
+
+/// A key that a policy holds no state of has its full burst.
+fn standing(
+    matches: Option<&Pattern>,
+    policy: &dyn AnyPolicy,
+    key: &str,
+    shape: MemberIdShape,
+    now: std::time::Duration,
+) -> Option<Value> {
+    let Standing {
+        quota,
+        is_override,
+        state,
+    } = policy.state(key, shape, now)?;
+    let PolicySpec { mode, quota: _ } = policy.spec()?;
+    Some(json!({
+        "policy": policy.name().label(),
+        "match": matches.map(Pattern::spelled),
+        "mode": mode.label(),
+        "quota": self::quota(quota),
+        "override": is_override,
+        "remaining": state.map_or(quota.burst.get(), |state| state.remaining),
+        "full_in": state.map_or(0.0, |state| state.full_in.as_secs_f64()),
+    }))
 }
 
 /// As everywhere in answers: so many per so many seconds, so many at once.

@@ -130,8 +130,8 @@ impl Admin {
             Endpoint::Config => config::config(process),
             Endpoint::Reload => reload::reload(process.clone()).await,
             Endpoint::Top => top::top(process, head.uri.query()),
-            Endpoint::Limits(member) if head.method == Method::DELETE => limits::reset(process, member),
-            Endpoint::Limits(member) => limits::show(process, member),
+            Endpoint::Limits(key) if head.method == Method::DELETE => limits::reset(process, key),
+            Endpoint::Limits(key) => limits::show(process, key),
         }
     }
 }

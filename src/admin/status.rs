@@ -9,7 +9,9 @@ use super::answer::Answer;
 use super::{config, limits, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
-use crate::policy::limit::PolicyName;
+use crate::policy::limit::PolicySpec;
+use crate::policy::limit::shared::{SharedSpec, Store};
+use crate::policy::pattern::Pattern;
 use crate::policy::route::Kind;
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
@@ -48,7 +50,6 @@ pub(super) fn status(process: &Process) -> Answer {
     let live = process.live.load();
     let now = SystemTime::now();
     let uptime = process.epoch.elapsed();
-    let table = &process.table;
     let trend = process.recent.lock().trend();
     Answer::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -67,11 +68,9 @@ pub(super) fn status(process: &Process) -> Answer {
         "upstreams": upstreams(&live),
         "top": top::json(&process.top.busy(MEMBERS, uptime)),
         "limiter": {
-            "keys": table.len(),
-            "max_keys": table.max_keys(),
-            "evicted": table.evicted(),
-            "overflowed": table.overflowed(),
-            "policies": policies(&live),
+            "max_keys": live.snapshot.settings.spec.limits.max_keys,
+            "policies": policies(process, &live),
+            "store": live.env().limits.store().map(|store| self::store(store)),
         },
         "configuration": configuration(process, &live),
     }))
@@ -201,18 +200,49 @@ fn server(entry: &Entry) -> Value {
     json!({ "name": &*entry.name, "up": entry.is_up(), "addresses": addresses })
 }
 
-fn policies(live: &Live) -> Vec<Value> {
-    let limit = live.snapshot.settings.spec.member_limit.iter();
-    limit
-        .map(|limit| {
-            json!({
-                "name": PolicyName::Member.label(),
-                "mode": limit.mode.label(),
-                "quota": limits::quota(limit.quota),
-                "overrides": limit.overrides.len(),
-            })
-        })
-        .collect()
+/// Those that the configuration has.
+fn store(store: &Store) -> Value {
+    let SharedSpec {
+        lease,
+        on_error,
+        replicas,
+        ..
+    } = store.spec();
+    let faults: Map<_, _> = store
+        .faults()
+        .filter(|(_, count)| *count > 0)
+        .map(|(fault, count)| (fault.label().to_owned(), count.into()))
+        .collect();
+    json!({
+        "up": store.is_up(),
+        "lease": lease,
+        "on_error": on_error.label(),
+        "replicas": replicas,
+        "faults": faults,
+    })
+}
+
+fn policies(process: &Process, live: &Live) -> Vec<Value> {
+    let told = live.env().limits.policies().filter_map(|(matches, policy)| {
+        let PolicySpec { mode, quota } = policy.spec()?;
+        let name = policy.name();
+        let table = process.tables.of(name);
+        let [allowed, limited, would_limit] = process.metrics.limit_decisions(name);
+        Some(json!({
+            "name": name.label(),
+            "match": matches.map(Pattern::spelled),
+            "mode": mode.label(),
+            "quota": limits::quota(quota),
+            "overrides": policy.overrides(),
+            "keys": table.len(),
+            "evicted": table.evicted(),
+            "overflowed": table.overflowed(),
+            "allowed": allowed,
+            "limited": limited,
+            "would_limit": would_limit,
+        }))
+    });
+    told.collect()
 }
 
 fn configuration(process: &Process, live: &Live) -> Value {

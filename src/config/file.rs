@@ -37,7 +37,7 @@ pub struct File {
     /// How widget calls are read.
     #[serde(default)]
     pub widget: WidgetTable,
-    /// How much each member may ask.
+    /// How much may be asked.
     #[serde(default)]
     pub limits: LimitsTable,
     /// The servers behind the gateway, by the name that routes use.
@@ -191,29 +191,77 @@ pub struct WidgetTable {
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
 }
 
-/// How much each member may ask.
+/// How much may be asked. A request goes through the limits of its client's address, of the gateway, and then of
+/// its member, of its placement or of events.
 #[derive(Deserialize, JsonSchema, Default, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct LimitsTable {
-    /// Members whose state is held at once; above it new ones share one.
+    /// Keys whose state each limit holds at once; above it new ones share one.
     #[schemars(extend("default" = 1_000_000))]
     pub max_keys: Option<At<Count<100_000_000>>>,
+    /// The limit per client address, judged before the body is read; left out = no such limit.
+    #[schemars(with = "Option<ClientTable>")]
+    pub client: Option<Spanned<ClientTable>>,
+    /// The limit of all requests to widget routes together; left out = no such limit.
+    #[schemars(with = "Option<PolicyTable>")]
+    pub gateway: Option<Spanned<PolicyTable>>,
     /// The limit per member_id; left out = no such limit.
-    #[schemars(with = "Option<MemberTable>")]
-    pub member: Option<Spanned<MemberTable>>,
-    /// Members with a limit of their own.
+    #[schemars(with = "Option<PolicyTable>")]
+    pub member: Option<Spanned<PolicyTable>>,
+    /// Members with a limit of their own instead of that.
     #[serde(default)]
     #[schemars(with = "Vec<OverrideTable>")]
     pub overrides: Vec<Spanned<OverrideTable>>,
+    /// Placements with a limit of their own, per member, instead of that. The first that fits judges.
+    #[serde(default)]
+    #[schemars(with = "Vec<PlacementTable>")]
+    pub placement: Vec<Spanned<PlacementTable>>,
+    /// The limit of events and robots, per member; left out = no such limit.
+    #[schemars(with = "Option<PolicyTable>")]
+    pub event: Option<Spanned<PolicyTable>>,
     /// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
     #[schemars(with = "Option<SharedTable>")]
     pub shared: Option<Spanned<SharedTable>>,
 }
 
-/// The limit per member_id.
+/// A limit.
 #[derive(Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub struct MemberTable {
+pub struct PolicyTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+}
+
+/// The limit per client address: IPv4 by the address, IPv6 by its /64.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct ClientTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+    /// Networks whose addresses it leaves alone, such as those of the servers that send events.
+    pub except: Option<Vec<At<Network>>>,
+}
+
+/// The limit of some placements, per member.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct PlacementTable {
+    /// A PLACEMENT, or the beginning of one and a `*`.
+    #[serde(rename = "match")]
+    #[schemars(required)]
+    pub matches: Option<At<String>>,
     /// `enforce` refuses what is over the limit; `observe` counts and logs it.
     #[schemars(extend("default" = "enforce"))]
     pub mode: Option<At<Word<Mode>>>,

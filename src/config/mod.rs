@@ -31,8 +31,8 @@ pub use fault::Fault;
 pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
-    CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, MemberLimitSpec, ServerSettings, ServerSpec,
-    Settings, TracesSettings, UpstreamSpec, restart_only_changes,
+    CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, ServerSettings, ServerSpec, Settings,
+    TracesSettings, UpstreamSpec, restart_only_changes,
 };
 pub use store::Snapshot;
 pub use units::{Size, Span};

@@ -13,10 +13,8 @@ use super::certificate::Certificates;
 use super::fault::Fault;
 use super::mark::Watched;
 use crate::pipeline::WidgetRules;
-use crate::policy::Mode;
-use crate::policy::limit::Quota;
+use crate::policy::limit::LimitsSpec;
 use crate::policy::route::Route;
-use crate::request::field::MemberId;
 use crate::upstream::entry::Place;
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::HostName;
@@ -126,10 +124,8 @@ pub struct EnvSpec {
     pub routes: Vec<Route>,
     /// How widget routes read.
     pub widget: WidgetRules,
-    /// Members whose state is held at once.
-    pub max_keys: usize,
-    /// None = no limit per member.
-    pub member_limit: Option<MemberLimitSpec>,
+    /// How much may be asked.
+    pub limits: LimitsSpec,
     /// By name, in its order.
     pub upstreams: Vec<UpstreamSpec>,
     /// Whose forwarding headers are believed.
@@ -145,17 +141,6 @@ impl EnvSpec {
             Place::Fixed(_) => None,
         })
     }
-}
-
-/// `[limits.member]` and its overrides.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemberLimitSpec {
-    /// What a used-up quota leads to.
-    pub mode: Mode,
-    /// Of a member without an override.
-    pub quota: Quota,
-    /// Each member once.
-    pub overrides: Vec<(MemberId, Quota)>,
 }
 
 /// One `[upstreams.NAME]`.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::certificate::Certificates;
 use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
 use crate::pipeline::Env;
-use crate::policy::limit::keys::KeyTable;
-use crate::policy::limit::{Limits, Now, Policy, PolicyName};
+use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::{Limits, Now};
 use crate::policy::route::Routes;
 use crate::upstream::caller::TrustedProxies;
 use crate::upstream::entry::{Entry, Place, next_look_up};
@@ -35,7 +35,7 @@ impl Snapshot {
         loaded: Loaded,
         before: Option<&Snapshot>,
         found: &Found,
-        table: &Arc<KeyTable>,
+        tables: &KeyTables,
         now: Now,
     ) -> Snapshot {
         // A listener that the file no longer has is served until the restart that removes it.
@@ -44,7 +44,7 @@ impl Snapshot {
             .unwrap_or_default();
         certificates.extend(loaded.certificates);
         Snapshot {
-            env: assemble(&loaded.settings.spec, before, found, table, now),
+            env: assemble(&loaded.settings.spec, before, found, tables, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
             sha256: loaded.sha256,
             certificates,
@@ -71,27 +71,8 @@ impl Snapshot {
 /// Builds what the pipeline needs. What `before` has and the new configuration leaves as it is, is
 /// taken over as the same object: limiters with their keys, servers with their health. It can not
 /// fail: whatever could was found when the file was read.
-fn assemble(
-    spec: &EnvSpec,
-    before: Option<&Snapshot>,
-    found: &Found,
-    table: &Arc<KeyTable>,
-    now: Now,
-) -> Env {
+fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, found: &Found, tables: &KeyTables, now: Now) -> Env {
     let before = before.map(|snapshot| &snapshot.env);
-    table.set_max_keys(spec.max_keys);
-    let member = match &spec.member_limit {
-        None => Policy::unlimited(PolicyName::Member),
-        Some(limit) => Policy::build(
-            PolicyName::Member,
-            limit.mode,
-            limit.quota,
-            limit.overrides.iter().cloned(),
-            before.map(|env| &env.limits.member),
-            table,
-            now,
-        ),
-    };
     let upstreams: HashMap<_, _> = spec
         .upstreams
         .iter()
@@ -103,7 +84,7 @@ fn assemble(
     Env {
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
-        limits: Limits { member },
+        limits: Limits::build(&spec.limits, before.map(|env| &env.limits), tables, now),
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),
     }

@@ -9,8 +9,8 @@ use http::Method;
 use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
-use crate::policy::limit::Period;
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::{LimitsSpec, Period, PolicyName};
 use crate::policy::route::{Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
@@ -97,8 +97,12 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(shipped.traces.endpoint, None);
     assert!(full.traces.endpoint.is_some());
     assert_eq!(full.spec.widget, shipped.spec.widget);
-    assert_eq!(full.spec.max_keys, shipped.spec.max_keys);
-    assert_eq!(full.spec.member_limit.as_ref().unwrap().overrides.len(), 1);
+    assert_eq!(full.spec.limits.max_keys, shipped.spec.limits.max_keys);
+    assert_eq!(full.spec.limits.member, shipped.spec.limits.member);
+    assert_eq!(full.spec.limits.overrides.len(), 1);
+    assert_eq!(full.spec.limits.placement.len(), 1);
+    assert!(full.spec.limits.client.is_some() && full.spec.limits.gateway.is_some());
+    assert!(full.spec.limits.event.is_some());
     assert_eq!(
         Rules {
             check: None,
@@ -196,10 +200,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
             ..WidgetRules::default()
         }
     );
-    assert_eq!(
-        (settings.spec.max_keys, settings.spec.member_limit.as_ref()),
-        (1_000_000, None)
-    );
+    assert_eq!(settings.spec.limits, LimitsSpec::default());
     let route = &settings.spec.routes[0];
     assert_eq!(
         (&*route.name, &route.path),
@@ -273,7 +274,7 @@ fn what_the_file_says_is_what_is_built() {
             })
         })
     );
-    let limit = spec.member_limit.unwrap();
+    let limit = spec.limits.member.unwrap();
     assert_eq!(
         (
             limit.mode,
@@ -283,7 +284,7 @@ fn what_the_file_says_is_what_is_built() {
         ),
         (Mode::Observe, 30, 30, Period::Minute)
     );
-    let (member, quota) = &limit.overrides[0];
+    let (member, quota) = &spec.limits.overrides[0];
     assert_eq!(
         (
             member.to_string().as_str(),
@@ -398,11 +399,20 @@ fn read_text(text: &str) -> Result<Loaded, Vec<Fault>> {
 
 #[test]
 fn a_reload_keeps_what_stays() {
-    let table = Arc::new(KeyTable::new(1));
+    let tables = KeyTables::new(1);
     let limit = "[limits.member]\nrate = \"1/h\"\n";
     let first = of(&format!("{SMALLEST}{limit}")).unwrap();
-    let before = Snapshot::build(loaded(first), None, &Found::new(), &table, Duration::from_secs(1));
-    assert_eq!((before.generation, table.max_keys()), (1, 1_000_000));
+    let before = Snapshot::build(
+        loaded(first),
+        None,
+        &Found::new(),
+        &tables,
+        Duration::from_secs(1),
+    );
+    assert_eq!(
+        (before.generation, tables.of(PolicyName::Member).max_keys()),
+        (1, 1_000_000)
+    );
     let first_server = before.env.upstreams["handlers"].servers().next().unwrap();
     first_server.health.connect_failed(Cause::Refused);
 
@@ -416,7 +426,7 @@ fn a_reload_keeps_what_stays() {
         loaded(next),
         Some(&before),
         &Found::new(),
-        &table,
+        &tables,
         Duration::from_secs(2),
     );
     let servers = after.env.upstreams["handlers"].servers();
@@ -435,7 +445,7 @@ fn a_reload_keeps_what_stays() {
         loaded(after.settings.clone()),
         Some(&after),
         &Found::new(),
-        &table,
+        &tables,
         Duration::from_secs(3),
     );
     assert!(Arc::ptr_eq(

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::config::{self, Snapshot};
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::PolicyName;
+use crate::policy::limit::keys::KeyTables;
 
 const QUERY: &str = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en";
 const MEMBER: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56";
@@ -21,8 +22,8 @@ fn snapshot(mode: &str, cookies: &str) -> Snapshot {
     );
     std::fs::write(&file, text).unwrap();
     let loaded = config::read(&file).unwrap();
-    let table = Arc::new(KeyTable::new(10));
-    Snapshot::build(loaded, None, &HashMap::default(), &table, Duration::ZERO)
+    let tables = KeyTables::new(10);
+    Snapshot::build(loaded, None, &HashMap::default(), &tables, Duration::ZERO)
 }
 
 /// The second of two calls of a member that may have one an hour, or the first.
@@ -38,7 +39,7 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
         tls: false,
     };
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [7; 16]);
-    let routed = route(&head, env).map_err(|(_, rejection)| rejection).unwrap();
+    let routed = route(&head, &caller, Duration::ZERO, env).unwrap();
     let once = |body: &str| {
         decide(
             &routed,
@@ -49,6 +50,7 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
             Duration::ZERO,
             env,
         )
+        .unwrap()
     };
     if is_second {
         once(&format!("{MEMBER}&PLACEMENT=DEFAULT"));
@@ -76,7 +78,10 @@ fn told(decision: &Decision) -> String {
     for rejection in would_reject {
         _ = write!(told, ", would be {}", rejection.reason().code());
     }
-    if limits.iter().next().is_some() {
+    if limits
+        .iter()
+        .any(|decision| decision.policy == PolicyName::Member)
+    {
         told.push_str(", limits asked");
     }
     told

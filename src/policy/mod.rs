@@ -1,6 +1,7 @@
 //! Values become a decision: is the call sound, may this member have it now, and where does it go.
 
 pub mod judge;
+pub mod pattern;
 pub mod limit;
 pub mod route;
 pub mod validate;

@@ -5,6 +5,7 @@ pub mod history;
 pub mod live;
 pub mod reload;
 pub mod request;
+mod store;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
-use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::keys::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
@@ -48,8 +49,8 @@ pub struct Process {
     pub log: LogSink,
     /// What is told in words, seldom.
     pub notices: Notices,
-    /// The bound of all limiters.
-    pub table: Arc<KeyTable>,
+    /// The tables of all limiters.
+    pub tables: KeyTables,
     /// All held bodies.
     pub held: Arc<HeldBodies>,
     /// Idle connections of held calls, over all servers.
@@ -74,17 +75,18 @@ impl Process {
     /// What `loaded` says, in force, with nothing counted yet. Blocks: names are looked up.
     pub fn new(path: &Path, loaded: Loaded, metrics: Arc<Metrics>, log: LogSink) -> Arc<Process> {
         let epoch = Instant::now();
-        let table = Arc::new(KeyTable::new(loaded.settings.spec.max_keys));
+        let tables = KeyTables::new(loaded.settings.spec.limits.max_keys);
         let server = loaded.settings.server.clone();
         let max_connections = descriptors::raise(server.max_connections, &log);
         ::log::set_max_level(loaded.settings.log.level);
         let files = loaded.files.clone();
         let found = look_up(&loaded);
-        let snapshot = Snapshot::build(loaded, None, &found, &table, Duration::ZERO);
+        let snapshot = Snapshot::build(loaded, None, &found, &tables, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
         metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
         let live = Live::new(snapshot, None, &metrics, &log);
+        store::start(live.env(), epoch, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
@@ -92,7 +94,7 @@ impl Process {
             recent: Mutex::default(),
             log,
             notices: Notices::default(),
-            table,
+            tables,
             held: Arc::default(),
             idle: Arc::new(IdleBound::new(most_idle(max_connections))),
             epoch,
@@ -107,11 +109,12 @@ impl Process {
 
     /// Brings the families up to date whose source counts by itself; before each scrape.
     pub fn refresh_metrics(&self) {
-        let table = &self.table;
-        self.metrics
-            .limiter_table(table.len(), table.max_keys(), table.evicted(), table.overflowed());
+        for (policy, table) in self.tables.each() {
+            self.metrics.limiter_table(policy, table);
+        }
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
+        store::refresh(self.live.load().env(), &self.metrics);
         for upstream in self.live.load().env().upstreams.values() {
             live::refresh(&self.metrics, upstream);
         }

@@ -93,13 +93,14 @@ impl Process {
             loaded,
             Some(&before.snapshot),
             &found,
-            &self.table,
+            &self.tables,
             self.epoch.elapsed(),
         );
         let generation = snapshot.generation;
         self.metrics
             .in_force(generation, &snapshot.sha256, restart_pending.len());
         let live = Arc::new(Live::new(snapshot, Some(&*before), &self.metrics, &self.log));
+        super::store::start(live.env(), self.epoch, &self.metrics, &self.log);
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
         self.metrics.certificates(&live.snapshot.not_after());

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use super::Process;
 use super::live::Live;
 use crate::pipeline::{self, Findings, Forward, Routed};
+use crate::policy::limit::shared::Waiting;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
@@ -132,20 +133,24 @@ impl Request {
         self.body.clone().unwrap_or_default()
     }
 
-    /// Finds the route by the head alone.
+    /// Finds the route by the head alone, and asks the limits that need no more.
     ///
     /// # Errors
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
         self.path = head.target.path_of_line();
-        match pipeline::route(head, live.env()) {
+        let now = self.process.epoch.elapsed();
+        match pipeline::route(head, &self.caller, now, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);
+                // Until they are asked further: the body may never come.
+                self.findings.limits = routed.limits();
                 Ok(routed)
             }
-            Err((route, rejection)) => {
-                self.route = route;
-                Err(rejection)
+            Err(unrouted) => {
+                self.route = unrouted.route_index;
+                self.findings.limits = unrouted.limits;
+                Err(unrouted.rejection)
             }
         }
     }
@@ -162,21 +167,37 @@ impl Request {
         self.body_wait = waited;
     }
 
-    /// Decides it. A held body is there.
+    /// Decides it. A held body is there. A store that limits are shared by is waited for, where only that can tell, as
+    /// long as the configuration allows.
     ///
     /// # Errors
     /// Where it is refused.
-    pub fn decide(
+    pub async fn decide(
+        &mut self,
+        routed: &mut Routed<'_>,
+        head: &RequestHead,
+        peer: Peer,
+    ) -> Result<Box<Forward>, Rejection> {
+        loop {
+            match self.decide_now(routed, head, peer) {
+                Ok(verdict) => return verdict,
+                // Boxed: nearly nobody waits, and everybody would have to make room for it.
+                Err(waiting) => routed.settle(Box::pin(waiting.settled()).await),
+            }
+        }
+    }
+
+    fn decide_now(
         &mut self,
         routed: &Routed<'_>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Box<Forward>, Rejection> {
+    ) -> Result<Result<Box<Forward>, Rejection>, Waiting> {
         let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
-        let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env());
+        let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env())?;
         self.findings = decision.findings;
-        decision.verdict.map(Box::new)
+        Ok(decision.verdict.map(Box::new))
     }
 
     /// Stops the clock of the gateway's own time.

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
 use crate::policy::judge::{Ambiguity, Refusal};
-use crate::policy::limit::{Limited, PolicyName};
+use crate::policy::limit::{Limited, PolicyName, Refused};
 use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
@@ -95,7 +95,7 @@ rejections! {
     /// Not exactly a urlencoded form without coding.
     UnsupportedMediaType = "unsupported_media_type", 415, Info, "The body is not a urlencoded form";
     /// A quota of this policy is used up.
-    RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests for this portal";
+    RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests";
     /// CONNECT or a transfer coding other than chunked.
     NotImplemented = "not_implemented", 501, Info, "Not implemented";
     /// All bodies held together would be over `held_bodies`.
@@ -304,6 +304,12 @@ impl From<Refusal> for Rejection {
             Refusal::Missing(faults) => Rejection::MissingField(faults),
             Refusal::Invalid(faults) => Rejection::InvalidField(faults),
         }
+    }
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Rejection {
+        Rejection::RateLimited(refused.policy, refused.limited)
     }
 }
 

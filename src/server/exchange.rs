@@ -33,8 +33,8 @@ pub async fn exchange<C: Client>(
     let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
     let decided = match request.route(&head, &live) {
-        Ok(routed) => match (
-            decide(&mut client, &mut request, &routed, &head, peer).await,
+        Ok(mut routed) => match (
+            decide(&mut client, &mut request, &mut routed, &head, peer).await,
             routed.body,
         ) {
             (Ok(forward), BodyPlan::Stream) => {
@@ -66,7 +66,7 @@ pub async fn exchange<C: Client>(
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
-    routed: &Routed<'_>,
+    routed: &mut Routed<'_>,
     head: &RequestHead,
     peer: Peer,
 ) -> Result<Box<Forward>, Rejection> {
@@ -74,7 +74,7 @@ async fn decide<C: Client>(
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => client.place().await?,
     }
-    let mut forward = request.decide(routed, head, peer)?;
+    let mut forward = request.decide(routed, head, peer).await?;
     request.own_time_ends();
     forward.attempts.admit().await?;
     Ok(forward)

@@ -13,6 +13,8 @@ use prometheus::{
 use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
+use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::shared::StoreFault;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::request::message::Kind;
@@ -30,6 +32,11 @@ const SECONDS: [f64; 19] = [
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
+/// Answers of the store of shared limits, in seconds: a tenth of a millisecond is usual, 5 ms the default of
+/// `timeout`.
+const STORE_SECONDS: [f64; 10] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
 ];
 /// Bodies, in bytes: a usual call is under 4 KiB, the largest allowed is 8 MiB.
 const BYTES: [f64; 9] = [
@@ -216,10 +223,14 @@ pub struct Metrics {
     upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
     limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
-    limiter_keys: IntGauge,
+    limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
-    limiter_evictions: IntCounter,
-    limiter_overflow: IntCounter,
+    store_up: IntGauge,
+    store_errors: [IntCounter; StoreFault::ALL.len()],
+    /// `ratelimit_store_duration_seconds`
+    pub store_duration: Histogram,
+    limiter_evictions: IntCounterVec,
+    limiter_overflow: IntCounterVec,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
     /// Requests between their head and their end.
@@ -307,7 +318,6 @@ impl Metrics {
             "What the limits said.",
             &["policy", "decision"],
         )?;
-        let policy = &[PolicyName::Member.label()];
         let keys = make.register(IntGaugeVec::new(
             Maker::opts("ratelimit_keys", "Keys with state."),
             &["policy"],
@@ -321,6 +331,16 @@ impl Metrics {
             "ratelimit_overflow_total",
             "Requests judged by the shared state because the table was full.",
             &["policy"],
+        )?;
+        for policy in PolicyName::ALL.map(|policy| [policy.label()]) {
+            keys.with_label_values(&policy);
+            evictions.with_label_values(&policy);
+            overflow.with_label_values(&policy);
+        }
+        let store_errors = make.counters(
+            "ratelimit_store_errors_total",
+            "What went wrong with the store of shared limits.",
+            &["reason"],
         )?;
         let closed = make.counters(
             "connections_closed_total",
@@ -397,10 +417,23 @@ impl Metrics {
             limit_decisions: PolicyName::ALL.map(|policy| {
                 ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
-            limiter_keys: keys.with_label_values(policy),
-            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of the table of keys.")?,
-            limiter_evictions: evictions.with_label_values(policy),
-            limiter_overflow: overflow.with_label_values(policy),
+            limiter_keys: keys,
+            store_up: make.gauge(
+                "ratelimit_store_up",
+                "0 while limits are to be shared and their store is not asked.",
+            )?,
+            store_errors: StoreFault::ALL.map(|fault| store_errors.with_label_values(&[fault.label()])),
+            store_duration: make
+                .histograms(
+                    "ratelimit_store_duration_seconds",
+                    "Questions to the store of shared limits, from when one is put on its way to its answer or its end.",
+                    &STORE_SECONDS,
+                    &[],
+                )?
+                .with_label_values::<&str>(&[]),
+            limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of each policy's keys.")?,
+            limiter_evictions: evictions,
+            limiter_overflow: overflow,
             forwarding_headers_replaced: make.counter(
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
@@ -577,6 +610,12 @@ impl Metrics {
         }
     }
 
+    /// What a policy has said so far: allowed, limited, and what it would have limited.
+    pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 3] {
+        let counted = self.limit_decisions.get(policy as usize);
+        counted.map_or([0; 3], |counted| counted.each_ref().map(IntCounter::get))
+    }
+
     /// `placements_total`
     pub fn placement(&self, label: &'static str) -> &IntCounter {
         self.placements.get(label).unwrap_or(&self.log_lines_dropped)
@@ -627,13 +666,29 @@ impl Metrics {
         }
     }
 
-    /// Brings the families up to date whose source counts by itself.
-    pub fn limiter_table(&self, keys: usize, limit: usize, evicted: u64, overflowed: u64) {
-        self.limiter_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-        self.limiter_keys_limit
-            .set(i64::try_from(limit).unwrap_or(i64::MAX));
-        catch_up(&self.limiter_evictions, evicted);
-        catch_up(&self.limiter_overflow, overflowed);
+    /// Brings the families of a policy's table up to date, which counts by itself.
+    pub fn limiter_table(&self, policy: PolicyName, table: &KeyTable) {
+        let gauge = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
+        let policy = &[policy.label()];
+        self.limiter_keys
+            .with_label_values(policy)
+            .set(gauge(table.len()));
+        self.limiter_keys_limit.set(gauge(table.max_keys()));
+        catch_up(&self.limiter_evictions.with_label_values(policy), table.evicted());
+        catch_up(
+            &self.limiter_overflow.with_label_values(policy),
+            table.overflowed(),
+        );
+    }
+
+    /// Whether the store of shared limits is asked, or nobody wants one.
+    pub fn store_up(&self, is_up: bool) {
+        self.store_up.set(i64::from(is_up));
+    }
+
+    /// Faults of that store, ever.
+    pub fn store_errors(&self, fault: StoreFault, count: u64) {
+        catch_up(slot(&self.store_errors, fault as usize), count);
     }
 
     /// Log lines dropped, ever.

@@ -47,6 +47,8 @@ impl TrustedProxies {
 pub struct Caller {
     /// The rightmost address that is not a trusted proxy.
     pub client: IpAddr,
+    /// Whether that is a trusted proxy all the same: it names nobody behind it.
+    pub client_is_proxy: bool,
     /// Kept from a trusted peer, else made.
     pub request_id: String,
     /// Whether a trusted peer began the trace.
@@ -80,12 +82,13 @@ impl Caller {
                 made
             }
         };
+        let client = match is_trusted {
+            true => rightmost_untrusted(peer, headers, trusted),
+            false => peer.address.to_canonical(),
+        };
         Caller {
-            client: if is_trusted {
-                rightmost_untrusted(peer, headers, trusted)
-            } else {
-                peer.address.to_canonical()
-            },
+            client,
+            client_is_proxy: is_trusted && trusted.contains(client),
             request_id,
             traceparent_received: received.is_some(),
             scheme_replaced: !is_trusted

@@ -13,8 +13,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::KeyTable;
-use widget_gateway::policy::limit::{Limits, Period, Policy, PolicyName, Quota};
+use widget_gateway::policy::limit::keys::KeyTables;
+use widget_gateway::policy::limit::{
+    ClientSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
+};
+use widget_gateway::policy::pattern::Pattern;
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -342,11 +345,13 @@ const PEER: Peer = Peer {
 
 fn decide(head: &RequestHead, body: &[u8]) -> bool {
     static WORLD: OnceLock<World> = OnceLock::new();
-    let World { env, table, tick } = WORLD.get_or_init(World::new);
-    let routed = match pipeline::route(head, env) {
+    let World { env, tables, tick } = WORLD.get_or_init(World::new);
+    let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
+    let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
+    let routed = match pipeline::route(head, &caller, now, env) {
         Ok(routed) => routed,
-        Err((_, rejection)) => {
-            sound_answer(&rejection);
+        Err(unrouted) => {
+            sound_answer(&unrouted.rejection);
             return false;
         }
     };
@@ -354,10 +359,15 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream => &[],
     };
-    let caller = Caller::of(PEER, &head.headers, &TrustedProxies::default(), || [7; 16]);
-    let now = Duration::from_millis(tick.fetch_add(1, Ordering::Relaxed));
-    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &caller, body, now, env);
-    assert!(table.len() <= MAX_KEYS, "the table of keys outgrew its bound");
+    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
+    for (policy, table) in tables.each() {
+        let keys = table.len();
+        assert!(
+            keys <= MAX_KEYS,
+            "the table of {} outgrew its bound",
+            policy.label()
+        );
+    }
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
     }
@@ -388,7 +398,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
 
 struct World {
     env: Env,
-    table: std::sync::Arc<KeyTable>,
+    tables: KeyTables,
     tick: AtomicU64,
 }
 
@@ -414,21 +424,31 @@ impl World {
         };
         let upstream = Upstream::new("handlers", vec![listed], Rules::default(), None);
         let most = std::num::NonZeroU32::new(Quota::MAX).expect("not zero");
-        let quota = Quota {
-            rate: most,
-            period: Period::Second,
-            burst: most,
+        let policy = PolicySpec {
+            mode: Mode::Enforce,
+            quota: Quota {
+                rate: most,
+                period: Period::Second,
+                burst: most,
+            },
         };
-        let table = std::sync::Arc::new(KeyTable::new(MAX_KEYS));
-        let member = Policy::build(
-            PolicyName::Member,
-            Mode::Enforce,
-            quota,
-            [],
-            None,
-            &table,
-            Duration::ZERO,
-        );
+        let tables = KeyTables::new(MAX_KEYS);
+        let spec = LimitsSpec {
+            max_keys: MAX_KEYS,
+            client: Some(ClientSpec {
+                policy,
+                except: Vec::new(),
+            }),
+            gateway: Some(policy),
+            member: Some(policy),
+            overrides: Vec::new(),
+            placement: vec![PlacementSpec {
+                matches: Pattern::parse("CRM_*").expect("a pattern"),
+                policy,
+            }],
+            event: Some(policy),
+        };
+        let limits = Limits::build(&spec, None, &tables, Duration::ZERO);
         let env = Env {
             routes: Routes::new(vec![
                 route("widget", "/", &[Method::POST], widget(WidgetRoute::default())),
@@ -453,13 +473,13 @@ impl World {
                 ),
                 route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
             ]),
-            limits: Limits { member },
+            limits,
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),
             ..Env::default()
         };
         World {
             env,
-            table,
+            tables,
             tick: AtomicU64::new(0),
         }
     }

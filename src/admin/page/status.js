@@ -196,19 +196,36 @@ function members(s) {
   say($("busiest").caption, `${covers}: ${plural(top.requests, "request")} by about ${plural(top.distinct_members, "member")}`);
   say($("limited").caption, `${covers}: ${plural(top.limited, "request")} over the limit`);
 }
+function store(of) {
+  if (!of) return [];
+  const instead = { local: of.replicas > 1 ? `1 of ${of.replicas} of each quota is granted here` : "each quota is granted here, whole",
+    open: "everything is granted", closed: "nothing is granted" };
+  const faults = Object.entries(of.faults).map(([reason, n]) => `${reason} ${count.format(n)}`);
+  return [["shared by a store", of.up ? `✔ up, up to ${plural(of.lease, "request")} away` : `✖ down: ${instead[of.on_error]}`],
+    ["its faults", faults.join(", ") || "none"]];
+}
 function limiter(s) {
-  const { policies, keys, max_keys, evicted, overflowed } = s.limiter;
+  const { policies, max_keys } = s.limiter;
   const per = { 1: "second", 60: "minute", 3600: "hour" };
+  const percent = (part, whole) => {
+    const share = whole ? part / whole * 100 : 0;
+    return `${share > 0 && share < 1 ? "under 1" : Math.round(share)} %`;
+  };
   facts($("policies"), policies.length ? policies.flatMap((p) => [
-    ["per " + p.name, `${count.format(p.quota.rate)} a ${per[p.quota.per_seconds]}, ${count.format(p.quota.burst)} at once`],
+    [p.match ? `${p.name} ${p.match}` : "per " + p.name,
+      `${count.format(p.quota.rate)} a ${per[p.quota.per_seconds]}, ${count.format(p.quota.burst)} at once`],
     ["mode", p.mode === "observe" ? "observe (nothing is refused)" : p.mode],
+    ["refused", `${percent(p.limited, p.allowed + p.limited + p.would_limit)} of what it judged` +
+      (p.would_limit ? `, ${percent(p.would_limit, p.allowed + p.limited + p.would_limit)} observed` : "")],
     ["exceptions", count.format(p.overrides)],
-  ]) : [["limit", "none is configured"]]);
-  $("table").value = keys / max_keys;
-  const full = keys / max_keys * 100;
-  say($("table-text"), `${count.format(keys)} of ${count.format(max_keys)} places taken ` +
-    `(${full > 0 && full < 1 ? "under 1" : Math.round(full)} %), ${count.format(evicted)} given back since the start, ` +
-    `${plural(overflowed, "request")} judged together because the table was full`);
+  ]).concat(store(s.limiter.store)) : [["limit", "none is configured"]]);
+  const fullest = policies.reduce((most, p) => p.keys > most.keys ? p : most, { keys: 0 });
+  $("table").value = fullest.keys / max_keys;
+  const of = (p) => `${p.name}: ${count.format(p.keys)} of ${count.format(max_keys)} places taken ` +
+    `(${percent(p.keys, max_keys)}), ${count.format(p.evicted)} given back since the start, ` +
+    `${plural(p.overflowed, "request")} judged together because there was no room`;
+  const tables = policies.filter((p, at) => policies.findIndex((other) => other.name === p.name) === at);
+  say($("table-text"), tables.length ? tables.map(of).join("; ") : "No limit, no keys");
 }
 const RESULT = { applied: ["✔ applied", "good"], unchanged: ["= unchanged", ""], refused: ["✖ REFUSED", "bad"] };
 const TRIGGER = { sighup: "by SIGHUP", watch: "the file changed", api: "asked for", start: "at the start" };
@@ -269,7 +286,9 @@ function problems(s) {
   if (s.configuration.restart_pending.length)
     warn(`Waits for a restart: ${s.configuration.restart_pending.join(", ")}`);
   if (recent("overloaded")) warn("Requests refused as overloaded in the last 2 minutes");
-  if (s.limiter.keys > 0.9 * s.limiter.max_keys) warn("The limiter's table is over 90 % full");
+  for (const p of s.limiter.policies)
+    if (p.keys > 0.9 * s.limiter.max_keys) warn(`The limiter's table of keys per ${p.name} is over 90 % full`);
+  if (s.limiter.store && !s.limiter.store.up) warn("The store that limits are shared by is down");
   if (s.connections_open > 0.9 * s.max_connections) warn("Connections are near server.max_connections");
   if (s.log_lines_dropped) warn("Log lines were dropped since the start");
   if (s.uptime_seconds < 60) list.push(["info", "Started less than a minute ago"]);

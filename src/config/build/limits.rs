@@ -1,109 +1,165 @@
-//! `[widget]` and `[limits]`.
+//! `[limits]`.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::path::Path;
 
-use super::server::seconds;
+use toml::Spanned;
+
+use super::others::Others;
+use super::shared::shared;
 use crate::config::fault::Faults;
-use crate::config::file::{LimitsTable, WidgetTable};
-use crate::config::settings::MemberLimitSpec;
+use crate::config::file::{ClientTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable};
 use crate::config::units::Rate;
-use crate::config::values::word;
-use crate::config::values::{At, Count, quoted};
-use crate::pipeline::WidgetRules;
+use crate::config::values::{At, Count, Word, quoted, word};
 use crate::policy::Mode;
-use crate::policy::limit::Quota;
-use crate::request::field::{Domain, MemberId, MemberIdShape, ServerEndpoints};
+use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec, Quota};
+use crate::policy::pattern::Pattern;
+use crate::request::field::{MemberId, MemberIdShape, Placement};
 
-/// A body is held whole, and above this no genuine widget call is known.
-const LARGEST_BODY: usize = 8 << 20;
-
-/// The default for a body.
-const BODY_LIMIT: usize = 1 << 20;
-
-pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRules {
-    let default = WidgetRules::default();
-    let rules = WidgetRules {
-        body_limit: table.body_limit.as_ref().map_or(BODY_LIMIT, |size| size.value.0),
-        body_timeout: seconds(&table.body_timeout, default.body_timeout.as_secs()),
-        held_bodies: table
-            .held_bodies
-            .as_ref()
-            .map_or(default.held_bodies, |size| size.value.0),
-        max_params: table
-            .max_params
-            .as_ref()
-            .map_or(default.max_params, |count| count.value.0 as usize),
-        member_id: word(&table.member_id, default.member_id),
-        cookies: word(&table.cookies, default.cookies),
-        server_endpoints: server_endpoints(table, default.server_endpoints, faults),
-    };
-    if let Some(limit) = table
-        .body_limit
-        .as_ref()
-        .filter(|limit| limit.value.0 > LARGEST_BODY)
-    {
-        faults.at(&limit.span, "is too large, allowed is at most \"8MiB\"");
-    } else if rules.body_limit > rules.held_bodies && !faults.is_unread_below("widget") {
-        let message = format!(
-            "a body of body_limit ({} bytes) does not fit into held_bodies ({} bytes), allowed is a body_limit up to held_bodies",
-            rules.body_limit, rules.held_bodies
-        );
-        if let Some(size) = table.held_bodies.as_ref().or(table.body_limit.as_ref()) {
-            faults.at(&size.span, message);
-        }
-    }
-    rules
-}
-
-fn server_endpoints(
-    table: &WidgetTable,
-    default: ServerEndpoints,
-    faults: &mut Faults<'_>,
-) -> ServerEndpoints {
-    const ALLOWED: &str = "allowed is a host name without port and scheme, or \"*\" alone for any";
-    let Some(list) = &table.server_endpoints else {
-        return default;
-    };
-    let hosts = list.get_ref();
-    if let [only] = hosts.as_slice()
-        && only.value == "*"
-    {
-        return ServerEndpoints::Any;
-    }
-    if hosts.is_empty() && !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-        faults.at(
-            &list.span(),
-            format!("is empty, so no call could name one, {ALLOWED}"),
-        );
-    }
-    let mut listed = Vec::new();
-    for host in hosts {
-        match Domain::parse(host.value.as_bytes()) {
-            Ok(domain) if !domain.has_port() => listed.push(domain),
-            Ok(_) | Err(_) => faults.at(
-                &host.span,
-                format!("{} is no such host, {ALLOWED}", quoted(&host.value)),
-            ),
-        }
-    }
-    ServerEndpoints::Listed(listed.into())
-}
-
-pub(super) fn member(
+pub(super) fn limits(
     table: &LimitsTable,
     shape: MemberIdShape,
+    (base, others): (&Path, &mut Others),
     faults: &mut Faults<'_>,
-) -> Option<MemberLimitSpec> {
-    let limit = table.member.as_ref().and_then(|member| {
-        let (span, member) = (member.span(), member.get_ref());
-        let quota = quota(&member.rate, &member.burst, &span, faults)?;
-        Some((word(&member.mode, Mode::Enforce), quota))
-    });
+) -> LimitsSpec {
+    let LimitsTable {
+        max_keys,
+        client,
+        gateway,
+        member,
+        overrides,
+        placement,
+        event,
+        shared,
+    } = table;
+    if let (Some(first), None) = (overrides.first(), member)
+        && !faults.is_unread_below("limits.member")
+    {
+        faults.at(
+            &first.span(),
+            "there is no limit that it could override, [limits.member] is needed",
+        );
+    }
+    let member = plain(member, faults);
+    let overrides = self::overrides(overrides, shape, faults);
+    LimitsSpec {
+        max_keys: max_keys
+            .as_ref()
+            .map_or(LimitsSpec::MAX_KEYS, |keys| keys.value.0 as usize),
+        client: client.as_ref().and_then(|table| self::client(table, faults)),
+        gateway: plain(gateway, faults),
+        overrides: if member.is_some() { overrides } else { Vec::new() },
+        member,
+        placement: self::placement(placement, faults),
+        event: plain(event, faults),
+        shared: self::shared(shared, base, others, faults),
+    }
+}
+
+fn plain(table: &Option<Spanned<PolicyTable>>, faults: &mut Faults<'_>) -> Option<PolicySpec> {
+    let table = table.as_ref()?;
+    let PolicyTable { mode, rate, burst } = table.get_ref();
+    policy(mode, rate, burst, &table.span(), faults)
+}
+
+fn policy(
+    mode: &Option<At<Word<Mode>>>,
+    rate: &Option<At<Rate>>,
+    burst: &Option<At<Count<{ Quota::MAX }>>>,
+    table: &Range<usize>,
+    faults: &mut Faults<'_>,
+) -> Option<PolicySpec> {
+    let quota = quota(rate, burst, table, faults)?;
+    Some(PolicySpec {
+        mode: word(mode, Mode::Enforce),
+        quota,
+    })
+}
+
+fn client(table: &Spanned<ClientTable>, faults: &mut Faults<'_>) -> Option<ClientSpec> {
+    let ClientTable {
+        mode,
+        rate,
+        burst,
+        except,
+    } = table.get_ref();
+    Some(ClientSpec {
+        policy: policy(mode, rate, burst, &table.span(), faults)?,
+        except: except.iter().flatten().map(|network| network.value.0).collect(),
+    })
+}
+
+/// In the order of the file.
+fn placement(tables: &[Spanned<PlacementTable>], faults: &mut Faults<'_>) -> Vec<PlacementSpec> {
+    let mut seen: HashMap<Pattern, usize> = HashMap::new();
+    let mut all = Vec::new();
+    for table in tables {
+        let span = table.span();
+        let PlacementTable {
+            matches,
+            mode,
+            rate,
+            burst,
+        } = table.get_ref();
+        let policy = policy(mode, rate, burst, &span, faults);
+        let Some(given) = matches else {
+            if !faults.is_unread(&span, "match") {
+                faults.under(
+                    &span,
+                    "match",
+                    "is missing, allowed is a PLACEMENT, or the beginning of one and a '*'",
+                );
+            }
+            continue;
+        };
+        let Some(matches) = self::matches(given, faults) else {
+            continue;
+        };
+        if let Some(line) = seen.get(&matches) {
+            faults.at(
+                &given.span,
+                format!("has a limit in line {line} already, allowed is one for each"),
+            );
+            continue;
+        }
+        seen.insert(matches.clone(), faults.line(&given.span));
+        all.extend(policy.map(|policy| PlacementSpec { matches, policy }));
+    }
+    all
+}
+
+fn matches(given: &At<String>, faults: &mut Faults<'_>) -> Option<Pattern> {
+    let wrong = match Pattern::parse(&given.value) {
+        Ok(pattern) => {
+            let text = given.value.trim_end_matches('*');
+            if text.is_empty() || Placement::parse(text.as_bytes()).is_ok() {
+                return Some(pattern);
+            }
+            "no PLACEMENT can be so"
+        }
+        Err(wrong) => wrong,
+    };
+    faults.at(
+        &given.span,
+        format!(
+            "{} fits nothing: {wrong}, allowed is a PLACEMENT, or the beginning of one and a '*'",
+            quoted(&given.value)
+        ),
+    );
+    None
+}
+
+/// Each member once.
+fn overrides(
+    tables: &[Spanned<OverrideTable>],
+    shape: MemberIdShape,
+    faults: &mut Faults<'_>,
+) -> Vec<(MemberId, Quota)> {
     let mut seen: HashMap<MemberId, usize> = HashMap::new();
     let mut overrides = Vec::new();
-    for entry in &table.overrides {
+    for entry in tables {
         let (span, entry) = (entry.span(), entry.get_ref());
         let member_id = member_id(&entry.member_id, shape, &span, faults);
         let quota = quota(&entry.rate, &entry.burst, &span, faults);
@@ -120,19 +176,7 @@ pub(super) fn member(
         seen.insert(member_id.clone(), faults.line(&at.span));
         overrides.extend(quota.map(|quota| (member_id, quota)));
     }
-    if let (Some(first), None) = (table.overrides.first(), &table.member)
-        && !faults.is_unread_below("limits.member")
-    {
-        faults.at(
-            &first.span(),
-            "there is no limit that it could override, [limits.member] is needed",
-        );
-    }
-    limit.map(|(mode, quota)| MemberLimitSpec {
-        mode,
-        quota,
-        overrides,
-    })
+    overrides
 }
 
 fn quota(

@@ -8,6 +8,7 @@ mod server;
 mod shared;
 mod upstreams;
 mod warnings;
+mod widget;
 
 use std::path::Path;
 
@@ -38,13 +39,8 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .filter_map(|address| address.parse().ok())
         .collect();
     warnings::collect(file, &routes, &own, faults);
-    let widget = limits::widget(&file.widget, faults);
-    let max_keys = file
-        .limits
-        .max_keys
-        .as_ref()
-        .map_or(1_000_000, |keys| keys.value.0 as usize);
-    let member_limit = limits::member(&file.limits, widget.member_id, faults);
+    let widget = widget::widget(&file.widget, faults);
+    let limits = limits::limits(&file.limits, widget.member_id, (base, &mut others), faults);
     let trusted = file
         .trusted_proxies
         .iter()
@@ -54,8 +50,7 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let spec = EnvSpec {
         routes,
         widget,
-        max_keys,
-        member_limit,
+        limits,
         upstreams,
         trusted,
     };

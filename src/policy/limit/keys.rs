@@ -18,6 +18,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use super::clock::ToldClock;
+use super::decision::PolicyName;
 use crate::request::fingerprint::Fingerprint;
 
 /// A power of two.
@@ -25,6 +26,35 @@ const SHARDS: usize = 64;
 
 /// A shard of fewer places gives none back.
 const SMALL: usize = 1024;
+
+/// The tables of all policies, one each: a flood of one kind of key takes no room from another.
+#[derive(Debug)]
+pub struct KeyTables([Arc<KeyTable>; PolicyName::ALL.len()]);
+
+impl KeyTables {
+    /// A bound of `max_keys` for each of them.
+    pub fn new(max_keys: usize) -> KeyTables {
+        KeyTables(PolicyName::ALL.map(|_| Arc::new(KeyTable::new(max_keys))))
+    }
+
+    /// Changes the bound of each.
+    pub fn set_max_keys(&self, max_keys: usize) {
+        self.0.iter().for_each(|table| table.set_max_keys(max_keys));
+    }
+
+    /// The table of a policy.
+    pub fn of(&self, policy: PolicyName) -> &Arc<KeyTable> {
+        let [first, ..] = &self.0;
+        self.0.get(policy as usize).unwrap_or(first)
+    }
+
+    /// Each policy and its table.
+    pub fn each(&self) -> impl Iterator<Item = (PolicyName, &KeyTable)> {
+        PolicyName::ALL
+            .into_iter()
+            .zip(self.0.iter().map(|table| &**table))
+    }
+}
 
 /// What the keys of a policy's limiters share: the bound and what is told of it.
 #[derive(Debug)]
@@ -151,6 +181,21 @@ impl Keys {
         shard
             .find(key.bits(), |entry| entry.key == key)
             .map(|entry| entry.arrival)
+    }
+
+    /// Moves the arrival time of a key back by the time that one request takes; that of a key that is not in the
+    /// table was the one that all without a place share.
+    pub(super) fn give_back(&self, key: Fingerprint, each: Nanos) {
+        let earlier = |arrival: Nanos| Nanos::from(u64::from(arrival).saturating_sub(u64::from(each)));
+        let mut shard = self.shard(key).lock();
+        match shard.find_mut(key.bits(), |entry| entry.key == key) {
+            Some(entry) => entry.arrival = earlier(entry.arrival),
+            None => {
+                drop(shard);
+                let mut shared = self.0.overflow.lock();
+                *shared = shared.map(earlier);
+            }
+        }
     }
 
     /// Takes a key away; whether it was there.

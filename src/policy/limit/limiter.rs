@@ -9,23 +9,11 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 
 use super::clock::{Now, ToldClock};
+use super::key::Key;
 use super::keys::{KeyTable, Keys};
 use super::quota::Quota;
 use super::shared::{LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
-use crate::request::field::MemberId;
 use crate::request::fingerprint::Fingerprint;
-
-/// What requests can be counted by.
-pub trait Key {
-    /// What stands for the key: equal for equal keys.
-    fn fingerprint(&self) -> Fingerprint;
-}
-
-impl Key for MemberId {
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint()
-    }
-}
 
 type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
@@ -182,6 +170,12 @@ impl<K: Key> Limiter<K> {
     fn used(&self, print: Fingerprint, now: Now) -> u32 {
         let state = self.state(print, now);
         state.map_or(0, |state| self.local.burst_size().get() - state.remaining)
+    }
+
+    /// Takes back what one [`check`](Limiter::check) took that was granted: its request got no further.
+    pub fn give_back(&self, key: &K) {
+        let each = self.local.replenish_interval();
+        self.keys.give_back(key.fingerprint(), each.into());
     }
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.

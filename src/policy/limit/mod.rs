@@ -1,72 +1,334 @@
 //! A sound call becomes a [`Permit`]: [`Limits`] asks each policy by its own key, GCRA is governor's.
 //!
-//! A new policy that is keyed by the call is a field of [`Limits`] and a line in [`Limits::admit`]; a new kind
-//! of key implements [`Key`]. What each said travels as [`Decisions`] to metric, log and `explain`, which know
-//! no policy by name.
+//! The order is that of [`PolicyName`]. What is known by the head alone is asked by [`Limits::enter`], before a
+//! byte of the body is read; its proof, [`Entered`], is what [`Limits::admit`] wants beside the call. A new policy
+//! is a field of [`Limits`] and a line in one of the two; a new kind of key implements [`Key`]. What each said
+//! travels as [`Decisions`] to metric, log and `explain`, and operators see [`Limits::policies`]: neither knows a
+//! policy by name.
 
 mod clock;
 mod quota;
+mod decision;
+mod key;
 pub mod keys;
 pub mod shared;
 mod limiter;
-mod decision;
+mod spec;
 mod policy;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName};
-pub use limiter::{Asked, Key, KeyState, Limited, Limiter};
-pub use policy::{Policy, Quotas};
+pub use key::{ClientAddress, Everyone, Key, Sender};
+pub use limiter::{Asked, KeyState, Limited, Limiter};
+pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
+pub use spec::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
 
+use self::keys::KeyTables;
+use self::policy::Kept;
+use self::shared::{Naming, Settled, Store, Waiting};
 use crate::policy::Mode;
+use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
 use crate::request::field::MemberId;
 
-/// The policies that a sound call goes through.
+/// The policies that a request to a widget route goes through.
 pub struct Limits {
+    client: Policy<ClientAddress>,
+    /// Whose addresses `client` leaves alone.
+    except: Vec<IpNet>,
+    gateway: Policy<Everyone>,
     /// `[limits.member]`
     pub member: Policy<MemberId>,
+    placement: Vec<Family>,
+    event: Policy<Sender>,
+    /// What keeps the limits of members, where replicas share them.
+    store: Option<Arc<Store>>,
+}
+
+/// Placements that have a limit of their own, per member.
+struct Family {
+    matches: Pattern,
+    policy: Policy<MemberId>,
 }
 
 impl Default for Limits {
     /// No limit at all.
     fn default() -> Limits {
         Limits {
+            client: Policy::unlimited(PolicyName::Client),
+            except: Vec::new(),
+            gateway: Policy::unlimited(PolicyName::Gateway),
             member: Policy::unlimited(PolicyName::Member),
+            placement: Vec::new(),
+            event: Policy::unlimited(PolicyName::Event),
+            store: None,
         }
     }
 }
 
 impl Limits {
-    /// Asks every policy for one request of this call at `now`, on a route of this mode. Keys are taken from
-    /// the call itself.
+    /// The limits of a configuration. A quota that a policy of `before` enforced keeps its keys' state.
+    pub fn build(spec: &LimitsSpec, before: Option<&Limits>, tables: &KeyTables, now: Now) -> Limits {
+        use PolicyName::{Client, Event, Gateway, Member, Placement};
+        let LimitsSpec {
+            max_keys,
+            client,
+            gateway,
+            member,
+            overrides,
+            placement,
+            event,
+            shared,
+        } = spec;
+        tables.set_max_keys(*max_keys);
+        let store = shared.as_ref().map(|spec| {
+            let before = before.and_then(|before| before.store.as_ref());
+            let kept = before.filter(|before| before.spec() == spec);
+            kept.cloned()
+                .unwrap_or_else(|| Store::new(spec.clone(), before.map(|before| &**before)))
+        });
+        let by_member = |suffix: String| {
+            store.as_ref().map_or(Kept::Here, |store| {
+                Kept::Shared(
+                    store.clone(),
+                    Naming {
+                        suffix: suffix.into(),
+                        name: |member: &MemberId| member.to_string(),
+                    },
+                )
+            })
+        };
+        let family = |PlacementSpec { matches, policy }: &PlacementSpec| {
+            let mut families = before.into_iter().flat_map(|before| &before.placement);
+            let before = families.find(|family| family.matches == *matches);
+            let before = before.map(|family| &family.policy);
+            Family {
+                matches: matches.clone(),
+                policy: Policy::build(
+                    Placement,
+                    Some(*policy),
+                    [],
+                    (before, by_member(format!("placement:{}", matches.spelled()))),
+                    tables.of(Placement),
+                    now,
+                ),
+            }
+        };
+        Limits {
+            client: Policy::build(
+                Client,
+                client.as_ref().map(|client| client.policy),
+                [],
+                (before.map(|before| &before.client), Kept::Here),
+                tables.of(Client),
+                now,
+            ),
+            except: client
+                .as_ref()
+                .map(|client| client.except.clone())
+                .unwrap_or_default(),
+            gateway: Policy::build(
+                Gateway,
+                *gateway,
+                [],
+                (before.map(|before| &before.gateway), Kept::Here),
+                tables.of(Gateway),
+                now,
+            ),
+            member: Policy::build(
+                Member,
+                *member,
+                overrides.iter().cloned(),
+                (before.map(|before| &before.member), by_member("member".to_owned())),
+                tables.of(Member),
+                now,
+            ),
+            placement: placement.iter().map(family).collect(),
+            event: Policy::build(
+                Event,
+                *event,
+                [],
+                (before.map(|before| &before.event), Kept::Here),
+                tables.of(Event),
+                now,
+            ),
+            store: store.clone(),
+        }
+    }
+
+    /// What keeps the limits of members, where replicas share them.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    /// Every policy, in the order in which they are asked, with what it is for where that is a part only.
+    pub fn policies(&self) -> impl Iterator<Item = (Option<&Pattern>, &dyn AnyPolicy)> {
+        let Limits {
+            client,
+            except: _,
+            gateway,
+            member,
+            placement,
+            event,
+            store: _,
+        } = self;
+        let all = |policy| (None, policy);
+        let families = placement
+            .iter()
+            .map(|Family { matches, policy }| (Some(matches), policy as &dyn AnyPolicy));
+        [client as &dyn AnyPolicy, gateway, member]
+            .map(all)
+            .into_iter()
+            .chain(families)
+            .chain([all(event)])
+    }
+
+    /// Asks the policies that need no more than the head, for one request of this client at `now`, on a route of
+    /// this mode. A client that is none of ours to count, such as a proxy that is trusted, is not asked about.
     ///
     /// # Errors
-    /// The first policy that refuses; those behind it are not asked.
-    pub fn admit(&self, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
+    /// The first policy that refuses.
+    pub fn enter(&self, client: Option<ClientAddress>, route: Mode, now: Now) -> Result<Entered, Refused> {
         let mut decisions = Decisions::default();
-        // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
-        let Some(member) = call.limited_member() else {
-            return Ok(Permit { call, decisions });
-        };
-        let decision = self.member.decide(member, route, now);
-        decisions.add(decision);
-        match decision.outcome {
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(Permit { call, decisions }),
-            Outcome::Refused(limited) => Err(Refused {
-                policy: decision.policy,
-                limited,
-                decisions,
-            }),
+        let counted = client.filter(|client| {
+            !self
+                .except
+                .iter()
+                .any(|network| network.contains(&client.address()))
+        });
+        if let Some(client) = counted {
+            decisions.ask(&self.client, &client, route, now)?;
         }
+        Ok(Entered {
+            decisions,
+            settled: None,
+        })
+    }
+
+    /// Asks the other policies for one request of this call at `now`, on a route of this mode. Keys are taken
+    /// from the call itself. What a later one refuses takes nothing from `[limits.gateway]`: a storm of one member
+    /// is not everybody's.
+    ///
+    /// # Errors
+    /// The first policy that refuses, those behind it are not asked; or that waits for the store, and then the call
+    /// is to be asked about again, once that has [`settled`](Entered::settle).
+    pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Unpermitted> {
+        let mut decisions = entered.decisions;
+        let gateway = decisions.ask(&self.gateway, &Everyone, route, now)?;
+        self.by_call(entered, &call, route, now, &mut decisions)
+            .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
+        Ok(Permit { call, decisions })
+    }
+
+    /// Counts a request whose faults are only observed, so that it is no call, where no call is needed. On such a
+    /// route nothing refuses.
+    pub fn observe(&self, entered: &Entered, now: Now) -> Decisions {
+        let mut decisions = entered.decisions;
+        decisions.add(self.gateway.decide(&Everyone, Mode::Observe, now));
+        decisions
+    }
+
+    /// One policy of the three that are keyed by the call.
+    fn by_call(
+        &self,
+        entered: &Entered,
+        call: &Call,
+        route: Mode,
+        now: Now,
+        decisions: &mut Decisions,
+    ) -> Result<Outcome, Unpermitted> {
+        match call {
+            // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
+            Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
+                Some(sender) => Ok(decisions.ask(&self.event, &sender, route, now)?),
+                None => Ok(Outcome::Unlimited),
+            },
+            Call::Placement(_) | Call::Own(_) => {
+                let Some(member) = call.limited_member() else {
+                    return Ok(Outcome::Unlimited);
+                };
+                let policy = self.family(call).unwrap_or(&self.member);
+                let decided = policy.decide_shared(member, route, entered.settled, now);
+                Ok(decisions.note(decided.map_err(Unpermitted::Waits)?)?)
+            }
+        }
+    }
+
+    /// The limit of the call's placement, where it has one.
+    fn family(&self, call: &Call) -> Option<&Policy<MemberId>> {
+        if self.placement.is_empty() {
+            return None;
+        }
+        let placement = call.known().placement?.as_str();
+        let mut families = self.placement.iter();
+        let family = families.find(|family| family.matches.fits(placement))?;
+        Some(&family.policy)
     }
 
     /// Forgets the keys whose state equals that of a key never seen.
     pub fn sweep(&self, now: Now) {
-        let Limits { member } = self;
-        member.sweep(now);
+        self.policies().for_each(|(_, policy)| policy.sweep(now));
+    }
+}
+
+impl Decisions {
+    /// Asks one policy by its own kind of key and notes what it said.
+    fn ask<K: Key + Eq + std::hash::Hash>(
+        &mut self,
+        policy: &Policy<K>,
+        key: &K,
+        route: Mode,
+        now: Now,
+    ) -> Result<Outcome, Refused> {
+        self.note(policy.decide(key, route, now))
+    }
+
+    fn note(&mut self, decision: Decision) -> Result<Outcome, Refused> {
+        self.add(decision);
+        match decision.outcome {
+            Outcome::Refused(limited) => Err(Refused {
+                policy: decision.policy,
+                limited,
+                decisions: *self,
+            }),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(decision.outcome),
+        }
+    }
+}
+
+/// A request that the policies let in which need no more than its head. [`Limits::enter`] is its only maker:
+///
+/// ```compile_fail,E0451
+/// use widget_gateway::policy::limit::{Decisions, Entered};
+///
+/// fn skips_the_client() -> Entered {
+///     Entered { decisions: Decisions::default(), settled: None }
+/// }
+/// ```
+#[must_use]
+#[derive(Debug)]
+pub struct Entered {
+    decisions: Decisions,
+    /// What the store has said, where it was waited for.
+    settled: Option<Settled>,
+}
+
+impl Entered {
+    /// What these policies said; none of them refused.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// The store has answered, or not in time: what is asked next is asked with that, and waits no more.
+    pub fn settle(&mut self, settled: Settled) {
+        self.settled = Some(settled);
     }
 }
 
@@ -100,6 +362,21 @@ impl Permit {
     /// What the policies said; none of them refused.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+}
+
+/// There is no [`Permit`], at least not now.
+#[derive(Debug)]
+pub enum Unpermitted {
+    /// A policy said no.
+    Refused(Refused),
+    /// Only the store can tell, and its answer is on its way.
+    Waits(Waiting),
+}
+
+impl From<Refused> for Unpermitted {
+    fn from(refused: Refused) -> Unpermitted {
+        Unpermitted::Refused(refused)
     }
 }
 

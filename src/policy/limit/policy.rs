@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
+use super::key::Key;
 use super::keys::KeyTable;
-use super::limiter::{Key, Limiter};
+use super::limiter::{Asked, KeyState, Limited, Limiter};
 use super::quota::Quota;
+use super::shared::{Naming, Settled, Store, Waiting};
+use super::spec::PolicySpec;
 use crate::policy::Mode;
+use crate::request::field::MemberIdShape;
 
 /// A limit by one kind of key. Where the configuration has none, that is a policy too: it grants.
 pub struct Policy<K> {
@@ -20,6 +24,23 @@ pub struct Policy<K> {
 enum Rule<K> {
     Unlimited,
     Quotas(Quotas<K>),
+}
+
+/// Who keeps the state of a policy's keys.
+pub(super) enum Kept<K> {
+    /// This process, for itself.
+    Here,
+    /// A store, for several replicas.
+    Shared(Arc<Store>, Naming<K>),
+}
+
+impl<K> Kept<K> {
+    fn store(&self) -> Option<&Arc<Store>> {
+        match self {
+            Kept::Here => None,
+            Kept::Shared(store, _) => Some(store),
+        }
+    }
 }
 
 /// The quota of all keys with its exceptions.
@@ -40,26 +61,37 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// One quota, and others for some keys. A quota that `before` enforced keeps its limiter and so its keys'
-    /// state. The keys of all count against the table.
-    pub fn build(
+    /// What the configuration says of it: one quota, and others for some keys; or no limit. A quota that `before`
+    /// enforced keeps its limiter and so its keys' state. The keys of all count against the table.
+    pub(super) fn build(
         name: PolicyName,
-        mode: Mode,
-        quota: Quota,
+        spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
-        before: Option<&Policy<K>>,
+        (before, kept_by): (Option<&Policy<K>>, Kept<K>),
         table: &Arc<KeyTable>,
         now: Now,
     ) -> Policy<K> {
+        let Some(PolicySpec { mode, quota }) = spec else {
+            return Policy::unlimited(name);
+        };
         let before = before.and_then(Policy::quotas);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {
-            let kept = || before.and_then(|before| before.by_quota.get(&quota).cloned());
+            let kept = || {
+                let before = before.and_then(|before| before.by_quota.get(&quota));
+                before
+                    .filter(|before| before.is_kept_by(kept_by.store()))
+                    .cloned()
+            };
+            let new = || match &kept_by {
+                Kept::Here => Limiter::new(quota, table.clone(), now),
+                Kept::Shared(store, naming) => {
+                    Limiter::shared(quota, store, naming.clone(), table.clone(), now)
+                }
+            };
             by_quota
                 .entry(quota)
-                .or_insert_with(|| {
-                    kept().unwrap_or_else(|| Arc::new(Limiter::new(quota, table.clone(), now)))
-                })
+                .or_insert_with(|| kept().unwrap_or_else(|| Arc::new(new())))
                 .clone()
         };
         let quotas = Quotas {
@@ -98,14 +130,31 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Forgets the keys whose state equals that of a key never seen.
-    pub(super) fn sweep(&self, now: Now) {
-        for limiter in self
-            .quotas()
-            .into_iter()
-            .flat_map(|quotas| quotas.by_quota.values())
-        {
-            limiter.sweep(now);
+    /// The same of a policy that a store may keep, after it was waited for or not.
+    ///
+    /// # Errors
+    /// Where only the store can tell. Nobody waits for it who is only observed.
+    pub(super) fn decide_shared(
+        &self,
+        key: &K,
+        route: Mode,
+        settled: Option<Settled>,
+        now: Now,
+    ) -> Result<Decision, Waiting> {
+        let outcome = match &self.rule {
+            Rule::Unlimited => Outcome::Unlimited,
+            Rule::Quotas(quotas) => quotas.decide_shared(key, route, settled, now)?,
+        };
+        Ok(Decision {
+            policy: self.name,
+            outcome,
+        })
+    }
+
+    /// Takes back what a request took that the policy granted, and that a later one refused.
+    pub(super) fn give_back(&self, key: &K, outcome: Outcome) {
+        if let (Rule::Quotas(quotas), Outcome::Granted(_)) = (&self.rule, outcome) {
+            quotas.limiter_of(key).give_back(key);
         }
     }
 }
@@ -118,10 +167,116 @@ impl<K: Key + Eq + Hash> Quotas<K> {
 
     fn decide(&self, key: &K, route: Mode, now: Now) -> Outcome {
         let limiter = self.limiter_of(key);
-        match (limiter.check(key, now), route, self.mode) {
-            (Ok(()), _, _) => Outcome::Granted(limiter.quota()),
-            (Err(limited), Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
-            (Err(limited), Mode::Observe, _) | (Err(limited), _, Mode::Observe) => Outcome::Observed(limited),
+        match limiter.check(key, now) {
+            Ok(()) => Outcome::Granted(limiter.quota()),
+            Err(limited) => self.over(route, limited),
         }
+    }
+
+    fn decide_shared(
+        &self,
+        key: &K,
+        route: Mode,
+        settled: Option<Settled>,
+        now: Now,
+    ) -> Result<Outcome, Waiting> {
+        let limiter = self.limiter_of(key);
+        match (limiter.ask(key, settled, now), route, self.mode) {
+            (Asked::Granted, _, _) => Ok(Outcome::Granted(limiter.quota())),
+            (Asked::Limited(limited), _, _) => Ok(self.over(route, limited)),
+            (Asked::Waits(waiting), Mode::Enforce, Mode::Enforce) => Err(waiting),
+            (Asked::Waits(_), Mode::Observe, _) | (Asked::Waits(_), _, Mode::Observe) => {
+                Ok(Outcome::Granted(limiter.quota()))
+            }
+        }
+    }
+
+    fn over(&self, route: Mode, limited: Limited) -> Outcome {
+        match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
+            (Mode::Observe, _) | (_, Mode::Observe) => Outcome::Observed(limited),
+        }
+    }
+}
+
+/// A policy for those who look after all of them, whatever each counts by.
+pub trait AnyPolicy {
+    /// Which.
+    fn name(&self) -> PolicyName;
+
+    /// What it enforces or observes; none where the configuration has no such limit.
+    fn spec(&self) -> Option<PolicySpec>;
+
+    /// Keys with a quota of their own.
+    fn overrides(&self) -> usize;
+
+    /// What the key that an operator means by this text has at `now`. None where the policy counts by no such
+    /// key, or the configuration has no such limit.
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing>;
+
+    /// Gives that key its whole burst again. `false` if it had no state.
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Whether an operator can mean a key of this policy by this text.
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool;
+
+    /// Forgets the keys whose state equals that of a key never seen.
+    fn sweep(&self, now: Now);
+}
+
+/// How a key stands with a policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its quota.
+    pub quota: Quota,
+    /// Whether that is its own.
+    pub is_override: bool,
+    /// What it has left; none of a key that has no state, and so its whole burst.
+    pub state: Option<KeyState>,
+}
+
+impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
+    fn name(&self) -> PolicyName {
+        self.name
+    }
+
+    fn spec(&self) -> Option<PolicySpec> {
+        self.quotas().map(|quotas| PolicySpec {
+            mode: quotas.mode,
+            quota: quotas.limiter.quota(),
+        })
+    }
+
+    fn overrides(&self) -> usize {
+        self.quotas().map_or(0, |quotas| quotas.overrides.len())
+    }
+
+    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+        let limiter = quotas.limiter_of(&key);
+        Some(Standing {
+            quota: limiter.quota(),
+            is_override: quotas.overrides.contains_key(&key),
+            state: limiter.peek(&key, now),
+        })
+    }
+
+    fn reset(&self, text: &str, shape: MemberIdShape) -> bool {
+        let found = self.quotas().zip(K::read(text, shape));
+        found.is_some_and(|(quotas, key)| quotas.limiter_of(&key).reset(&key))
+    }
+
+    fn reads(&self, text: &str, shape: MemberIdShape) -> bool {
+        K::read(text, shape).is_some()
+    }
+
+    fn sweep(&self, now: Now) {
+        let limiters = self
+            .quotas()
+            .into_iter()
+            .flat_map(|quotas| quotas.by_quota.values());
+        limiters.for_each(|limiter| {
+            limiter.sweep(now);
+        });
     }
 }

@@ -1,11 +1,11 @@
+mod layers;
 mod model;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::KeyTable;
+use super::keys::{KeyTable, KeyTables};
 use super::*;
 use crate::policy::validate::{FieldRules, PlaceRule, validate};
 use crate::request::field::{FieldSet, MemberIdShape, ServerEndpoints};
@@ -19,6 +19,30 @@ fn quota(rate: u32, period: Period, burst: u32) -> Quota {
         period,
         burst: NonZeroU32::new(burst).unwrap(),
     }
+}
+
+fn enforced(quota: Quota) -> PolicySpec {
+    PolicySpec {
+        mode: Mode::Enforce,
+        quota,
+    }
+}
+
+fn limits(spec: LimitsSpec) -> Limits {
+    Limits::build(&spec, None, &KeyTables::new(spec.max_keys), T0)
+}
+
+/// Nobody's address, so that no client is asked about.
+fn admit(limits: &Limits, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
+    let admitted = limits.admit(&limits.enter(None, route, now).unwrap(), call, route, now);
+    admitted.map_err(|unpermitted| match unpermitted {
+        Unpermitted::Refused(refused) => refused,
+        Unpermitted::Waits(waiting) => panic!("{waiting:?}"),
+    })
+}
+
+fn client(address: &str) -> ClientAddress {
+    ClientAddress::of(address.parse().unwrap())
 }
 
 fn member(n: u64) -> MemberId {
@@ -113,8 +137,7 @@ fn a_reload_keeps_the_state_of_a_quota_that_stays() {
         let overrides = overrides.iter().cloned();
         Policy::build(
             PolicyName::Member,
-            Mode::Enforce,
-            quota,
+            Some(enforced(quota)),
             overrides,
             before,
             &table,
@@ -165,25 +188,32 @@ fn read(body: &str) -> Call {
 
 #[test]
 fn what_a_portal_sends_by_itself_takes_from_no_members_quota() {
-    let table = Arc::new(KeyTable::new(10));
-    let quota = quota(1, Period::Hour, 1);
-    let member = Policy::build(PolicyName::Member, Mode::Enforce, quota, [], None, &table, T0);
-    let limits = Limits { member };
+    let limits = limits(LimitsSpec {
+        member: Some(enforced(quota(1, Period::Hour, 1))),
+        ..LimitsSpec::default()
+    });
     let auth = format!("auth[domain]=portal.bitrix24.com&auth[member_id]={:032x}", 1);
     for event in ["event=ONCRMDEALADD", "event_token=1", "x=1"] {
         for _ in 0..3 {
-            let permit = limits
-                .admit(read(&format!("{event}&{auth}")), Mode::Enforce, T0)
-                .unwrap();
-            assert_eq!(permit.decisions().iter().count(), 0, "{event}");
+            let call = read(&format!("{event}&{auth}"));
+            let permit = admit(&limits, call, Mode::Enforce, T0).unwrap();
+            let asked: Vec<_> = permit.decisions().iter().map(|said| said.policy).collect();
+            assert_eq!(asked, [PolicyName::Gateway, PolicyName::Event], "{event}");
         }
     }
     // The page's own requests do, where they say whose they are.
     let own = format!("page=2&member_id={:032x}", 1);
-    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_ok());
-    assert!(limits.admit(read(&own), Mode::Enforce, T0).is_err());
-    assert!(limits.admit(call(1), Mode::Enforce, T0).is_err());
-    assert!(limits.admit(read("page=2"), Mode::Enforce, T0).is_ok());
+    let admit = |call| admit(&limits, call, Mode::Enforce, T0);
+    assert!(admit(read(&own)).is_ok());
+    assert!(admit(read(&own)).is_err());
+    assert!(admit(call(1)).is_err());
+    assert!(admit(read("page=2")).is_ok());
+}
+
+/// What was said by those that are keyed by the call.
+fn of_member(decisions: &Decisions) -> Vec<Decision> {
+    let all = decisions.iter();
+    all.filter(|said| said.policy != PolicyName::Gateway).collect()
 }
 
 #[test]
@@ -194,7 +224,7 @@ fn a_permit_says_how_its_call_was_let_through() {
         retry_after: 3600,
     };
     let said = |permit: &Permit| {
-        let each: Vec<_> = permit.decisions().iter().collect();
+        let each = of_member(permit.decisions());
         assert_eq!(
             permit.decisions().is_over(),
             matches!(
@@ -213,7 +243,7 @@ fn a_permit_says_how_its_call_was_let_through() {
             outcome,
         }]
     };
-    let permit = Limits::default().admit(call(1), Mode::Enforce, T0).unwrap();
+    let permit = admit(&Limits::default(), call(1), Mode::Enforce, T0).unwrap();
     assert_eq!(said(&permit), member(Outcome::Unlimited));
     assert_eq!(*permit.call(), call(1));
     for (policy, route) in [
@@ -222,50 +252,28 @@ fn a_permit_says_how_its_call_was_let_through() {
         (Mode::Observe, Mode::Enforce),
         (Mode::Observe, Mode::Observe),
     ] {
-        let table = Arc::new(KeyTable::new(10));
-        let limits = Limits {
-            member: Policy::build(PolicyName::Member, policy, hourly, [], None, &table, T0),
-        };
-        let granted = limits.admit(call(1), route, T0).unwrap();
+        let limits = limits(LimitsSpec {
+            member: Some(PolicySpec {
+                mode: policy,
+                quota: hourly,
+            }),
+            ..LimitsSpec::default()
+        });
+        let granted = admit(&limits, call(1), route, T0).unwrap();
         assert_eq!(said(&granted), member(Outcome::Granted(hourly)));
-        let over = limits.admit(call(1), route, T0);
+        let over = admit(&limits, call(1), route, T0);
         if (policy, route) == (Mode::Enforce, Mode::Enforce) {
             let refused = over.unwrap_err();
             assert_eq!((refused.policy, refused.limited), (PolicyName::Member, limited));
             assert!(refused.decisions.is_over());
-            let each: Vec<_> = refused.decisions.iter().collect();
+            let each = of_member(&refused.decisions);
             assert_eq!(each, member(Outcome::Refused(limited)));
         } else {
             assert_eq!(said(&over.unwrap()), member(Outcome::Observed(limited)));
         }
         // Another member is not concerned.
-        let other = limits.admit(call(2), route, T0).unwrap();
+        let other = admit(&limits, call(2), route, T0).unwrap();
         assert_eq!(said(&other), member(Outcome::Granted(hourly)));
-    }
-}
-
-/// What other policies will count by.
-struct Client(IpAddr);
-
-impl Key for Client {
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.0)
-    }
-}
-
-struct Placed(MemberId, &'static str);
-
-impl Key for Placed {
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&(&self.0, self.1))
-    }
-}
-
-struct Everyone;
-
-impl Key for Everyone {
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&())
     }
 }
 
@@ -279,12 +287,7 @@ fn any_kind_of_key_has_its_own_state() {
         }
         assert_eq!(table.len(), keys.len());
     }
-    each_once(&["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|client| Client(client.parse().unwrap())));
-    each_once(&[
-        Placed(member(1), "A"),
-        Placed(member(1), "B"),
-        Placed(member(2), "A"),
-    ]);
+    each_once(&["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(client));
     each_once(&[Everyone]);
 }
 

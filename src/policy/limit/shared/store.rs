@@ -92,7 +92,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) is_up: AtomicBool,
-    faults: [AtomicU64; StoreFault::ALL.len()],
+    faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
 }
 
 impl State {
@@ -155,8 +155,9 @@ impl Ask {
 }
 
 impl Store {
-    /// A store that nobody has connected to. Until somebody does it counts as down.
-    pub fn new(spec: SharedSpec) -> Arc<Store> {
+    /// A store that nobody has connected to. Until somebody does it counts as down. The faults of the one that was
+    /// there `before` are counted on.
+    pub fn new(spec: SharedSpec, before: Option<&Store>) -> Arc<Store> {
         let (asks, unanswered) = mpsc::channel(QUEUE);
         Arc::new(Store {
             spec,
@@ -164,7 +165,7 @@ impl Store {
             unanswered: Mutex::new(Some(unanswered)),
             state: Arc::new(State {
                 is_up: AtomicBool::new(false),
-                faults: Default::default(),
+                faults: before.map_or_else(Arc::default, |before| before.state.faults.clone()),
             }),
         })
     }
@@ -183,7 +184,7 @@ impl Store {
     pub fn faults(&self) -> impl Iterator<Item = (StoreFault, u64)> {
         StoreFault::ALL
             .into_iter()
-            .zip(&self.state.faults)
+            .zip(&*self.state.faults)
             .map(|(fault, count)| (fault, count.load(Ordering::Relaxed)))
     }
 

@@ -43,7 +43,7 @@ struct Replica {
 
 impl Replica {
     fn new(quota: Quota, spec: SharedSpec) -> Replica {
-        let store = Store::new(spec);
+        let store = Store::new(spec, None);
         let questions = store.questions().unwrap();
         store.set_up(true);
         let naming = Naming {
