@@ -15,6 +15,7 @@ mod messages;
 mod bodies;
 mod refusals;
 mod limits;
+mod shared_limits;
 mod layers;
 mod cookies;
 mod one_hop;

@@ -15,6 +15,7 @@ pub mod load;
 pub mod metrics;
 pub mod php;
 pub mod request;
+pub mod store;
 pub mod upstream;
 
 use std::time::Duration;
