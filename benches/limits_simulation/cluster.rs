@@ -74,7 +74,14 @@ impl Scenario {
                 let alone = self.trouble.outages || self.trouble.lost > 0.0;
                 // A reload with another address forgets what runs ahead and what is in hand.
                 let reloads = self.trouble.reload_every.map_or(0, |every| SECONDS / every);
-                Some(lease * (1 + reloads) + if alone { (BURST + replicas) * (1 + reloads) } else { 0 })
+                Some(
+                    lease * (1 + reloads)
+                        + if alone {
+                            (BURST + replicas) * (1 + reloads)
+                        } else {
+                            0
+                        },
+                )
             }
         }
     }
@@ -101,19 +108,29 @@ impl Replica {
         let table = Arc::new(KeyTable::new(10_000_000));
         let now = Duration::from_secs_f64(clock.1 + at * clock.0);
         if scenario.lease == 0 {
-            return Replica { limiter: Limiter::new(quota(), table, now), store: None, clock };
+            return Replica {
+                limiter: Limiter::new(quota(), table, now),
+                store: None,
+                clock,
+            };
         }
-        let store = Store::new(SharedSpec {
-            address: StoreAddress::parse("redis://store").unwrap(),
-            lease: scenario.lease,
-            timeout: Duration::from_secs_f64(TIMEOUT),
-            on_error: OnError::Local,
-            replicas: scenario.replicas as u32,
-            prefix: String::new(),
-        }, None);
+        let store = Store::new(
+            SharedSpec {
+                address: StoreAddress::parse("redis://store").unwrap(),
+                lease: scenario.lease,
+                timeout: Duration::from_secs_f64(TIMEOUT),
+                on_error: OnError::Local,
+                replicas: scenario.replicas as u32,
+                prefix: String::new(),
+            },
+            None,
+        );
         let questions = store.questions().unwrap();
         store.set_up(true);
-        let naming = Naming { suffix: "member".into(), name: |member: &MemberId| member.to_string() };
+        let naming = Naming {
+            suffix: "member".into(),
+            name: |member: &MemberId| member.to_string(),
+        };
         Replica {
             limiter: Limiter::shared(quota(), &store, naming, table, now),
             store: Some((store, questions)),
@@ -294,7 +311,13 @@ impl World<'_> {
         for (count, ask) in asked.into_iter().enumerate() {
             self.questions += 1;
             let waiter = if count + 1 == last { waiter.take() } else { None };
-            let question = Box::new(Question { replica, life, ask, waiter, answer: None });
+            let question = Box::new(Question {
+                replica,
+                life,
+                ask,
+                waiter,
+                answer: None,
+            });
             let travel = 0.0001 + self.chance.pause(0.0003);
             self.agenda.add(at + travel, Event::AtServer(question));
         }
@@ -321,7 +344,13 @@ impl World<'_> {
     }
 
     fn back(&mut self, question: Question, at: f64) {
-        let Question { replica, life, ask, waiter, answer } = question;
+        let Question {
+            replica,
+            life,
+            ask,
+            waiter,
+            answer,
+        } = question;
         let is_alive = self.lives[replica] == life;
         let now = self.replicas[replica].now(at);
         match answer {
@@ -338,7 +367,9 @@ impl World<'_> {
             return;
         };
         let settled = waiting.settled_now().unwrap_or(Settled::Failed);
-        let said = self.replicas[replica].limiter.ask(&member(number), Some(settled), now);
+        let said = self.replicas[replica]
+            .limiter
+            .ask(&member(number), Some(settled), now);
         self.note(said, number, at);
         self.send(replica, None, at);
     }

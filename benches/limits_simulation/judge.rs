@@ -78,7 +78,11 @@ impl Judge {
             all: 100.0 * self.admitted as f64 / self.granted as f64,
             least: self.busy.iter().map(per_cent).fold(f64::MAX, f64::min),
             most: self.busy.iter().map(per_cent).fold(0.0, f64::max),
-            most_over: self.busy.iter().map(|counted| counted.most).fold(f64::MIN, f64::max),
+            most_over: self
+                .busy
+                .iter()
+                .map(|counted| counted.most)
+                .fold(f64::MIN, f64::max),
             questions: questions as f64 / requests as f64,
         }
     }

@@ -38,53 +38,115 @@ fn main() {
     };
     let scenarios = [
         Scenario { name: "even", ..calm },
-        Scenario { name: "even, each request waits", lease: 1, ..calm },
-        Scenario { name: "even", replicas: 10, ..calm },
-        Scenario { name: "even", replicas: 100, ..calm },
-        Scenario { name: "even, each request waits", replicas: 100, lease: 1, ..calm },
-        Scenario { name: "half of it at one", replicas: 10, balancing: Balancing::Uneven, ..calm },
-        Scenario { name: "half of it at one", replicas: 100, balancing: Balancing::Uneven, ..calm },
+        Scenario {
+            name: "even, each request waits",
+            lease: 1,
+            ..calm
+        },
+        Scenario {
+            name: "even",
+            replicas: 10,
+            ..calm
+        },
+        Scenario {
+            name: "even",
+            replicas: 100,
+            ..calm
+        },
+        Scenario {
+            name: "even, each request waits",
+            replicas: 100,
+            lease: 1,
+            ..calm
+        },
+        Scenario {
+            name: "half of it at one",
+            replicas: 10,
+            balancing: Balancing::Uneven,
+            ..calm
+        },
+        Scenario {
+            name: "half of it at one",
+            replicas: 100,
+            balancing: Balancing::Uneven,
+            ..calm
+        },
         Scenario {
             name: "clocks 1 % fast or slow, hours apart",
             replicas: 10,
-            trouble: Trouble { skew: 0.01, ..Trouble::default() },
+            trouble: Trouble {
+                skew: 0.01,
+                ..Trouble::default()
+            },
             ..calm
         },
         Scenario {
             name: "one answer in 100 is lost",
             replicas: 10,
-            trouble: Trouble { lost: 0.01, ..Trouble::default() },
+            trouble: Trouble {
+                lost: 0.01,
+                ..Trouble::default()
+            },
             ..calm
         },
         Scenario {
             name: "a reload with another store every 10 s",
             replicas: 10,
-            trouble: Trouble { reload_every: Some(10), ..Trouble::default() },
+            trouble: Trouble {
+                reload_every: Some(10),
+                ..Trouble::default()
+            },
             ..calm
         },
         Scenario {
             name: "no store for 5 s of every 20 s",
             replicas: 10,
-            trouble: Trouble { outages: true, ..Trouble::default() },
+            trouble: Trouble {
+                outages: true,
+                ..Trouble::default()
+            },
             ..calm
         },
         Scenario {
             name: "the same, half of it at one",
             replicas: 10,
             balancing: Balancing::Uneven,
-            trouble: Trouble { outages: true, ..Trouble::default() },
+            trouble: Trouble {
+                outages: true,
+                ..Trouble::default()
+            },
             ..calm
         },
         Scenario {
             name: "all of that together",
             replicas: 100,
             balancing: Balancing::Uneven,
-            trouble: Trouble { skew: 0.01, lost: 0.01, reload_every: Some(10), outages: true },
+            trouble: Trouble {
+                skew: 0.01,
+                lost: 0.01,
+                reload_every: Some(10),
+                outages: true,
+            },
             ..calm
         },
-        Scenario { name: "no store, even", lease: 0, ..calm },
-        Scenario { name: "no store, even", replicas: 10, lease: 0, ..calm },
-        Scenario { name: "no store, by member_id in front", replicas: 10, lease: 0, balancing: Balancing::ByMember, ..calm },
+        Scenario {
+            name: "no store, even",
+            lease: 0,
+            ..calm
+        },
+        Scenario {
+            name: "no store, even",
+            replicas: 10,
+            lease: 0,
+            ..calm
+        },
+        Scenario {
+            name: "no store, by member_id in front",
+            replicas: 10,
+            lease: 0,
+            balancing: Balancing::ByMember,
+            ..calm
+        },
         Scenario {
             name: "the same, a replica leaves after 30 s",
             replicas: 10,
@@ -98,7 +160,9 @@ fn main() {
         cluster::BUSY,
         cluster::SECONDS,
     );
-    println!("| replicas | lease | | admitted, to ideal | most over burst + rate·t | bound | questions a request |");
+    println!(
+        "| replicas | lease | | admitted, to ideal | most over burst + rate·t | bound | questions a request |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mut holds = true;
     for scenario in scenarios {

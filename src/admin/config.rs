@@ -11,8 +11,8 @@ use crate::config::{
     restart_only_changes,
 };
 use crate::pipeline::WidgetRules;
-use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::limit::shared::SharedSpec;
+use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;

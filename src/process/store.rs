@@ -53,6 +53,7 @@ impl Witness for Teller {
 
     fn down(&self, fault: StoreFault, instead: OnError) {
         let details = json!({ "reason": fault.label(), "instead": instead.label() });
-        self.log.event(Level::Warn, "the store of limits is down", details);
+        self.log
+            .event(Level::Warn, "the store of limits is down", details);
     }
 }

@@ -27,7 +27,11 @@ impl Redis {
         let folder = tempfile::tempdir().unwrap();
         loop {
             // Somebody may take the port before Redis does; then it ends, and another one is found.
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             if let Some(child) = run(port, &options, folder.path()) {
                 return Redis {
                     child,
@@ -186,7 +190,9 @@ fn serve(mut stream: TcpStream, says: &Mutex<Says>) -> Option<()> {
         match says {
             Says::Yes => {
                 let wanted = command.last()?;
-                stream.write_all(format!("*2\r\n:{wanted}\r\n:0\r\n").as_bytes()).ok()?;
+                stream
+                    .write_all(format!("*2\r\n:{wanted}\r\n:0\r\n").as_bytes())
+                    .ok()?;
             }
             Says::Bytes(bytes) => stream.write_all(bytes.as_bytes()).ok()?,
             Says::Nothing => {}

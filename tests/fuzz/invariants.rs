@@ -359,7 +359,8 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream => &[],
     };
-    let Decision { verdict, findings } = pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
+    let Decision { verdict, findings } =
+        pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(

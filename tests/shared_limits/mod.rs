@@ -94,14 +94,19 @@ fn share(rate: usize, burst: usize, lease: usize, time: Duration) {
     let upstream = Upstream::start();
     let quota = format!("rate = \"{rate}/s\"\nburst = {burst}");
     let more = format!("lease = {lease}");
-    let gateways =
-        [(); 2].map(|()| Gateway::start(config(&upstream, &quota, &redis.url(), &more)));
+    let gateways = [(); 2].map(|()| Gateway::start(config(&upstream, &quota, &redis.url(), &more)));
     let (granted, took) = flood(&gateways, time);
     let quota = burst as f64 + rate as f64 * took.as_secs_f64();
     let ahead = if lease == 1 { 0.0 } else { 2.0 * lease as f64 };
     println!("lease {lease}: {granted} granted in {took:?}, the quota is {quota:.1} and {ahead} ahead");
-    assert!(granted as f64 <= quota + ahead + 1.0, "{granted} of {quota} and {ahead}");
-    assert!(granted as f64 >= 0.95 * quota - 2.0 * lease as f64, "{granted} of {quota}");
+    assert!(
+        granted as f64 <= quota + ahead + 1.0,
+        "{granted} of {quota} and {ahead}"
+    );
+    assert!(
+        granted as f64 >= 0.95 * quota - 2.0 * lease as f64,
+        "{granted} of {quota}"
+    );
 }
 
 #[test]
@@ -124,7 +129,12 @@ fn two_gateways_together_grant_one_quota_over_a_minute() {
 
 #[test]
 fn operators_see_the_store_and_nobody_its_url() {
-    let redis = Redis::start(&["--requirepass", "store-secret", "--user", "gate on >gate-secret ~widget-gateway:* +@all"]);
+    let redis = Redis::start(&[
+        "--requirepass",
+        "store-secret",
+        "--user",
+        "gate on >gate-secret ~widget-gateway:* +@all",
+    ]);
     let upstream = Upstream::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store.url");
@@ -136,7 +146,11 @@ fn operators_see_the_store_and_nobody_its_url() {
     assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
     let status = gateway.ask_admin("GET", "/-/status").json();
     let store = &status["limiter"]["store"];
-    assert_eq!((&store["up"], &store["lease"]), (&json!(true), &json!(10)), "{store}");
+    assert_eq!(
+        (&store["up"], &store["lease"]),
+        (&json!(true), &json!(10)),
+        "{store}"
+    );
     let config = gateway.ask_admin("GET", "/-/config");
     assert_eq!(config.json()["limits"]["shared"]["url"], "redacted");
     gateway.wait_log("the store", |line| line["msg"] == "the store of limits is up");
@@ -144,11 +158,19 @@ fn operators_see_the_store_and_nobody_its_url() {
     assert_eq!(metrics.value("widget_gateway_ratelimit_store_up", &[]), 1.0);
     assert!(metrics.value("widget_gateway_ratelimit_store_duration_seconds_count", &[]) >= 1.0);
     // Another password does not do, and that is not told with it.
-    std::fs::write(&file, format!("redis://gate:other-secret@{}/0\n", redis.address())).unwrap();
+    std::fs::write(
+        &file,
+        format!("redis://gate:other-secret@{}/0\n", redis.address()),
+    )
+    .unwrap();
     gateway.wait_log("no store", |line| {
         line["msg"] == "the store of limits is down" && line["reason"] == "auth" && line["instead"] == "local"
     });
-    let told = [gateway.raw_logs().join("\n"), config.text().to_owned(), gateway.metrics().text];
+    let told = [
+        gateway.raw_logs().join("\n"),
+        config.text().to_owned(),
+        gateway.metrics().text,
+    ];
     for told in told {
         for secret in ["gate-secret", "other-secret", "store-secret", &redis.address()] {
             assert!(!told.contains(secret), "{secret} in {told}");

@@ -76,7 +76,10 @@ fn the_script_and_its_arithmetic_are_one() {
             let name = format!("key {key}");
             let told = answer(&redis, &script, &name, &charge, now);
             let expected = bucket.charge(&charge, now as f64);
-            assert_eq!(told.granted, expected.granted, "seed {seed}, key {key}, step {step}: {charge:?}");
+            assert_eq!(
+                told.granted, expected.granted,
+                "seed {seed}, key {key}, step {step}: {charge:?}"
+            );
             // Three digits behind the point are kept.
             let apart = told.wait.abs_diff(expected.wait);
             assert!(apart <= Duration::from_micros(1), "{told:?} {expected:?}");
@@ -118,7 +121,10 @@ fn a_key_expires_when_its_burst_is_whole_and_a_foreign_one_is_left_alone() {
     ] {
         redis.say(set);
         let said = ask(key, charge(1, 1));
-        assert!(said.starts_with("-FOREIGN") || said.contains("WRONGTYPE"), "{said}");
+        assert!(
+            said.starts_with("-FOREIGN") || said.contains("WRONGTYPE"),
+            "{said}"
+        );
         assert_eq!(redis.say(&["EXISTS", key]), ":1\r\n");
     }
     // A number of somebody else's grants no more than a burst, and refuses for no longer than two.

@@ -43,14 +43,14 @@ pub(super) fn shared(
         faults.at(&timeout.span, "is too long, allowed is at most \"1s\"");
     }
     if let Some(prefix) = table.prefix.as_ref().filter(|prefix| !is_prefix(&prefix.value)) {
-        faults.at(
-            &prefix.span,
-            "is no prefix, allowed are 1 to 64 of A-Za-z0-9_.:-",
-        );
+        faults.at(&prefix.span, "is no prefix, allowed are 1 to 64 of A-Za-z0-9_.:-");
     }
     Some(SharedSpec {
         address: address?,
-        lease: table.lease.as_ref().map_or(SharedSpec::LEASE, |lease| lease.value.0),
+        lease: table
+            .lease
+            .as_ref()
+            .map_or(SharedSpec::LEASE, |lease| lease.value.0),
         timeout: table
             .timeout
             .as_ref()

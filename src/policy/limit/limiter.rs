@@ -219,7 +219,10 @@ impl<K: Key> Limiter<K> {
     /// Gives the key its whole burst again, in the store too. `false` if it had no state here.
     pub fn reset(&self, key: &K) -> bool {
         let print = key.fingerprint();
-        let was_shared = self.shared.as_ref().is_some_and(|shared| shared.reset(key, print));
+        let was_shared = self
+            .shared
+            .as_ref()
+            .is_some_and(|shared| shared.reset(key, print));
         self.keys.remove(print) || was_shared
     }
 }

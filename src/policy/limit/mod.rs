@@ -146,7 +146,10 @@ impl Limits {
                 Member,
                 *member,
                 overrides.iter().cloned(),
-                (before.map(|before| &before.member), by_member("member".to_owned())),
+                (
+                    before.map(|before| &before.member),
+                    by_member("member".to_owned()),
+                ),
                 tables.of(Member),
                 now,
             ),

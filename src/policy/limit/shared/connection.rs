@@ -72,7 +72,9 @@ async fn connect(address: &StoreAddress, answer: Duration) -> Result<Connection,
             if let Some(password) = &address.password {
                 builder = builder.password(password);
             }
-            Ok(Connection::Cluster(builder.build()?.get_async_connection().await?))
+            Ok(Connection::Cluster(
+                builder.build()?.get_async_connection().await?,
+            ))
         }
     }
 }
@@ -121,7 +123,13 @@ impl Connection {
         charge.answered(granted, wait).ok_or(StoreFault::Answer)
     }
 
-    async fn run(&self, command: &str, script: &str, name: &str, charge: &Charge) -> Result<(i64, i64), RedisError> {
+    async fn run(
+        &self,
+        command: &str,
+        script: &str,
+        name: &str,
+        charge: &Charge,
+    ) -> Result<(i64, i64), RedisError> {
         let mut cmd = Cmd::new();
         cmd.arg(command)
             .arg(script)

@@ -63,10 +63,9 @@ impl StoreFault {
             StoreFault::Connection | StoreFault::Auth | StoreFault::ReadOnly | StoreFault::Unavailable => {
                 Weight::Down
             }
-            StoreFault::Timeout
-            | StoreFault::OutOfMemory
-            | StoreFault::Answer
-            | StoreFault::Server => Weight::Counts,
+            StoreFault::Timeout | StoreFault::OutOfMemory | StoreFault::Answer | StoreFault::Server => {
+                Weight::Counts
+            }
             StoreFault::Foreign | StoreFault::Queue => Weight::Nothing,
         }
     }

@@ -135,7 +135,12 @@ pub(super) enum Said {
 }
 
 impl<K> Shared<K> {
-    pub(super) fn new(store: &Arc<Store>, naming: Naming<K>, quota: Quota, table: Arc<KeyTable>) -> Shared<K> {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        naming: Naming<K>,
+        quota: Quota,
+        table: Arc<KeyTable>,
+    ) -> Shared<K> {
         Shared {
             store: store.clone(),
             leases: Arc::new(Leases::new(quota, store.spec().lease, table)),

@@ -36,7 +36,9 @@ impl Charge {
 
     /// What the script's two numbers mean; none where a script of ours can not have answered them.
     pub(super) fn answered(&self, granted: i64, wait_micros: i64) -> Option<Charged> {
-        let granted = u32::try_from(granted).ok().filter(|granted| *granted <= self.wanted)?;
+        let granted = u32::try_from(granted)
+            .ok()
+            .filter(|granted| *granted <= self.wanted)?;
         let wait = Duration::from_micros(u64::try_from(wait_micros).ok()?);
         // Overdrawn by one burst at most, and the burst is there again before the next request is refused.
         let longest = self.cell_micros() * (f64::from(self.quota.burst.get()) + 1.0);

@@ -95,7 +95,11 @@ fn a_lease_runs_ahead_by_half_and_holds_half() {
     assert_eq!(waiting.settled_now(), Some(Settled::Granted));
     let settled = replica.limiter.ask(&member(1), Some(Settled::Granted), T0);
     assert!(matches!(settled, Asked::Granted));
-    assert!(server.keys().eq(["test:{00000000000000000000000000000001}:member"]));
+    assert!(
+        server
+            .keys()
+            .eq(["test:{00000000000000000000000000000001}:member"])
+    );
     // A busy key's batches grow, up to half a lease in hand.
     for _ in 0..10 {
         assert!(replica.grants(1, T0));
