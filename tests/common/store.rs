@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,26 +18,52 @@ const INSTALL: &str = "a real Redis is part of these tests: apt-get install -y r
 pub struct Redis {
     child: Child,
     port: u16,
-    options: Vec<String>,
+    arguments: Vec<String>,
     folder: tempfile::TempDir,
 }
 
 impl Redis {
+    /// `{port}` in an option is its port.
     pub fn start(options: &[&str]) -> Redis {
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let plain = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ];
+        Redis::run(&[&plain, options].concat(), |_, _| {})
+    }
+
+    /// A sentinel that knows this one as the master `main`.
+    pub fn sentinel(of: &Redis) -> Redis {
+        Redis::run(&["sentinel.conf", "--sentinel"], |port, folder| {
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n",
+                of.port
+            );
+            std::fs::write(folder.join("sentinel.conf"), text).unwrap();
+        })
+    }
+
+    fn run(arguments: &[&str], prepare: impl Fn(u16, &Path)) -> Redis {
         let folder = tempfile::tempdir().unwrap();
         loop {
             // Somebody may take the port before Redis does; then it ends, and another one is found.
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            if let Some(child) = run(port, &options, folder.path()) {
+            let port = free_port();
+            prepare(port, folder.path());
+            let arguments: Vec<_> = arguments
+                .iter()
+                .map(|argument| argument.replace("{port}", &port.to_string()))
+                .collect();
+            if let Some(child) = run(&arguments, folder.path()) {
                 return Redis {
                     child,
                     port,
-                    options,
+                    arguments,
                     folder,
                 };
             }
@@ -49,10 +76,6 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
-    }
-
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -69,7 +92,7 @@ impl Redis {
     pub fn start_again(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         self.child = loop {
-            match run(self.port, &self.options, self.folder.path()) {
+            match run(&self.arguments, self.folder.path()) {
                 Some(child) => break child,
                 None => assert!(Instant::now() < deadline, "the port is not free again"),
             }
@@ -111,13 +134,20 @@ impl Drop for Redis {
     }
 }
 
+/// A port that nobody has at this moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
 /// None where it has ended before it was ready.
-fn run(port: u16, options: &[String], folder: &std::path::Path) -> Option<Child> {
+fn run(arguments: &[String], folder: &Path) -> Option<Child> {
     let mut child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
-        .args(["--appendonly", "no", "--dir"])
-        .arg(folder)
-        .args(options)
+        .args(arguments)
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,5 +1,6 @@
 //! Limits that gateways share by a store: how much they admit together, and what happens when the store fails.
 
+mod kinds;
 mod script;
 mod trouble;
 
