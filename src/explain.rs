@@ -12,7 +12,8 @@ use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
-use crate::policy::route::Kind;
+use crate::policy::route::{Kind, Route};
+use crate::policy::selection::Seen;
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -101,7 +102,35 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             return Ok(Err(unrouted.rejection));
         }
     };
-    let route = routed.route;
+    let is_told_by_the_head = routed.route.selection.is_everything();
+    if is_told_by_the_head {
+        route(routed.route, out)?;
+    }
+    let body = match body(rest, head.framing) {
+        Ok(body) => body,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    if let BodyPlan::Hold(bounds) = routed.body {
+        writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
+        if body.len() > bounds.limit {
+            return Ok(Err(Rejection::BodyTooLarge));
+        }
+        let form: &[u8] = match MediaType::of(&head.headers) {
+            Some(MediaType::Json) => {
+                writeln!(out, "body: JSON, which is not looked into")?;
+                b""
+            }
+            Some(MediaType::Form) | None => &body,
+        };
+        fields(head.target.query(), form, env, out)?;
+        if !is_told_by_the_head {
+            choice(&routed, head.target.query(), form, env, out)?;
+        }
+    }
+    decision(&routed, &head, (peer, &caller), &body, env, out)
+}
+
+fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
     let (kind, mode, takes) = match route.kind {
         Kind::Widget(widget) => {
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
@@ -115,25 +144,22 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         route.name,
         mode.label(),
         route.upstream
-    )?;
-    let body = match body(rest, head.framing) {
-        Ok(body) => body,
-        Err(rejection) => return Ok(Err(rejection)),
+    )
+}
+
+/// Each route of the path, up to the one that is for the message.
+fn choice(routed: &Routed<'_>, query: &[u8], body: &[u8], env: &Env, out: &mut impl Write) -> io::Result<()> {
+    let seen = match Form::parse(query, body, env.widget.max_params) {
+        Ok(form) => Seen::in_form(&form, env.widget.member_id),
+        Err(_) => Seen::default(),
     };
-    if let BodyPlan::Hold(bounds) = routed.body {
-        writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
-        if body.len() > bounds.limit {
-            return Ok(Err(Rejection::BodyTooLarge));
-        }
-        match MediaType::of(&head.headers) {
-            Some(MediaType::Json) => {
-                writeln!(out, "body: JSON, which is not looked into")?;
-                fields(head.target.query(), b"", env, out)?;
-            }
-            Some(MediaType::Form) | None => fields(head.target.query(), &body, env, out)?,
+    for (_, candidate) in env.routes.of_same(routed.route_index) {
+        match candidate.selection.misfit(&seen) {
+            Some(key) => writeln!(out, "not route: {}, its {key} do not fit", candidate.name)?,
+            None => return route(candidate, out),
         }
     }
-    decision(&routed, &head, (peer, &caller), &body, env, out)
+    writeln!(out, "route: none of these is for the message")
 }
 
 fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {

@@ -89,6 +89,7 @@
 //! | target | path and query of a request |
 //! | attempts | the way of one request through the servers of its upstream ([`Attempts`](upstream::attempts::Attempts)) |
 //! | route | an entry of `[[routes]]`: which requests, what is done with them, and to which upstream they go |
+//! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
 //! | form | query and body of a held request, as PHP reads them |

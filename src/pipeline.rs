@@ -14,18 +14,19 @@ use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::shared::{Settled, Waiting};
 use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Unpermitted};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
     Domain, FaultCode, FieldFault, MemberId, MemberIdShape, Placement, ServerEndpoints,
 };
-use crate::request::form::Form;
+use crate::request::form::{Form, FormFault};
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
-use crate::request::message;
-use crate::response::rejection::Rejection;
+use crate::request::message::{self, Kinds};
+use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -80,11 +81,28 @@ impl Default for WidgetRules {
     }
 }
 
+impl WidgetRules {
+    fn grammar(&self) -> Grammar<'_> {
+        Grammar {
+            member_id: self.member_id,
+            server_endpoints: &self.server_endpoints,
+        }
+    }
+
+    /// Those of the shadowing cookies that are a fault.
+    fn refused<'c>(&self, cookies: &'c [FieldFault]) -> &'c [FieldFault] {
+        match self.cookies {
+            CookieRule::Refuse => cookies,
+            CookieRule::Strip | CookieRule::Keep => &[],
+        }
+    }
+}
+
 /// What the head alone decides.
 pub struct Routed<'e> {
     /// The index of the route, for its metrics.
     pub route_index: usize,
-    /// Where the request belongs.
+    /// Where the request belongs; where the path has several routes, the first of them until the message is read.
     pub route: &'e Route,
     /// What happens to the body.
     pub body: BodyPlan,
@@ -153,6 +171,8 @@ pub struct Forward {
 
 /// What became of a request whose body is there.
 pub struct Decision {
+    /// The index of its route, now that the message is known.
+    pub route_index: usize,
     /// Where it goes, or why it does not.
     pub verdict: Result<Forward, Rejection>,
     /// What was found on the way.
@@ -201,24 +221,25 @@ pub fn route<'e>(
         return Err(unrouted(None, Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => unrouted(None, Rejection::NotFound),
+        NoRoute::NotFound => unrouted(None, Rejection::NotFound(Unserved::Path)),
         NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
         Kind::Pass => (BodyPlan::Stream, Way::Pass),
-        Kind::Widget(widget) => {
+        Kind::Widget(first) => {
             let entered = env
                 .limits
-                .enter(counted(caller), widget.mode, now)
+                .enter(counted(caller), first.mode, now)
                 .map_err(|refused| Unrouted {
                     limits: refused.decisions,
                     ..unrouted(Some(route_index), refused.into())
                 })?;
-            let body = hold(head, widget, &env.widget).map_err(|rejection| Unrouted {
+            let accepted = accepted(route_index, &env.routes);
+            let body = hold(head, accepted, &env.widget).map_err(|rejection| Unrouted {
                 limits: *entered.decisions(),
                 ..unrouted(Some(route_index), rejection)
             })?;
-            (body, Way::Widget(widget, entered))
+            (body, Way::Widget(first, entered))
         }
     };
     Ok(Routed {
@@ -234,11 +255,20 @@ fn counted(caller: &Caller) -> Option<ClientAddress> {
     (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
+/// The kinds of message that some widget route of the first one's path and method takes.
+fn accepted(first: usize, routes: &Routes) -> Kinds {
+    let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
+        Kind::Widget(widget) => Some(widget.accepts),
+        Kind::Pass => None,
+    });
+    kinds.reduce(Kinds::and).unwrap_or_default()
+}
+
 /// A widget's media type, and a length that is announced.
-fn hold(head: &RequestHead, route: WidgetRoute, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
     match MediaType::of(&head.headers) {
         Some(MediaType::Form) => {}
-        Some(MediaType::Json) if route.accepts.has(message::Kind::Own) => {}
+        Some(MediaType::Json) if accepted.has(message::Kind::Own) => {}
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match head.framing.announced() {
@@ -266,20 +296,22 @@ pub fn decide(
     env: &Env,
 ) -> Result<Decision, Waiting> {
     let mut findings = Findings::default();
-    let cleared = match &routed.way {
-        Way::Pass => Ok(Cleared::Pass),
-        Way::Widget(route, entered) => {
-            let judged = match findings.judge(*route, entered, head, body, now, env) {
+    let (route_index, route, cleared) = match &routed.way {
+        Way::Pass => (routed.route_index, routed.route, Ok(Cleared::Pass)),
+        Way::Widget(first, entered) => {
+            let by = Judging { entered, now, env };
+            let (index, route, judged) = findings.judge(routed, *first, head, body, by);
+            let judged = match judged {
                 Ok(judged) => Ok(Cleared::Widget(judged)),
                 Err(Stopped::Refused(rejection)) => Err(rejection),
                 Err(Stopped::Waits(waiting)) => return Err(waiting),
             };
             findings.note_observed_limit();
-            judged
+            (index, route, judged)
         }
     };
     let verdict = cleared.and_then(|cleared| {
-        let upstream = env.upstreams.get(&routed.route.upstream);
+        let upstream = env.upstreams.get(&route.upstream);
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let rewrite = match &cleared {
             Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
@@ -301,7 +333,11 @@ pub fn decide(
             _cleared: cleared,
         })
     });
-    Ok(Decision { verdict, findings })
+    Ok(Decision {
+        route_index,
+        verdict,
+        findings,
+    })
 }
 
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
@@ -312,30 +348,100 @@ fn pace(findings: &Findings) -> Pace {
     }
 }
 
+/// What a message is judged by, besides itself.
+#[derive(Clone, Copy)]
+struct Judging<'r, 'e> {
+    entered: &'r Entered,
+    now: Now,
+    env: &'e Env,
+}
+
 impl Findings {
-    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
-    /// here.
-    fn judge(
+    /// Reads the form, which says to which route the message goes, and judges it by that.
+    fn judge<'e>(
         &mut self,
-        route: WidgetRoute,
-        entered: &Entered,
+        routed: &Routed<'e>,
+        first: WidgetRoute,
         head: &RequestHead,
         body: &[u8],
-        now: Now,
-        env: &Env,
-    ) -> Result<Judged, Stopped> {
-        self.limits = *entered.decisions();
-        let media_type = MediaType::of(&head.headers).ok_or(Rejection::UnsupportedMediaType)?;
+        by: Judging<'_, 'e>,
+    ) -> (usize, &'e Route, Result<Judged, Stopped>) {
+        let env = by.env;
+        self.limits = *by.entered.decisions();
+        let Some(media_type) = MediaType::of(&head.headers) else {
+            return (
+                routed.route_index,
+                routed.route,
+                Err(Rejection::UnsupportedMediaType.into()),
+            );
+        };
         // PHP puts nothing of JSON where it puts forms.
-        let form = match media_type {
+        let body = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
-        let form = match Form::parse(head.target.query(), form, env.widget.max_params) {
+        let form = Form::parse(head.target.query(), body, env.widget.max_params);
+        let chosen = env.routes.choose(routed.route_index, || match &form {
+            Ok(form) => Seen::in_form(form, env.widget.member_id),
+            Err(_) => Seen::default(),
+        });
+        match chosen {
+            Some((index, route, widget)) => {
+                let judged = self.judge_for(widget, media_type, &form, head, by);
+                (index, route, judged)
+            }
+            None => {
+                let all = accepted(routed.route_index, &env.routes);
+                let unserved = self.of_nobody(first.mode, all, &form, head, env);
+                (routed.route_index, routed.route, Err(unserved.into()))
+            }
+        }
+    }
+
+    /// What a message is told that no route of its path is for: what is wrong with it says more than that.
+    fn of_nobody(
+        &mut self,
+        mode: Mode,
+        accepts: Kinds,
+        form: &Result<Form<'_>, FormFault>,
+        head: &RequestHead,
+        env: &Env,
+    ) -> Rejection {
+        let form = match form {
+            Ok(form) => form,
+            Err(fault) => return (*fault).into(),
+        };
+        let route = WidgetRoute {
+            mode,
+            accepts,
+            ..WidgetRoute::default()
+        };
+        let cookies = shadowing_cookies(head, env.widget.cookies, PlainAuth::beside(form));
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
+        self.note(&judged, &cookies);
+        match (judged, mode) {
+            (Err(refused), Mode::Enforce) => refused.refusal.into(),
+            (Ok(_), _) | (_, Mode::Observe) => Rejection::NotFound(Unserved::Message),
+        }
+    }
+
+    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
+    /// here.
+    fn judge_for(
+        &mut self,
+        route: WidgetRoute,
+        media_type: MediaType,
+        form: &Result<Form<'_>, FormFault>,
+        head: &RequestHead,
+        by: Judging<'_, '_>,
+    ) -> Result<Judged, Stopped> {
+        let env = by.env;
+        let form = match form {
             Ok(form) => form,
             Err(fault) => {
+                let fault = *fault;
                 let observed = self.observe_or(route.mode, fault.into())?;
-                self.limits = env.limits.observe(entered, now);
+                self.limits = env.limits.observe(by.entered, by.now);
                 return Ok(Judged {
                     media_type,
                     plain_auth: PlainAuth::Shadows,
@@ -343,30 +449,22 @@ impl Findings {
                 });
             }
         };
-        let plain_auth = PlainAuth::beside(&form);
+        let plain_auth = PlainAuth::beside(form);
         let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
-        let refused_cookies: &[FieldFault] = match env.widget.cookies {
-            CookieRule::Refuse => &cookies,
-            CookieRule::Strip | CookieRule::Keep => &[],
-        };
-        let grammar = Grammar {
-            member_id: env.widget.member_id,
-            server_endpoints: &env.widget.server_endpoints,
-        };
-        let judged = judge(&form, route, grammar, refused_cookies);
+        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
         self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType.into());
         }
         let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(entered, call, route.mode, now, env)?),
+            Ok(call) => Passed::Permitted(self.permit(call, route.mode, by)?),
             Err(Refused { refusal, read }) => {
                 let observed = self.observe_or(route.mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(entered, call, route.mode, now, env)?),
+                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, by)?),
                     Err(unsound) => {
-                        self.limits = env.limits.observe(entered, now);
+                        self.limits = env.limits.observe(by.entered, by.now);
                         Passed::Observed(Some(unsound), observed)
                     }
                 }
@@ -380,15 +478,8 @@ impl Findings {
     }
 
     /// Asks the limits and notes what they said.
-    fn permit(
-        &mut self,
-        entered: &Entered,
-        call: Call,
-        mode: Mode,
-        now: Now,
-        env: &Env,
-    ) -> Result<Permit, Stopped> {
-        match env.limits.admit(entered, call, mode, now) {
+    fn permit(&mut self, call: Call, mode: Mode, by: Judging<'_, '_>) -> Result<Permit, Stopped> {
+        match by.env.limits.admit(by.entered, call, mode, by.now) {
             Ok(permit) => {
                 self.limits = *permit.decisions();
                 Ok(permit)

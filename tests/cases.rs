@@ -1,55 +1,18 @@
 //! Every case of `fixtures/widgets.json` through a real gateway into a recording upstream.
 
 use crate::common::carrier::table;
+use crate::common::case::{self, Case};
 use crate::common::forms::{self, KNOWN};
-use crate::common::{Body, Carrier, Gateway, Received, Request, Upstream, shown};
+use crate::common::{Carrier, Gateway, Received, Upstream, shown};
 use serde_json::{Value, json};
 
-struct Case {
-    name: String,
-    method: String,
-    target: String,
-    headers: Vec<String>,
-    body: String,
-    expect: Value,
-}
-
 fn cases() -> Vec<Case> {
-    let all: Vec<Value> = serde_json::from_str(include_str!("fixtures/widgets.json")).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let cases: Vec<_> = all
-        .iter()
-        .map(|case| Case {
-            name: text(&case["name"]),
-            method: text(&case["method"]),
-            target: text(&case["path"]),
-            headers: case["headers"]
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(k, v)| format!("{k}: {}", text(v)))
-                .collect(),
-            body: text(&case["body"]),
-            expect: case["expect"].clone(),
-        })
-        .collect();
-    assert_eq!(cases.len(), 49, "a case was lost");
-    cases
+    case::cases(include_str!("fixtures/widgets.json"), 49)
 }
 
 impl Case {
     fn is(&self, outcome: &str) -> bool {
         self.expect["outcome"] == outcome
-    }
-
-    fn request(&self) -> Request {
-        let body = match self.method.as_str() {
-            "POST" => Body::Length(self.body.clone().into()),
-            _ => Body::None,
-        };
-        Request::new(&self.method, &self.target)
-            .lines(self.headers.iter().map(String::as_str))
-            .body(body)
     }
 
     /// How often the name stands, undecoded, in the query and in the body.

@@ -2,61 +2,22 @@
 //! through a route that takes placements alone and through one that takes everything, over every carrier.
 
 use crate::common::carrier::table;
+use crate::common::case::{self, Case};
 use crate::common::forms;
-use crate::common::{Body, Carrier, Gateway, Received, Request, Response, Upstream, shown};
-use serde_json::Value;
+use crate::common::{Carrier, Gateway, Received, Response, Upstream, shown};
 
 const KINDS: [&str; 4] = ["placement", "event", "robot", "own"];
 
-struct Case {
-    name: String,
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    body: String,
-    expect: Value,
-}
-
 fn cases() -> Vec<Case> {
-    let all: Vec<Value> = serde_json::from_str(include_str!("fixtures/messages.json")).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let cases: Vec<_> = all
-        .iter()
-        .map(|case| Case {
-            name: text(&case["name"]),
-            method: text(&case["method"]),
-            target: text(&case["path"]),
-            headers: case["headers"]
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(name, value)| (name.clone(), text(value)))
-                .collect(),
-            body: text(&case["body"]),
-            expect: case["expect"].clone(),
-        })
-        .collect();
-    assert_eq!(cases.len(), 104, "a case was lost");
+    let mut cases = case::cases(include_str!("fixtures/messages.json"), 104);
+    for case in &mut cases {
+        case.lines
+            .retain(|line| !line.starts_with("Host:") && !line.starts_with("Connection:"));
+    }
     cases
 }
 
 impl Case {
-    fn request(&self) -> Request {
-        let lines = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "Host" | "Connection"))
-            .map(|(name, value)| format!("{name}: {value}"))
-            .collect::<Vec<_>>();
-        let body = match self.method.as_str() {
-            "POST" => Body::Length(self.body.clone().into()),
-            _ => Body::None,
-        };
-        Request::new(&self.method, &self.target)
-            .lines(lines.iter().map(String::as_str))
-            .body(body)
-    }
-
     fn send(&self, gateway: &Gateway) -> Response {
         Carrier::Http11.ask(gateway, &self.request())
     }
@@ -125,9 +86,9 @@ fn is_told(case: &Case, kind: &str, received: &Received, name: &str) {
     }
     if case.method == "POST" {
         let json = case
-            .headers
+            .lines
             .iter()
-            .any(|(name, value)| name == "Content-Type" && value.contains("json"));
+            .any(|line| line.starts_with("Content-Type:") && line.contains("json"));
         let media_type = if json {
             "application/json"
         } else {

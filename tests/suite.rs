@@ -11,6 +11,7 @@ mod properties;
 
 mod front_door;
 mod cases;
+mod routing;
 mod messages;
 mod bodies;
 mod refusals;
@@ -25,6 +26,7 @@ mod php;
 mod differential;
 
 mod tls;
+mod proxy_protocol;
 mod upstreams;
 mod reload;
 mod stop;

@@ -56,7 +56,8 @@ class Job:
         else:
             expected = f"portal.bitrix24.com|https|en|{self.member}0|CONTACT_CENTER|"
             self.want("five headers, spoofed ones gone", (status, text) == (200, expected), f"{status} {text}")
-            status, text = self.ask("pass", "/assets/echo", headers=SPOOFED)
+            # Only names that the gateway itself writes are taken away there.
+            status, text = self.ask("pass", "/assets/echo", headers=SPOOFED[:1])
             self.want("passed on without spoofed headers", (status, text) == (200, "|||||"), f"{status} {text}")
 
     def refuses(self):

@@ -11,6 +11,7 @@ use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::{KeyTable, KeyTables};
 use widget_gateway::policy::limit::{Limiter, Limits, LimitsSpec, Period, PolicySpec, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::{Call, FieldRules, PlaceRule, Unsound, validate};
 use widget_gateway::request::cookie::PlainAuth;
 use widget_gateway::request::field::{FieldSet, MemberId, MemberIdShape, ServerEndpoints};
@@ -109,6 +110,7 @@ pub fn route(path: &str) -> Route {
         path: PathRule::parse(path).unwrap(),
         methods: vec![Method::POST],
         kind: Kind::Widget(WidgetRoute::default()),
+        selection: Selection::default(),
         upstream: "handlers".into(),
     }
 }

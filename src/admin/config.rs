@@ -14,6 +14,7 @@ use crate::pipeline::WidgetRules;
 use crate::policy::limit::shared::SharedSpec;
 use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
 use crate::process::Process;
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
@@ -81,6 +82,7 @@ fn route(route: &Route) -> Value {
         path,
         methods,
         kind,
+        selection,
         upstream,
     } = route;
     let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
@@ -106,6 +108,16 @@ fn route(route: &Route) -> Value {
             ("accepts".to_owned(), accepts.into()),
             ("require".to_owned(), require.into()),
             ("places".to_owned(), places.into()),
+        ]);
+        let Selection {
+            placements,
+            domains,
+            members,
+        } = selection;
+        told.extend([
+            ("placements".to_owned(), json!(placements.spelled())),
+            ("domains".to_owned(), json!(domains.spelled())),
+            ("members".to_owned(), json!(members.spelled())),
         ]);
     }
     told

@@ -111,6 +111,10 @@ pub struct ListenerTable {
     /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
     #[schemars(extend("default" = false))]
     pub h2c: Option<At<bool>>,
+    /// Networks whose connections have to begin with the PROXY protocol, version 1 or 2: load balancers that
+    /// pass TCP on. Who else connects must not send it.
+    #[schemars(with = "Option<Vec<At<Network>>>")]
+    pub proxy_protocol: Option<Spanned<Vec<At<Network>>>>,
 }
 
 /// A certificate.
@@ -155,6 +159,16 @@ pub struct RouteTable {
     /// and all others in the body.
     #[schemars(extend("default" = "any"))]
     pub places: Option<At<Word<PlaceRule>>>,
+    /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
+    /// Of the routes with the same path and method the first in the file that fits is taken.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub placements: Option<Spanned<Vec<At<String>>>>,
+    /// The same for the domains of portals, in lower case.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub domains: Option<Spanned<Vec<At<String>>>>,
+    /// The same for the member_ids of portals.
+    #[schemars(with = "Option<Vec<At<String>>>")]
+    pub members: Option<Spanned<Vec<At<String>>>>,
 }
 
 /// How widget calls are read.

@@ -104,6 +104,9 @@ pub struct ListenerSettings {
     pub h2c: bool,
     /// Empty = no TLS.
     pub tls: Vec<CertPaths>,
+    /// Who begins connections with the PROXY protocol.
+    #[serde(serialize_with = "spelled::networks")]
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// A certificate and its key.

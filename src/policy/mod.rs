@@ -4,6 +4,7 @@ pub mod judge;
 pub mod pattern;
 pub mod limit;
 pub mod route;
+pub mod selection;
 pub mod validate;
 
 /// What a fault leads to.

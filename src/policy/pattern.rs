@@ -33,6 +33,17 @@ impl Pattern {
         }
     }
 
+    /// Whether whatever fits the other one fits this one.
+    pub(super) fn covers(&self, other: &Pattern) -> bool {
+        match other {
+            Pattern::Exact(value) => self.fits(value),
+            Pattern::Prefix(longer) => match self {
+                Pattern::Exact(_) => false,
+                Pattern::Prefix(prefix) => longer.starts_with(&**prefix),
+            },
+        }
+    }
+
     /// As the configuration spells it.
     pub fn spelled(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Where a request goes: the longest matching path, then the method.
+//! Where a request goes: the longest matching path, then the method, then what the message is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use http::Method;
 
 use super::Mode;
+use super::selection::{Seen, Selection};
 use super::validate::PlaceRule;
 use crate::request::field::FieldSet;
 use crate::request::message::Kinds;
@@ -44,6 +45,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// What happens.
     pub kind: Kind,
+    /// Of a widget route, which messages: those it leaves out are for the next route of the same path and method.
+    pub selection: Selection,
     /// The name of the upstream.
     pub upstream: Arc<str>,
 }
@@ -99,6 +102,8 @@ pub enum NoRoute {
 #[derive(Debug, Default)]
 pub struct Routes {
     routes: Vec<Route>,
+    /// Of each route, the later ones with its path and one of its methods.
+    next: Vec<Box<[usize]>>,
     exact: Paths,
     prefixes: Paths,
     /// The length of the longest prefix: no longer cut of a path is worth a look-up.
@@ -121,6 +126,7 @@ impl Routes {
         }
         let longest = prefixes.keys().map(|path| path.len()).max().unwrap_or_default();
         Routes {
+            next: next(&routes),
             routes,
             exact,
             prefixes,
@@ -153,6 +159,29 @@ impl Routes {
             })
     }
 
+    /// Of the widget routes that have path and method of the first: the first one that is for the message.
+    /// `seen` is not asked where that needs no look at the message.
+    pub fn choose(&self, first: usize, seen: impl FnOnce() -> Seen) -> Option<(usize, &Route, WidgetRoute)> {
+        let mut widgets = self.of_same(first).filter_map(|(at, route)| match route.kind {
+            Kind::Widget(widget) => Some((at, route, widget)),
+            Kind::Pass => None,
+        });
+        let (at, route, widget) = widgets.next()?;
+        if route.selection.is_everything() {
+            return Some((at, route, widget));
+        }
+        let seen = seen();
+        let mut all = [(at, route, widget)].into_iter().chain(widgets);
+        all.find(|(_, route, _)| route.selection.misfit(&seen).is_none())
+    }
+
+    /// A route, and the later ones with its path and one of its methods, in the order of the file.
+    pub fn of_same(&self, first: usize) -> impl Iterator<Item = (usize, &Route)> {
+        let later = self.next.get(first).map(|next| &**next).unwrap_or_default();
+        let all = [first].into_iter().chain(later.iter().copied());
+        all.filter_map(|at| Some((at, self.routes.get(at)?)))
+    }
+
     /// Whether two spellings of a path lead to the same routes.
     pub fn same(&self, a: &[u8], b: &[u8]) -> bool {
         self.candidates(a) == self.candidates(b)
@@ -183,6 +212,18 @@ impl Routes {
     }
 }
 
+fn next(routes: &[Route]) -> Vec<Box<[usize]>> {
+    let same = |a: &Route, b: &Route| a.path == b.path && a.methods.iter().any(|one| b.methods.contains(one));
+    let next = routes.iter().enumerate().map(|(at, route)| {
+        let later = routes.iter().enumerate().skip(at + 1);
+        later
+            .filter(|(_, other)| same(route, other))
+            .map(|(at, _)| at)
+            .collect()
+    });
+    next.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +234,7 @@ mod tests {
             path: PathRule::parse(path).unwrap(),
             methods: methods.to_vec(),
             kind: Kind::Pass,
+            selection: Selection::default(),
             upstream: "u".into(),
         }
     }

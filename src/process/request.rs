@@ -196,6 +196,7 @@ impl Request {
         let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
         let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env())?;
+        self.route = Some(decision.route_index);
         self.findings = decision.findings;
         Ok(decision.verdict.map(Box::new))
     }

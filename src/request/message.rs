@@ -48,6 +48,11 @@ impl Kinds {
         Kinds(bits)
     }
 
+    /// These and those.
+    pub const fn and(self, other: Kinds) -> Kinds {
+        Kinds(self.0 | other.0)
+    }
+
     /// Whether the kind is one of them.
     pub const fn has(self, kind: Kind) -> bool {
         self.0 & 1 << kind as u8 != 0

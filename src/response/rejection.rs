@@ -78,8 +78,8 @@ rejections! {
     MissingField(Vec<FieldFault>) = "missing_field", 422, Info, "Required fields are missing";
     /// Fields break the grammar of their type. All faults of the request.
     InvalidField(Vec<FieldFault>) = "invalid_field", 422, Info, "Fields are invalid";
-    /// No route has the path.
-    NotFound = "not_found", 404, Info, "Nothing is served under this path";
+    /// No route has the path, or none of its routes is for the message.
+    NotFound(Unserved) = "not_found", 404, Info, "Nothing is served under this path";
     /// Routes have the path, but not the method; these they take.
     MethodNotAllowed(Vec<Method>) = "method_not_allowed", 405, Info, "The method is not allowed here";
     /// The body was not there in time.
@@ -110,6 +110,24 @@ rejections! {
     InternalError = "internal_error", 500, Error, "The gateway failed";
     /// The client went away before its answer ended.
     ClientClosed = "client_closed", 499, Info, "The client went away";
+}
+
+/// What no route is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unserved {
+    /// The path.
+    Path,
+    /// Of the routes of the path, none is for this placement, portal or member.
+    Message,
+}
+
+impl Unserved {
+    const fn says(self) -> &'static str {
+        match self {
+            Unserved::Path => "no route has this path",
+            Unserved::Message => "no route of this path is for this placement, portal or member",
+        }
+    }
 }
 
 /// Why a form can not be read.
@@ -178,7 +196,7 @@ impl Rejection {
             Rejection::MissingField(faults) | Rejection::InvalidField(faults) => {
                 Fields(faults.as_slice(), &[])
             }
-            Rejection::NotFound => Plain("no route has this path"),
+            Rejection::NotFound(unserved) => Plain(unserved.says()),
             Rejection::MethodNotAllowed(allowed) => Allowed(allowed.as_slice()),
             Rejection::BodyTimeout => Plain("the whole body has to arrive within the time limit"),
             Rejection::LengthRequired => Plain("send the body with Content-Length instead of chunked"),

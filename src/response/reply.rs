@@ -82,7 +82,9 @@ impl Reply {
             ),
         ];
         // Both are letters, digits and punctuation; what is no header value would be left out.
-        if let Ok(request_id) = HeaderValue::from_str(request_id) {
+        if let Ok(mut request_id) = HeaderValue::from_str(request_id) {
+            // It never comes again: over HTTP/2 it is kept out of the table of lines (RFC 7541 6.2.3).
+            request_id.set_sensitive(true);
             fields.push(field(REQUEST_ID, request_id));
         }
         fields.extend(rejection.headers().map(|(name, value)| field(name, value)));

@@ -1,11 +1,12 @@
-//! A listener: each connection is counted when it is accepted, shakes hands within its time, and goes on to
-//! what is spoken on it.
+//! A listener: each connection is counted when it is accepted, says whose it is where a load balancer has to,
+//! shakes hands within its time, and goes on to what is spoken on it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use log::debug;
 use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
@@ -15,6 +16,7 @@ use prometheus::IntCounter;
 use tokio::time::timeout;
 
 use super::pace::Paced;
+use super::proxy_protocol::{self, Fault};
 use super::shared::Server;
 use super::{http1, http2};
 use crate::telemetry::metrics::Closed;
@@ -24,7 +26,9 @@ use crate::upstream::caller::Peer;
 pub struct Listener {
     /// What all of them share.
     pub server: Arc<Server>,
-    /// How connections begin.
+    /// Whose connections begin with the PROXY protocol.
+    pub balancers: Vec<IpNet>,
+    /// How connections begin, or go on behind that.
     pub protocol: Protocol,
 }
 
@@ -73,7 +77,20 @@ impl ServerApp for Listener {
 impl Listener {
     async fn serve(&self, stream: Stream, stopping: &ShutdownWatch) -> Closed {
         let server = &self.server;
-        let address = address_of(&stream);
+        let connected = address_of(&stream);
+        let (stream, address) = match self.is_balancer(connected) {
+            false => (stream, connected),
+            true => {
+                let told = timeout(server.rules.header_timeout, proxy_protocol::read(stream));
+                match told.await.unwrap_or(Err(Fault::TooSlow)) {
+                    Ok((stream, told)) => (stream, told.unwrap_or(connected)),
+                    Err(fault) => {
+                        debug!("PROXY protocol from {connected}: {fault}");
+                        return Closed::ProxyProtocol;
+                    }
+                }
+            }
+        };
         let paced = Paced::new(stream, server.rules.write_timeout);
         let stalled = paced.stalled();
         let closed = match &self.protocol {
@@ -105,6 +122,13 @@ impl Listener {
             true => Closed::WriteTimeout,
             false => closed,
         }
+    }
+}
+
+impl Listener {
+    fn is_balancer(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.balancers.iter().any(|network| network.contains(&address))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod http1;
 pub mod http2;
 pub mod listeners;
 pub mod pace;
+pub mod proxy_protocol;
 pub mod shared;
 pub mod stream;
 pub mod tls;
@@ -80,7 +81,12 @@ pub fn start(
             },
         };
         let server = server.clone();
-        let mut service = Service::new(address.to_string(), Listener { server, protocol });
+        let app = Listener {
+            server,
+            balancers: listener.proxy_protocol.clone(),
+            protocol,
+        };
+        let mut service = Service::new(address.to_string(), app);
         // Everyone here reads into a buffer of its own, and gathers what it writes.
         let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
         service.add_listener(endpoint);

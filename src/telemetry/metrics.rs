@@ -60,6 +60,8 @@ pub enum Closed {
     Client,
     /// It was idle for `keepalive_timeout`.
     Idle,
+    /// It did not begin with the PROXY protocol as it has to, or not within `header_timeout`.
+    ProxyProtocol,
     /// A TLS handshake failed, or was not complete within `header_timeout`.
     Handshake,
     /// A head was not complete within `header_timeout`.
@@ -75,9 +77,10 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 8] = [
+    const ALL: [Closed; 9] = [
         Closed::Client,
         Closed::Idle,
+        Closed::ProxyProtocol,
         Closed::Handshake,
         Closed::HeaderTimeout,
         Closed::WriteTimeout,
@@ -90,6 +93,7 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::ProxyProtocol => "proxy_protocol",
             Closed::Handshake => "handshake",
             Closed::HeaderTimeout => "header_timeout",
             Closed::WriteTimeout => "write_timeout",

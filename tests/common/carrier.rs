@@ -51,7 +51,11 @@ impl Carrier {
     }
 
     pub fn open(self, gateway: &Gateway) -> Client {
-        let address = self.address(gateway);
+        self.open_at(self.address(gateway))
+    }
+
+    /// By way of somebody who listens there.
+    pub fn open_at(self, address: SocketAddr) -> Client {
         let wire = match self {
             Carrier::Http11 | Carrier::Http10 => Wire::Http1(Conn::open(address)),
             Carrier::Tls11 => Wire::Http1(Conn::open_tls(address)),

@@ -32,6 +32,8 @@ pub struct Setup {
     pub hosts: Option<String>,
     /// What a shell does before it becomes the gateway.
     pub limits: Option<String>,
+    /// More keys of the listeners that take HTTP/2.
+    pub listener: String,
 }
 
 /// The listeners of the harness.
@@ -55,6 +57,7 @@ impl Default for Setup {
             rest,
             hosts: None,
             limits: None,
+            listener: String::new(),
         }
     }
 }
@@ -94,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// More keys of the listeners that take HTTP/2, with TLS or without.
+    pub fn listener(mut self, lines: &str) -> Setup {
+        self.listener = lines.to_owned();
+        self
+    }
+
     pub fn admin(mut self, address: &str) -> Setup {
         self.admin = address.to_owned();
         self
@@ -109,14 +118,15 @@ impl Setup {
             rest,
             hosts: _,
             limits: _,
+            listener,
         } = self;
         let tls = match listeners {
             Listeners::Plain => String::new(),
-            Listeners::EveryCarrier => identity::listener(folder),
+            Listeners::EveryCarrier => identity::listener(folder) + listener + "\n",
         };
         format!(
             "{top}\n[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"{admin}\"\nthreads = 2\n{server}\n\
-             [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n\n{tls}{rest}\n"
+             [[server.listeners]]\naddress = \"127.0.0.1:0\"\nh2c = true\n{listener}\n\n{tls}{rest}\n"
         )
     }
 }

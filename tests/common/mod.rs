@@ -5,6 +5,7 @@
 //! tells what it got. `PATIENCE` only says when a thing that should have happened is given up.
 
 pub mod carrier;
+pub mod case;
 pub mod client;
 pub mod forms;
 pub mod frames;

@@ -19,6 +19,7 @@ use widget_gateway::policy::limit::{
 };
 use widget_gateway::policy::pattern::Pattern;
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
 use widget_gateway::request::field::{Field, FieldSet};
@@ -359,8 +360,9 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream => &[],
     };
-    let Decision { verdict, findings } =
-        pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
+    let Decision {
+        verdict, findings, ..
+    } = pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
@@ -410,6 +412,7 @@ impl World {
             path: PathRule::parse(path).expect("a path"),
             methods: methods.to_vec(),
             kind,
+            selection: Selection::default(),
             upstream: "handlers".into(),
         };
         let widget = Kind::Widget;

@@ -4,6 +4,7 @@
 mod limits;
 mod others;
 mod routes;
+mod selection;
 mod server;
 mod shared;
 mod upstreams;

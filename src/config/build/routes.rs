@@ -7,12 +7,14 @@ use std::sync::Arc;
 use http::Method;
 use toml::Spanned;
 
+use super::selection::{Claims, selection, unreached};
 use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
-use crate::request::field::{Field, FieldSet};
+use crate::policy::selection::Selection;
+use crate::request::field::{Field, FieldSet, MemberIdShape};
 use crate::request::message::{self, Kinds};
 
 /// The most route names, so that the metrics stay small.
@@ -22,7 +24,7 @@ const MOST: usize = 64;
 #[derive(Default)]
 struct Taken {
     names: HashMap<String, usize>,
-    methods: HashMap<(PathRule, Method), usize>,
+    methods: Claims,
 }
 
 pub(super) fn build(file: &File, faults: &mut Faults<'_>) -> Vec<Route> {
@@ -71,7 +73,14 @@ fn one(
     let kind = table.kind.as_ref().map(|kind| kind.value.0);
     let name = name(table, span, kind, taken, faults);
     let methods = methods(table, kind, faults);
-    let path = path(table, span, &methods, taken, faults);
+    let selection = match kind {
+        Some(KindWord::Widget) => {
+            let shape = word(&file.widget.member_id, MemberIdShape::Hex32);
+            Some(selection(table, shape, faults))
+        }
+        Some(KindWord::Pass) | None => None,
+    };
+    let path = path(table, span, &methods, selection.as_ref(), taken, faults);
     let upstream = upstream(table, span, file, faults);
     if kind.is_none() && !faults.is_unread(span, "kind") {
         faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
@@ -89,6 +98,7 @@ fn one(
         path: path?,
         methods,
         kind,
+        selection: selection.unwrap_or_default(),
         upstream: upstream?,
     })
 }
@@ -187,6 +197,15 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
             format!("{MEANINGLESS} a rule for fields on widget routes"),
         );
     }
+    for list in [&table.placements, &table.domains, &table.members]
+        .into_iter()
+        .flatten()
+    {
+        faults.at(
+            &list.span(),
+            format!("{MEANINGLESS} a list of patterns on widget routes"),
+        );
+    }
 }
 
 fn name(
@@ -268,11 +287,12 @@ fn methods(
     methods
 }
 
-/// Two routes may share a path, but not a method of it: the later one would never be reached.
+/// Two routes may share a path; of one method of it the earlier has to leave something to the later.
 fn path(
     table: &RouteTable,
     span: &Range<usize>,
     methods: &[(Method, Option<Range<usize>>)],
+    selection: Option<&Selection>,
     taken: &mut Taken,
     faults: &mut Faults<'_>,
 ) -> Option<PathRule> {
@@ -303,35 +323,20 @@ fn path(
         );
     }
     let line = faults.line(span);
-    let mut shadowed: Vec<&str> = Vec::new();
-    let mut by = 0;
+    let (mut shadowed, mut by): (Vec<&str>, _) = (Vec::new(), Vec::new());
     for (method, at) in methods {
-        match taken.methods.get(&(rule.clone(), method.clone())) {
-            Some(&other) => match at {
-                Some(at) => faults.at(
-                    at,
-                    format!(
-                        "\"{method}\" of {:?} goes to the route in line {other}, allowed is one route for it",
-                        path.value
-                    ),
-                ),
-                None => {
-                    shadowed.push(method.as_str());
-                    by = other;
-                }
-            },
+        let lines = taken.methods.take(&rule, method, line, selection);
+        match at {
+            _ if lines.is_empty() => {}
+            Some(at) => unreached(&format!("\"{method}\""), &path.value, &lines, at, faults),
             None => {
-                taken.methods.insert((rule.clone(), method.clone()), line);
+                shadowed.push(method.as_str());
+                by = lines;
             }
         }
     }
     if !shadowed.is_empty() {
-        let methods = shadowed.join(" and ");
-        let path_text = &path.value;
-        faults.at(
-            &path.span,
-            format!("{methods} of {path_text:?} goes to the route in line {by}, allowed is one route for it"),
-        );
+        unreached(&shadowed.join(" and "), &path.value, &by, &path.span, faults);
     }
     Some(rule)
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::others::Others;
 use crate::config::certificate::Certificate;
 use crate::config::fault::Faults;
@@ -81,11 +83,13 @@ fn addresses(
             address: address.value.0.to_string(),
             h2c: false,
             tls: Vec::new(),
+            proxy_protocol: Vec::new(),
         });
     }
     for listener in &table.listeners {
         let (span, listener) = (listener.span(), listener.get_ref());
         let (tls, certificates) = tls(listener, base, others, faults);
+        let proxy_protocol = proxy_protocol(listener, faults);
         let Some(address) = &listener.address else {
             if !faults.is_unread(&span, "address") {
                 faults.under(
@@ -102,7 +106,12 @@ fn addresses(
         if !certificates.is_empty() {
             others.certificates.insert(address.clone(), certificates);
         }
-        listeners.push(ListenerSettings { address, h2c, tls });
+        listeners.push(ListenerSettings {
+            address,
+            h2c,
+            tls,
+            proxy_protocol,
+        });
     }
     let unread = faults.is_unread_below("server.listen") || faults.is_unread_below("server.listeners");
     if listeners.is_empty() && table.listeners.is_empty() && !unread && !faults.is_unread_below("server") {
@@ -150,6 +159,20 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let (x, y) = (a.ip(), b.ip());
     let includes = x == y || (x.is_ipv4() == y.is_ipv4() && (x.is_unspecified() || y.is_unspecified()));
     a.port() != 0 && a.port() == b.port() && includes
+}
+
+/// An empty list reads like everybody, and would be nobody.
+fn proxy_protocol(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<IpNet> {
+    let Some(networks) = &listener.proxy_protocol else {
+        return Vec::new();
+    };
+    if networks.get_ref().is_empty() && !faults.is_unread_below(&faults.index().of_value(&networks.span())) {
+        faults.at(
+            &networks.span(),
+            "is empty, allowed is at least one network, such as [\"10.0.0.0/8\"]",
+        );
+    }
+    networks.get_ref().iter().map(|network| network.value.0).collect()
 }
 
 /// The largest certificate or key file, in bytes.

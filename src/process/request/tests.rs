@@ -2,6 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::config;
+use crate::response::rejection::Unserved;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
@@ -40,7 +41,7 @@ fn a_request_is_recorded_once_whatever_becomes_of_it() {
     let process = process();
     begun(&process).answered(Sent::default());
     assert_eq!(counted(&process, "forwarded"), ("1".to_owned(), 0));
-    begun(&process).refused(Rejection::NotFound, Sent::default());
+    begun(&process).refused(Rejection::NotFound(Unserved::Path), Sent::default());
     assert_eq!(counted(&process, "rejected"), ("1".to_owned(), 0));
     // Whoever held it was dropped: its connection ended.
     let request = begun(&process);

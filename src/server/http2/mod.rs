@@ -152,25 +152,43 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
                 leaves = Some(Closed::Drain);
                 continue;
             }
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
+            accepted = accept(&mut connection, &digest) => accepted,
             // Nobody waits for a client that does not answer the farewell.
             () = streams.idle_for(idle) => return why,
         };
         has_begun.store(true, Ordering::Relaxed);
         match accepted {
-            // Boxed at once: it is large, and moves often.
-            Ok(Some(H2Accept::Session(session))) => begin(server, &streams, Box::new(session), peer),
-            // It was answered or reset already.
-            Ok(Some(H2Accept::Rejected)) => {
+            Accepted::Stream(session) => begin(server, &streams, session, peer),
+            Accepted::Rejected => {
                 rejected += 1;
                 count_rejected(server, peer);
             }
-            Ok(None) | Err(_) => return leaves.unwrap_or(Closed::Client),
+            Accepted::End => return leaves.unwrap_or(Closed::Client),
         }
         if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) + rejected > MAX_WASTED {
             connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
             leaves = Some(Closed::Refused);
         }
+    }
+}
+
+/// What comes next on a connection.
+enum Accepted {
+    /// A request.
+    Stream(Box<HttpSession>),
+    /// A request that was answered or reset already.
+    Rejected,
+    /// Nothing.
+    End,
+}
+
+/// Waits for the next stream, while those that are open go on. Its session is boxed here: it is large, and would
+/// be moved often.
+async fn accept(connection: &mut h2::server::Connection<Stream, Bytes>, digest: &Arc<Digest>) -> Accepted {
+    match HttpSession::from_h2_conn(connection, digest.clone()).await {
+        Ok(Some(H2Accept::Session(session))) => Accepted::Stream(Box::new(session)),
+        Ok(Some(H2Accept::Rejected)) => Accepted::Rejected,
+        Ok(None) | Err(_) => Accepted::End,
     }
 }
 
