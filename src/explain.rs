@@ -310,6 +310,7 @@ fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {
                 continue;
             }
             Outcome::Granted(quota) => (quota, "allows"),
+            Outcome::HeldBack(quota, _) => (quota, "holds back"),
             Outcome::Observed(limited) | Outcome::Refused(limited) => (limited.quota, "refuses"),
         };
         let (rate, seconds, burst) = (quota.rate, quota.period.seconds(), quota.burst);

@@ -57,9 +57,11 @@
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
-//! **A limit** keyed by the call is a field of [`policy::limit::Limits`] and a line in
-//! [`admit`](policy::limit::Limits::admit); one keyed by something new implements [`policy::limit::Key`]. Metric, log
-//! line and `explain` know no policy by name.
+//! **A limit** is a name in `policy/limit/decision.rs`, a field of its spec and of [`policy::limit::Limits`], and the
+//! line that asks it: in [`enter`](policy::limit::Limits::enter) where the head is enough, else in
+//! [`admit`](policy::limit::Limits::admit). Its table of the file is in `config/file.rs`, `config/build/limits.rs` and
+//! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
+//! `/-/limits` and the status page know no policy by name.
 //!
 //! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
 //! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
@@ -151,9 +153,13 @@
 //!   equal, and letting it decode just the escaped values of known names took 15 500 instructions for a genuine call
 //!   instead of 8 200.
 //! - **The limiter's arithmetic is governor's, its tables are hashbrown's** ([`policy::limit`]): sharded, bounded, swept;
-//!   a key over its limit is never dropped to make room, keys without a place share one state. A key is kept as a SipHash
+//!   a key over its limit is never dropped to make room. New keys of one client are counted, since anyone can invent
+//!   them; those beyond, and those without a place, share one state per client. A key is kept as a SipHash
 //!   of 64 bits under a secret that the process draws: 17 bytes with its arrival time. That two of a million members share
 //!   a state has a chance of 3 in 100 million, and without the secret nobody can look for such a pair.
+//! - **A limit refuses or holds back.** An event's turn is taken when it is decided: the arrival time moves on, and the
+//!   decision says the moment. So there is no queue to bound, turns come in the order of arrival, and a reload or a stop
+//!   in the middle has nothing to lose.
 //! - **One snapshot per request**, taken once; limiter state lives beside the configuration, since governor's times are
 //!   relative to a limiter's birth and can not move into another. "Unchanged" is judged by what a configuration means, not
 //!   by its bytes. Time is a parameter: the clock is read at the edge, tests drive it.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::policy::Mode;
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::shared::{Settled, Waiting};
-use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Unpermitted};
+use crate::policy::limit::{
+    ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start, Unpermitted,
+};
 use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
@@ -163,6 +165,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The servers to try.
     pub attempts: Attempts,
+    /// When it may be sent.
+    pub start: Start,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
     /// Without it there is no `Forward`.
@@ -322,6 +326,10 @@ pub fn decide(
         };
         Ok(Forward {
             rewrite,
+            start: match &cleared {
+                Cleared::Pass => Start::AtOnce,
+                Cleared::Widget(judged) => judged.start(),
+            },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
@@ -496,7 +504,7 @@ impl Findings {
     fn note_observed_limit(&mut self) {
         let observed = self.limits.iter().find_map(|decision| match decision.outcome {
             Outcome::Observed(limited) => Some(Rejection::RateLimited(decision.policy, limited)),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Refused(_) => None,
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Refused(_) => None,
         });
         self.would_reject.extend(observed);
     }
@@ -592,6 +600,13 @@ enum Passed {
 struct Observed(());
 
 impl Judged {
+    fn start(&self) -> Start {
+        match &self.passed {
+            Passed::Permitted(permit) => permit.start(),
+            Passed::Observed(..) => Start::AtOnce,
+        }
+    }
+
     fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
         let known = match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),

@@ -18,6 +18,8 @@ mod refusals;
 mod limits;
 mod shared_limits;
 mod layers;
+mod held_back;
+mod flood;
 mod cookies;
 mod one_hop;
 mod answers;

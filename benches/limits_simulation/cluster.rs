@@ -11,7 +11,7 @@ use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::shared::{
     Ask, Bucket, Charged, Naming, OnError, Settled, SharedSpec, Store, StoreAddress, Waiting,
 };
-use widget_gateway::policy::limit::{Asked, Limiter, Period, Quota};
+use widget_gateway::policy::limit::{Limiter, Period, Quota, Verdict};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
 
 use crate::chance::Chance;
@@ -289,11 +289,11 @@ impl World<'_> {
         }
     }
 
-    fn note(&mut self, said: Asked, number: usize, at: f64) -> Option<Waiting> {
+    fn note(&mut self, said: Verdict, number: usize, at: f64) -> Option<Waiting> {
         match said {
-            Asked::Granted => self.judge.admitted(number, at),
-            Asked::Limited(_) => {}
-            Asked::Waits(waiting) => return Some(waiting),
+            Verdict::Granted => self.judge.admitted(number, at),
+            Verdict::Limited(_) => {}
+            Verdict::Waits(waiting) => return Some(waiting),
         }
         None
     }

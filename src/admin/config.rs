@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::pipeline::WidgetRules;
 use crate::policy::limit::shared::SharedSpec;
-use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
+use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
@@ -169,6 +169,7 @@ fn widget(rules: &WidgetRules) -> Value {
 fn limits(limits: &LimitsSpec) -> Value {
     let LimitsSpec {
         max_keys,
+        new_keys_per_client,
         client,
         gateway,
         member,
@@ -190,11 +191,15 @@ fn limits(limits: &LimitsSpec) -> Value {
         .collect();
     json!({
         "max_keys": max_keys,
+        "new_keys_per_client": limits::quota(*new_keys_per_client),
         "client": client,
         "gateway": gateway.as_ref().map(policy),
         "member": member.as_ref().map(|of| with(policy(of), json!({ "overrides": overrides }))),
         "placement": placement,
-        "event": event.as_ref().map(policy),
+        "event": event.as_ref().map(|EventSpec { policy: of, wait }| {
+            let wait = (!wait.is_zero()).then(|| Span(*wait).to_string());
+            with(policy(of), json!({ "wait": wait }))
+        }),
         "shared": shared.as_ref().map(self::shared),
     })
 }

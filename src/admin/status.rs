@@ -227,7 +227,7 @@ fn policies(process: &Process, live: &Live) -> Vec<Value> {
         let PolicySpec { mode, quota } = policy.spec()?;
         let name = policy.name();
         let table = process.tables.of(name);
-        let [allowed, limited, would_limit] = process.metrics.limit_decisions(name);
+        let [allowed, held_back, limited, would_limit] = process.metrics.limit_decisions(name);
         Some(json!({
             "name": name.label(),
             "match": matches.map(Pattern::spelled),
@@ -238,6 +238,7 @@ fn policies(process: &Process, live: &Live) -> Vec<Value> {
             "evicted": table.evicted(),
             "overflowed": table.overflowed(),
             "allowed": allowed,
+            "held_back": held_back,
             "limited": limited,
             "would_limit": would_limit,
         }))

@@ -213,6 +213,10 @@ pub struct LimitsTable {
     /// Keys whose state each limit holds at once; above it new ones share one.
     #[schemars(extend("default" = 1_000_000))]
     pub max_keys: Option<At<Count<100_000_000>>>,
+    /// Members never seen before that one client address may bring; further ones of it share one state, under the
+    /// same quota. Not for events and robots, nor for addresses in `trusted_proxies` and `[limits.client] except`.
+    #[schemars(extend("default" = "600/m"))]
+    pub new_keys_per_client: Option<At<Rate>>,
     /// The limit per client address, judged before the body is read; left out = no such limit.
     #[schemars(with = "Option<ClientTable>")]
     pub client: Option<Spanned<ClientTable>>,
@@ -231,8 +235,8 @@ pub struct LimitsTable {
     #[schemars(with = "Vec<PlacementTable>")]
     pub placement: Vec<Spanned<PlacementTable>>,
     /// The limit of events and robots, per member; left out = no such limit.
-    #[schemars(with = "Option<PolicyTable>")]
-    pub event: Option<Spanned<PolicyTable>>,
+    #[schemars(with = "Option<EventTable>")]
+    pub event: Option<Spanned<EventTable>>,
     /// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
     #[schemars(with = "Option<SharedTable>")]
     pub shared: Option<Spanned<SharedTable>>,
@@ -266,6 +270,23 @@ pub struct ClientTable {
     pub burst: Option<At<Count<{ Quota::MAX }>>>,
     /// Networks whose addresses it leaves alone, such as those of the servers that send events.
     pub except: Option<Vec<At<Network>>>,
+}
+
+/// The limit of events and robots, per member, or per portal where they name none.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct EventTable {
+    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+    #[schemars(extend("default" = "enforce"))]
+    pub mode: Option<At<Word<Mode>>>,
+    /// Requests per second, minute or hour on average.
+    #[schemars(required)]
+    pub rate: Option<At<Rate>>,
+    /// Requests at once after a pause; left out = the number of the rate.
+    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+    /// How long one over the limit is held back until its turn comes, instead of refused; at most
+    /// `[server] grace_period`. Left out = it is refused.
+    pub wait: Option<At<Span>>,
 }
 
 /// The limit of some placements, per member.

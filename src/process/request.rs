@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
+use prometheus::IntGauge;
 
 use super::Process;
 use super::live::Live;
 use crate::pipeline::{self, Findings, Forward, Routed};
+use crate::policy::limit::Now;
 use crate::policy::limit::shared::Waiting;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
@@ -20,6 +22,25 @@ use crate::telemetry::{access_log, count};
 use crate::upstream::attempts::Attempted;
 use crate::upstream::caller::{Caller, Peer};
 use crate::upstream::failure::Cause;
+
+/// How often a request that is held back looks whether the process drains.
+const TURN_STEP: Duration = Duration::from_millis(250);
+
+/// One that a limit holds back.
+struct HeldBack<'m>(&'m IntGauge);
+
+impl<'m> HeldBack<'m> {
+    fn begin(all: &'m IntGauge) -> HeldBack<'m> {
+        all.inc();
+        HeldBack(all)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// How a request ended.
 enum End {
@@ -199,6 +220,26 @@ impl Request {
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
         Ok(decision.verdict.map(Box::new))
+    }
+
+    /// Waits until this moment, or less long where the process drains meanwhile: half of its grace period is left
+    /// for the answer. Leaving the wait ends it.
+    pub async fn turn(&self, at: Now) {
+        let _held_back = HeldBack::begin(&self.process.metrics.held_back);
+        let grace = self.process.server.grace_period;
+        let mut until = at;
+        let mut is_told = false;
+        loop {
+            let now = self.process.epoch.elapsed();
+            if !is_told && self.process.is_draining() {
+                is_told = true;
+                until = until.min(now.saturating_add(grace / 2));
+            }
+            match until.saturating_sub(now) {
+                Duration::ZERO => return,
+                left => tokio::time::sleep(left.min(TURN_STEP)).await,
+            }
+        }
     }
 
     /// Stops the clock of the gateway's own time.

@@ -13,6 +13,7 @@ use super::client::{Client, Ended, Gone};
 use super::shared::Server;
 use super::stream::HandedOver;
 use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::policy::limit::Start;
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
@@ -62,7 +63,8 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, decides, and waits where the upstream has its fill.
+/// Holds the body, where the route says so, decides, and waits where a limit holds it back or the upstream has its
+/// fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -76,6 +78,9 @@ async fn decide<C: Client>(
     }
     let mut forward = request.decide(routed, head, peer).await?;
     request.own_time_ends();
+    if let Start::At(turn) = forward.start {
+        unless_gone(client, async { Ok(request.turn(turn).await) }).await?;
+    }
     forward.attempts.admit().await?;
     Ok(forward)
 }

@@ -226,7 +226,7 @@ pub struct Metrics {
     upstream_in_flight: IntGaugeVec,
     upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
-    limit_decisions: [[IntCounter; 3]; PolicyName::ALL.len()],
+    limit_decisions: [[IntCounter; 4]; PolicyName::ALL.len()],
     limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
     store_up: IntGauge,
@@ -239,6 +239,8 @@ pub struct Metrics {
     pub forwarding_headers_replaced: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
+    /// Requests that a limit holds back at the moment.
+    pub held_back: IntGauge,
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
@@ -333,7 +335,7 @@ impl Metrics {
         )?;
         let overflow = make.counters(
             "ratelimit_overflow_total",
-            "Requests judged by the shared state because the table was full.",
+            "Requests of new keys judged by a state that they share, because their client brought too many or the table was full.",
             &["policy"],
         )?;
         for policy in PolicyName::ALL.map(|policy| [policy.label()]) {
@@ -419,7 +421,7 @@ impl Metrics {
             )?)?,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
             limit_decisions: PolicyName::ALL.map(|policy| {
-                ["allowed", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
+                ["allowed", "held_back", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
             limiter_keys: keys,
             store_up: make.gauge(
@@ -442,6 +444,7 @@ impl Metrics {
                 "forwarding_headers_replaced_total",
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
             )?,
+            held_back: make.gauge("requests_held_back", "Requests that wait for their turn under a limit.")?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
@@ -605,19 +608,21 @@ impl Metrics {
 
     /// `ratelimit_decisions_total`; a limit that the configuration does not have decides nothing.
     pub fn limit_decision(&self, decision: Decision) -> Option<&IntCounter> {
-        let [allowed, limited, would_limit] = self.limit_decisions.get(decision.policy as usize)?;
+        let [allowed, held_back, limited, would_limit] =
+            self.limit_decisions.get(decision.policy as usize)?;
         match decision.outcome {
             limit::Outcome::Unlimited => None,
             limit::Outcome::Granted(_) => Some(allowed),
+            limit::Outcome::HeldBack(..) => Some(held_back),
             limit::Outcome::Refused(_) => Some(limited),
             limit::Outcome::Observed(_) => Some(would_limit),
         }
     }
 
-    /// What a policy has said so far: allowed, limited, and what it would have limited.
-    pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 3] {
+    /// What a policy has said so far: allowed, held back, limited, and what it would have limited.
+    pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 4] {
         let counted = self.limit_decisions.get(policy as usize);
-        counted.map_or([0; 3], |counted| counted.each_ref().map(IntCounter::get))
+        counted.map_or([0; 4], |counted| counted.each_ref().map(IntCounter::get))
     }
 
     /// `placements_total`

@@ -15,7 +15,7 @@ use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
 use widget_gateway::policy::limit::keys::KeyTables;
 use widget_gateway::policy::limit::{
-    ClientSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
+    ClientSpec, EventSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
 };
 use widget_gateway::policy::pattern::Pattern;
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
@@ -439,6 +439,7 @@ impl World {
         let tables = KeyTables::new(MAX_KEYS);
         let spec = LimitsSpec {
             max_keys: MAX_KEYS,
+            new_keys_per_client: LimitsSpec::NEW_KEYS,
             client: Some(ClientSpec {
                 policy,
                 except: Vec::new(),
@@ -450,7 +451,10 @@ impl World {
                 matches: Pattern::parse("CRM_*").expect("a pattern"),
                 policy,
             }],
-            event: Some(policy),
+            event: Some(EventSpec {
+                policy,
+                wait: Duration::from_secs(1),
+            }),
         };
         let limits = Limits::build(&spec, None, &tables, Duration::ZERO);
         let env = Env {

@@ -211,12 +211,14 @@ function limiter(s) {
     const share = whole ? part / whole * 100 : 0;
     return `${share > 0 && share < 1 ? "under 1" : Math.round(share)} %`;
   };
+  const judged = (p) => p.allowed + p.held_back + p.limited + p.would_limit;
   facts($("policies"), policies.length ? policies.flatMap((p) => [
     [p.match ? `${p.name} ${p.match}` : "per " + p.name,
       `${count.format(p.quota.rate)} a ${per[p.quota.per_seconds]}, ${count.format(p.quota.burst)} at once`],
     ["mode", p.mode === "observe" ? "observe (nothing is refused)" : p.mode],
-    ["refused", `${percent(p.limited, p.allowed + p.limited + p.would_limit)} of what it judged` +
-      (p.would_limit ? `, ${percent(p.would_limit, p.allowed + p.limited + p.would_limit)} observed` : "")],
+    ["refused", `${percent(p.limited, judged(p))} of what it judged` +
+      (p.would_limit ? `, ${percent(p.would_limit, judged(p))} observed` : "") +
+      (p.held_back ? `, ${percent(p.held_back, judged(p))} held back` : "")],
     ["exceptions", count.format(p.overrides)],
   ]).concat(store(s.limiter.store)) : [["limit", "none is configured"]]);
   const fullest = policies.reduce((most, p) => p.keys > most.keys ? p : most, { keys: 0 });

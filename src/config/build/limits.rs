@@ -4,28 +4,32 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::others::Others;
 use super::shared::shared;
 use crate::config::fault::Faults;
-use crate::config::file::{ClientTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable};
-use crate::config::units::Rate;
+use crate::config::file::{ClientTable, EventTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable};
+use crate::config::units::{Rate, Span};
 use crate::config::values::{At, Count, Word, quoted, word};
 use crate::policy::Mode;
-use crate::policy::limit::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec, Quota};
+use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec, Quota};
 use crate::policy::pattern::Pattern;
 use crate::request::field::{MemberId, MemberIdShape, Placement};
 
+/// `grace_period` is that of a stop.
 pub(super) fn limits(
     table: &LimitsTable,
     shape: MemberIdShape,
+    grace_period: Duration,
     (base, others): (&Path, &mut Others),
     faults: &mut Faults<'_>,
 ) -> LimitsSpec {
     let LimitsTable {
         max_keys,
+        new_keys_per_client,
         client,
         gateway,
         member,
@@ -48,12 +52,21 @@ pub(super) fn limits(
         max_keys: max_keys
             .as_ref()
             .map_or(LimitsSpec::MAX_KEYS, |keys| keys.value.0 as usize),
+        new_keys_per_client: new_keys_per_client
+            .as_ref()
+            .map_or(LimitsSpec::NEW_KEYS, |given| Quota {
+                rate: given.value.rate,
+                period: given.value.period,
+                burst: given.value.rate,
+            }),
         client: client.as_ref().and_then(|table| self::client(table, faults)),
         gateway: plain(gateway, faults),
         overrides: if member.is_some() { overrides } else { Vec::new() },
         member,
         placement: self::placement(placement, faults),
-        event: plain(event, faults),
+        event: event
+            .as_ref()
+            .and_then(|table| self::event(table, grace_period, faults)),
         shared: self::shared(shared, base, others, faults),
     }
 }
@@ -88,6 +101,32 @@ fn client(table: &Spanned<ClientTable>, faults: &mut Faults<'_>) -> Option<Clien
     Some(ClientSpec {
         policy: policy(mode, rate, burst, &table.span(), faults)?,
         except: except.iter().flatten().map(|network| network.value.0).collect(),
+    })
+}
+
+fn event(table: &Spanned<EventTable>, grace_period: Duration, faults: &mut Faults<'_>) -> Option<EventSpec> {
+    let EventTable {
+        mode,
+        rate,
+        burst,
+        wait,
+    } = table.get_ref();
+    let policy = policy(mode, rate, burst, &table.span(), faults);
+    if let Some(wait) = wait
+        && wait.value.0 > grace_period
+        && !faults.is_unread_below("server.grace_period")
+    {
+        let allowed = Span(grace_period);
+        faults.at(
+            &wait.span,
+            format!(
+                "is longer than a stop waits for it, allowed is at most [server] grace_period ({allowed})"
+            ),
+        );
+    }
+    Some(EventSpec {
+        policy: policy?,
+        wait: wait.as_ref().map(|wait| wait.value.0).unwrap_or_default(),
     })
 }
 

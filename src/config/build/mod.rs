@@ -41,7 +41,13 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .collect();
     warnings::collect(file, &routes, &own, faults);
     let widget = widget::widget(&file.widget, faults);
-    let limits = limits::limits(&file.limits, widget.member_id, (base, &mut others), faults);
+    let limits = limits::limits(
+        &file.limits,
+        widget.member_id,
+        server.grace_period,
+        (base, &mut others),
+        faults,
+    );
     let trusted = file
         .trusted_proxies
         .iter()

@@ -1,5 +1,6 @@
 //! What the policies say of one request.
 
+use super::clock::Now;
 use super::limiter::Limited;
 use super::quota::Quota;
 
@@ -49,10 +50,21 @@ pub enum Outcome {
     Unlimited,
     /// Within this quota.
     Granted(Quota),
+    /// Within this quota once this time has passed: the request is held back so long, in whole milliseconds.
+    HeldBack(Quota, u32),
     /// Over the quota; the route or the policy only observes, so the request goes on.
     Observed(Limited),
     /// Over the quota; the request is refused.
     Refused(Limited),
+}
+
+/// When a request may go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Now.
+    AtOnce,
+    /// Not before this moment: it is held back until then.
+    At(Now),
 }
 
 /// What one policy said.
@@ -85,7 +97,7 @@ impl Decisions {
     pub fn is_over(&self) -> bool {
         self.iter().any(|decision| match decision.outcome {
             Outcome::Observed(_) | Outcome::Refused(_) => true,
-            Outcome::Unlimited | Outcome::Granted(_) => false,
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) => false,
         })
     }
 }

@@ -2,67 +2,101 @@
 //!
 //! A key that is in the table is only ever dropped when its state equals that of a key never seen (by the
 //! clock of the thread that sweeps, moments ahead of another's at most), so no flood of new keys can free one
-//! that is over its limit. When the table is full, keys not in it share one overflow state per limiter, until
-//! the next sweep frees places.
+//! that is over its limit. What a key without a place is judged by is shared: by all of the same client's, or
+//! where no client is known, or no room for another, by everybody's.
+//!
+//! Who has a place: what is in the table; what is listed in the configuration; what is [known](super::seen); and
+//! others up to seven eighths of the bound, where the client may still bring new ones ([`Doorkeeper`]).
 //!
 //! A key is kept as its [`Fingerprint`], in 17 bytes with its arrival time, where a whole `member_id` would take
 //! 41 and one with a placement more. Between its growths a table is full to 7/16 to 7/8.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use governor::clock::{Clock, Reference};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
-use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::clock::ToldClock;
+use super::clock::{Now, ToldClock};
 use super::decision::PolicyName;
+use super::key::{ClientAddress, Key as _};
+use super::seen::{Memory, Seen};
+use super::shards::Shards;
 use crate::request::fingerprint::Fingerprint;
-
-/// A power of two.
-const SHARDS: usize = 64;
-
-/// A shard of fewer places gives none back.
-const SMALL: usize = 1024;
 
 /// The tables of all policies, one each: a flood of one kind of key takes no room from another.
 #[derive(Debug)]
-pub struct KeyTables([Arc<KeyTable>; PolicyName::ALL.len()]);
+pub struct KeyTables {
+    of_policy: [Arc<KeyTable>; PolicyName::ALL.len()],
+    newcomers: Arc<KeyTable>,
+}
 
 impl KeyTables {
     /// A bound of `max_keys` for each of them.
     pub fn new(max_keys: usize) -> KeyTables {
-        KeyTables(PolicyName::ALL.map(|_| Arc::new(KeyTable::new(max_keys))))
+        let table = || Arc::new(KeyTable::new(max_keys));
+        KeyTables {
+            of_policy: PolicyName::ALL.map(|_| table()),
+            newcomers: table(),
+        }
     }
 
     /// Changes the bound of each.
     pub fn set_max_keys(&self, max_keys: usize) {
-        self.0.iter().for_each(|table| table.set_max_keys(max_keys));
+        let all = self.of_policy.iter().chain([&self.newcomers]);
+        all.for_each(|table| table.set_max_keys(max_keys));
     }
 
     /// The table of a policy.
     pub fn of(&self, policy: PolicyName) -> &Arc<KeyTable> {
-        let [first, ..] = &self.0;
-        self.0.get(policy as usize).unwrap_or(first)
+        let [first, ..] = &self.of_policy;
+        self.of_policy.get(policy as usize).unwrap_or(first)
+    }
+
+    /// The table of what clients may bring.
+    pub(super) fn newcomers(&self) -> &Arc<KeyTable> {
+        &self.newcomers
     }
 
     /// Each policy and its table.
     pub fn each(&self) -> impl Iterator<Item = (PolicyName, &KeyTable)> {
         PolicyName::ALL
             .into_iter()
-            .zip(self.0.iter().map(|table| &**table))
+            .zip(self.of_policy.iter().map(|table| &**table))
     }
 }
 
-/// What the keys of a policy's limiters share: the bound and what is told of it.
-#[derive(Debug)]
+/// Says whether a client may bring a key that was never here.
+pub(super) trait Doorkeeper: Send + Sync {
+    /// For one more such key, at the time that the thread's clock tells.
+    fn admits(&self, client: &ClientAddress) -> bool;
+}
+
+/// What the keys of a policy's limiters share: the bound, who was here before, and what is told of it.
 pub struct KeyTable {
     max_keys: AtomicUsize,
     keys: AtomicUsize,
+    clients: AtomicUsize,
     evicted: AtomicU64,
     overflowed: AtomicU64,
+    seen: Seen,
+    doorkeeper: ArcSwapOption<Box<dyn Doorkeeper>>,
+}
+
+impl fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyTable")
+            .field("max_keys", &self.max_keys)
+            .field("keys", &self.keys)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl KeyTable {
@@ -71,14 +105,22 @@ impl KeyTable {
         KeyTable {
             max_keys: AtomicUsize::new(max_keys),
             keys: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
+            seen: Seen::default(),
+            doorkeeper: ArcSwapOption::empty(),
         }
     }
 
     /// Changes the bound; keys above a lower one stay until they are swept.
     pub fn set_max_keys(&self, max_keys: usize) {
         self.max_keys.store(max_keys, Ordering::Relaxed);
+    }
+
+    /// Whom new keys are asked about from now on; without one, any client may bring any number.
+    pub(super) fn set_doorkeeper(&self, doorkeeper: Box<dyn Doorkeeper>) {
+        self.doorkeeper.store(Some(Arc::new(doorkeeper)));
     }
 
     /// The bound.
@@ -101,23 +143,73 @@ impl KeyTable {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Requests of keys that found no room and were judged by the shared state, ever.
+    /// Requests of keys that got no place and were judged by a shared state, ever.
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Takes a place if there is one.
-    fn claim(&self) -> bool {
+    /// Takes a place for a key that has none, if it may have one.
+    fn claim(&self, asked: &Asked) -> bool {
         let max = self.max_keys();
-        self.keys
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |keys| {
-                (keys < max).then_some(keys + 1)
-            })
-            .is_ok()
+        let most = match (asked.source, self.seen.of(asked.key)) {
+            // There are no more of them than the file lists.
+            (Source::Listed, _) => usize::MAX,
+            (_, Memory::Known) => max,
+            (_, Memory::Lately) | (Source::Unknown, Memory::Never) => max - max / 8,
+            (Source::Client(client), Memory::Never) => {
+                let doorkeeper = self.doorkeeper.load();
+                if doorkeeper
+                    .as_ref()
+                    .is_some_and(|doorkeeper| !doorkeeper.admits(&client))
+                {
+                    return false;
+                }
+                max - max / 8
+            }
+        };
+        take(&self.keys, most)
+    }
+
+    /// States that clients' keys without a place share, at most.
+    fn room_for_clients(&self) -> usize {
+        (self.max_keys() / 8).max(1)
     }
 
     fn release(&self, keys: usize) {
         self.keys.fetch_sub(keys, Ordering::Relaxed);
+    }
+}
+
+/// Takes a place, if fewer than so many are taken.
+fn take(places: &AtomicUsize, most: usize) -> bool {
+    let one_more = |taken| (taken < most).then_some(taken + 1);
+    places
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        .is_ok()
+}
+
+/// Where a key comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// The configuration lists it.
+    Listed,
+    /// A client brings it.
+    Client(ClientAddress),
+    /// That is not known, or does not matter.
+    Unknown,
+}
+
+/// A key that a limiter is asked about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    pub(super) key: Fingerprint,
+    pub(super) source: Source,
+}
+
+/// The key alone.
+impl Hash for Asked {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
@@ -128,22 +220,11 @@ pub(super) struct Keys(Arc<Inner>);
 struct Inner {
     table: Arc<KeyTable>,
     born: Nanos,
-    shards: [Shard; SHARDS],
-    overflow: Mutex<Option<Nanos>>,
-}
-
-/// On cache lines of its own, so that threads in different shards do not disturb each other.
-#[derive(Default)]
-#[repr(align(64))]
-struct Shard(Mutex<HashTable<Entry>>);
-
-struct Entry {
-    key: Fingerprint,
-    arrival: Nanos,
-}
-
-fn hash(entry: &Entry) -> u64 {
-    entry.key.bits()
+    own: Shards,
+    /// Of clients whose keys have no place.
+    of_client: Shards,
+    /// Of everybody else.
+    shared: Mutex<Option<Nanos>>,
 }
 
 impl Keys {
@@ -152,24 +233,34 @@ impl Keys {
         Keys(Arc::new(Inner {
             table,
             born: ToldClock.now(),
-            shards: std::array::from_fn(|_| Shard::default()),
-            overflow: Mutex::new(None),
+            own: Shards::default(),
+            of_client: Shards::default(),
+            shared: Mutex::new(None),
         }))
     }
 
-    /// The shard of a key. The table within finds places by the lowest bits of the fingerprint and tells keys
-    /// apart by the highest, so the shard is picked by bits between them.
-    fn shard(&self, key: Fingerprint) -> &Mutex<HashTable<Entry>> {
-        let [first, ..] = &self.0.shards;
-        let at = (key.bits() >> 40) as usize % SHARDS;
-        let Shard(entries) = self.0.shards.get(at).unwrap_or(first);
-        entries
-    }
-
-    /// Judges by the state that all keys without a place share.
-    fn overflow<T, E>(&self, decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
-        self.0.table.overflowed.fetch_add(1, Ordering::Relaxed);
-        let mut shared = self.0.overflow.lock();
+    /// Judges by a state that keys without a place share.
+    fn overflow<T, E>(
+        &self,
+        source: Source,
+        decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    ) -> Result<T, E> {
+        let Inner {
+            table,
+            of_client,
+            shared,
+            ..
+        } = &*self.0;
+        table.overflowed.fetch_add(1, Ordering::Relaxed);
+        if let Source::Client(client) = source {
+            let claim = || take(&table.clients, table.room_for_clients());
+            let release = || _ = table.clients.fetch_sub(1, Ordering::Relaxed);
+            let decided = of_client.update(client.fingerprint(), claim, release, &decide);
+            if let Some(decided) = decided {
+                return decided;
+            }
+        }
+        let mut shared = shared.lock();
         let (granted, next) = decide(*shared)?;
         *shared = Some(next);
         Ok(granted)
@@ -177,75 +268,51 @@ impl Keys {
 
     /// The arrival time of a key that is in the table.
     pub(super) fn peek(&self, key: Fingerprint) -> Option<Nanos> {
-        let shard = self.shard(key).lock();
-        shard
-            .find(key.bits(), |entry| entry.key == key)
-            .map(|entry| entry.arrival)
+        self.0.own.get(key)
     }
 
-    /// Moves the arrival time of a key back by the time that one request takes; that of a key that is not in the
-    /// table was the one that all without a place share.
+    /// Moves the arrival time of a key that is in the table back by the time that one request takes.
     pub(super) fn give_back(&self, key: Fingerprint, each: Nanos) {
-        let earlier = |arrival: Nanos| Nanos::from(u64::from(arrival).saturating_sub(u64::from(each)));
-        let mut shard = self.shard(key).lock();
-        match shard.find_mut(key.bits(), |entry| entry.key == key) {
-            Some(entry) => entry.arrival = earlier(entry.arrival),
-            None => {
-                drop(shard);
-                let mut shared = self.0.overflow.lock();
-                *shared = shared.map(earlier);
-            }
-        }
+        self.0.own.change(key, |arrival| {
+            Nanos::from(u64::from(arrival).saturating_sub(u64::from(each)))
+        });
     }
 
     /// Takes a key away; whether it was there.
     pub(super) fn remove(&self, key: Fingerprint) -> bool {
-        let mut shard = self.shard(key).lock();
-        let Ok(found) = shard.find_entry(key.bits(), |entry| entry.key == key) else {
-            return false;
-        };
-        found.remove();
-        self.0.table.release(1);
-        true
+        let was_there = self.0.own.remove(key);
+        self.0.table.release(usize::from(was_there));
+        was_there
+    }
+
+    /// Forgets who was here before too long ago, in a part of the table.
+    pub(super) fn forget(&self, now: Now) {
+        let table = &self.0.table;
+        table.seen.sweep(now, table.max_keys());
     }
 
     #[cfg(test)]
     pub(super) fn places(&self) -> usize {
-        self.0
-            .shards
-            .iter()
-            .map(|Shard(entries)| entries.lock().capacity())
-            .sum()
+        self.0.own.places()
     }
 
     /// Drops what has run out, shard by shard, so that no look-up waits long; how many keys.
     pub(super) fn sweep(&self) -> usize {
+        let Inner {
+            table,
+            own,
+            of_client,
+            ..
+        } = &*self.0;
         let now = self.0.now();
-        let dropped = self
-            .0
-            .shards
-            .iter()
-            .map(|Shard(entries)| {
-                let dropped = drop_until(&mut entries.lock(), now);
-                self.0.table.release(dropped);
-                dropped
-            })
-            .sum();
-        self.0.table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
+        let (at, most) = (Duration::from(ToldClock.now()), table.max_keys());
+        let dropped = own.drop_until(now, |key| table.seen.remember(key, at, most));
+        table.release(dropped);
+        table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
+        let clients = of_client.drop_until(now, |_| {});
+        table.clients.fetch_sub(clients, Ordering::Relaxed);
         dropped
     }
-}
-
-/// Drops every key whose time has come, and gives back the memory that a flood took; how many keys.
-fn drop_until(entries: &mut HashTable<Entry>, now: Nanos) -> usize {
-    let before = entries.len();
-    entries.retain(|entry| entry.arrival > now);
-    // Room for as many again stays, so that the next ones do not make it grow at once.
-    let roomy = entries.len() * 2;
-    if entries.capacity() > SMALL.max(roomy * 4) {
-        entries.shrink_to(roomy, hash);
-    }
-    before - entries.len()
 }
 
 impl Inner {
@@ -257,41 +324,25 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let keys = self.shards.iter().map(|Shard(entries)| entries.lock().len());
-        self.table.release(keys.sum());
+        self.table.release(self.own.len());
+        self.table
+            .clients
+            .fetch_sub(self.of_client.len(), Ordering::Relaxed);
     }
 }
 
 impl StateStore for Keys {
-    type Key = Fingerprint;
+    type Key = Asked;
 
-    fn measure_and_replace<T, F, E>(&self, key: &Fingerprint, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, asked: &Asked, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut shard = self.shard(*key).lock();
-        if let Some(entry) = shard.find_mut(key.bits(), |entry| entry.key == *key) {
-            let (granted, next) = decide(Some(entry.arrival))?;
-            entry.arrival = next;
-            return Ok(granted);
-        }
-        if !self.0.table.claim() {
-            drop(shard);
-            return self.overflow(decide);
-        }
-        match decide(None) {
-            Ok((granted, next)) => {
-                let entry = Entry {
-                    key: *key,
-                    arrival: next,
-                };
-                shard.insert_unique(key.bits(), entry, hash);
-                Ok(granted)
-            }
-            Err(refused) => {
-                self.0.table.release(1);
-                Err(refused)
-            }
+        let Inner { table, own, .. } = &*self.0;
+        let decided = own.update(asked.key, || table.claim(asked), || table.release(1), &decide);
+        match decided {
+            Some(decided) => decided,
+            None => self.overflow(asked.source, decide),
         }
     }
 }

@@ -10,12 +10,12 @@ use governor::nanos::Nanos;
 
 use super::clock::{Now, ToldClock};
 use super::key::Key;
-use super::keys::{KeyTable, Keys};
+use super::keys::{Asked, KeyTable, Keys, Source};
 use super::quota::Quota;
 use super::shared::{LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
 use crate::request::fingerprint::Fingerprint;
 
-type Gcra = governor::RateLimiter<Fingerprint, Keys, ToldClock, NoOpMiddleware<Nanos>>;
+type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
 /// One quota and the state of every key under it. Its times are relative to its birth, so the state
 /// can not move to another limiter: a reload keeps the object while the quota stays.
@@ -43,7 +43,7 @@ pub struct Limiter<K> {
 
 /// What a limiter says of one request.
 #[derive(Debug)]
-pub enum Asked {
+pub enum Verdict {
     /// It is within the quota.
     Granted,
     /// The quota is used up; the request costs nothing.
@@ -107,39 +107,59 @@ impl<K: Key> Limiter<K> {
     }
 
     /// Asks for one request of this key at `now`. Who has waited for the store says what it was told.
-    pub fn ask(&self, key: &K, settled: Option<Settled>, now: Now) -> Asked {
-        let print = key.fingerprint();
-        let Some(shared) = &self.shared else {
-            return match self.check_local(print, now) {
-                Ok(()) => Asked::Granted,
-                Err(limited) => Asked::Limited(limited),
-            };
+    pub fn ask(&self, key: &K, settled: Option<Settled>, now: Now) -> Verdict {
+        self.ask_from(key, Source::Unknown, settled, now)
+    }
+
+    /// The same of a key from this source.
+    pub(super) fn ask_from(&self, key: &K, source: Source, settled: Option<Settled>, now: Now) -> Verdict {
+        // What a store admits takes from this replica's share as well, as far as there is any left.
+        let kept_here = self.reserve(key, source, now, Duration::ZERO);
+        let alone = |kept_here| match kept_here {
+            Ok(_) => Verdict::Granted,
+            Err(limited) => Verdict::Limited(limited),
         };
+        let Some(shared) = &self.shared else {
+            return alone(kept_here);
+        };
+        let print = key.fingerprint();
+        if self.keys.peek(print).is_none() {
+            // It has no place here, so nobody asks the store for it either: whoever invents keys floods no store.
+            return alone(kept_here);
+        }
         let said = match settled {
             None => shared.take(key, print, now, || self.used(print, now)),
             Some(settled) => shared.settle(print, settled, now),
         };
+        let costs_nothing = || {
+            if kept_here.is_ok() {
+                self.give_back(key);
+            }
+        };
         match said {
-            Said::Granted => {
-                // What the store admits takes from this replica's share as well, as far as there is any left.
-                let _ = self.check_local(print, now);
-                Asked::Granted
+            Said::Granted => Verdict::Granted,
+            Said::Refused(wait) => {
+                costs_nothing();
+                Verdict::Limited(self.limited(wait))
             }
-            Said::Refused(wait) => Asked::Limited(self.limited(wait)),
-            Said::Asked(waiting) => Asked::Waits(waiting),
-            Said::Alone(OnError::Local) => match self.check_local(print, now) {
-                Ok(()) => {
+            Said::Asked(waiting) => {
+                costs_nothing();
+                Verdict::Waits(waiting)
+            }
+            Said::Alone(OnError::Local) => {
+                if kept_here.is_ok() {
                     shared.owe(print, now);
-                    Asked::Granted
                 }
-                Err(limited) => Asked::Limited(limited),
-            },
-            Said::Alone(OnError::Open) => {
-                let _ = self.check_local(print, now);
-                shared.owe(print, now);
-                Asked::Granted
+                alone(kept_here)
             }
-            Said::Alone(OnError::Closed) => Asked::Limited(self.limited(Duration::ZERO)),
+            Said::Alone(OnError::Open) => {
+                shared.owe(print, now);
+                Verdict::Granted
+            }
+            Said::Alone(OnError::Closed) => {
+                costs_nothing();
+                Verdict::Limited(self.limited(Duration::ZERO))
+            }
         }
     }
 
@@ -148,14 +168,38 @@ impl<K: Key> Limiter<K> {
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
     pub fn check(&self, key: &K, now: Now) -> Result<(), Limited> {
-        self.check_local(key.fingerprint(), now)
+        self.reserve(key, Source::Unknown, now, Duration::ZERO)
+            .map(|_| ())
     }
 
-    fn check_local(&self, print: Fingerprint, now: Now) -> Result<(), Limited> {
-        ToldClock::set(now);
-        self.gcra
-            .check_key(&print)
-            .map_err(|until| self.limited(until.wait_time_from(ToldClock.now())))
+    /// Asks for one request of this key at `now`, or as soon after it as its turn comes. The turn is taken when it
+    /// is told, so turns come in the order of asking, and one that nobody uses is lost. Returns the wait.
+    ///
+    /// # Errors
+    /// Where the turn would come later than `longest` from now; the request then costs nothing.
+    pub(super) fn reserve(
+        &self,
+        key: &K,
+        source: Source,
+        now: Now,
+        longest: Duration,
+    ) -> Result<Duration, Limited> {
+        let asked = Asked {
+            key: key.fingerprint(),
+            source,
+        };
+        let mut wait = Duration::ZERO;
+        loop {
+            ToldClock::set(now.saturating_add(wait));
+            let Err(until) = self.gcra.check_key(&asked) else {
+                return Ok(wait);
+            };
+            // Its turn as it is now: another thread may take it first, and then it is a later one.
+            wait = wait.saturating_add(until.wait_time_from(ToldClock.now()));
+            if wait > longest {
+                return Err(self.limited(wait));
+            }
+        }
     }
 
     fn limited(&self, wait: Duration) -> Limited {
@@ -185,6 +229,11 @@ impl<K: Key> Limiter<K> {
         }
         ToldClock::set(now);
         self.keys.sweep()
+    }
+
+    /// Forgets who was here before too long ago, in a part of the table.
+    pub(super) fn forget(&self, now: Now) {
+        self.keys.forget(now);
     }
 
     /// What the key has left at `now`, of what is kept here; none of a key that has no state, and so its whole burst.

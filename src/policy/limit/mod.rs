@@ -13,24 +13,29 @@ mod key;
 pub mod keys;
 pub mod shared;
 mod limiter;
+mod newcomers;
+mod seen;
+mod shards;
 mod spec;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use clock::Now;
-pub use decision::{Decision, Decisions, Outcome, PolicyName};
+pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
 pub use key::{ClientAddress, Everyone, Key, Sender};
-pub use limiter::{Asked, KeyState, Limited, Limiter};
+pub use limiter::{KeyState, Limited, Limiter, Verdict};
 pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
-pub use spec::{ClientSpec, LimitsSpec, PlacementSpec, PolicySpec};
+pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 
-use self::keys::KeyTables;
+use self::keys::{KeyTables, Source};
+use self::newcomers::Newcomers;
 use self::policy::Kept;
 use self::shared::{Naming, Settled, Store, Waiting};
 use crate::policy::Mode;
@@ -50,6 +55,8 @@ pub struct Limits {
     event: Policy<Sender>,
     /// What keeps the limits of members, where replicas share them.
     store: Option<Arc<Store>>,
+    /// How many new members a client may bring.
+    newcomers: Option<Arc<Limiter<ClientAddress>>>,
 }
 
 /// Placements that have a limit of their own, per member.
@@ -69,6 +76,7 @@ impl Default for Limits {
             placement: Vec::new(),
             event: Policy::unlimited(PolicyName::Event),
             store: None,
+            newcomers: None,
         }
     }
 }
@@ -79,6 +87,7 @@ impl Limits {
         use PolicyName::{Client, Event, Gateway, Member, Placement};
         let LimitsSpec {
             max_keys,
+            new_keys_per_client,
             client,
             gateway,
             member,
@@ -105,6 +114,18 @@ impl Limits {
                 )
             })
         };
+        let newcomers = before
+            .and_then(|before| before.newcomers.clone())
+            .filter(|newcomers| newcomers.quota() == *new_keys_per_client)
+            .unwrap_or_else(|| {
+                let table = tables.newcomers().clone();
+                Arc::new(Limiter::new(*new_keys_per_client, table, now))
+            });
+        // Not of events: those of all portals come from a few addresses.
+        for policy in [Member, Placement] {
+            let doorkeeper = Box::new(Newcomers(newcomers.clone()));
+            tables.of(policy).set_doorkeeper(doorkeeper);
+        }
         let family = |PlacementSpec { matches, policy }: &PlacementSpec| {
             let mut families = before.into_iter().flat_map(|before| &before.placement);
             let before = families.find(|family| family.matches == *matches);
@@ -156,12 +177,14 @@ impl Limits {
             placement: placement.iter().map(family).collect(),
             event: Policy::build(
                 Event,
-                *event,
+                event.map(|event| event.policy),
                 [],
                 (before.map(|before| &before.event), Kept::Here),
                 tables.of(Event),
                 now,
-            ),
+            )
+            .waiting(event.map(|event| event.wait).unwrap_or_default()),
+            newcomers: Some(newcomers),
             store: store.clone(),
         }
     }
@@ -181,6 +204,7 @@ impl Limits {
             placement,
             event,
             store: _,
+            newcomers: _,
         } = self;
         let all = |policy| (None, policy);
         let families = placement
@@ -206,10 +230,16 @@ impl Limits {
                 .iter()
                 .any(|network| network.contains(&client.address()))
         });
-        if let Some(client) = counted {
-            decisions.ask(&self.client, &client, route, now)?;
-        }
+        let Some(client) = counted else {
+            return Ok(Entered {
+                source: Source::Unknown,
+                decisions,
+                settled: None,
+            });
+        };
+        decisions.ask(&self.client, &client, Source::Unknown, route, now)?;
         Ok(Entered {
+            source: Source::Client(client),
             decisions,
             settled: None,
         })
@@ -224,17 +254,31 @@ impl Limits {
     /// is to be asked about again, once that has [`settled`](Entered::settle).
     pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Unpermitted> {
         let mut decisions = entered.decisions;
-        let gateway = decisions.ask(&self.gateway, &Everyone, route, now)?;
-        self.by_call(entered, &call, route, now, &mut decisions)
+        let gateway = decisions.ask(&self.gateway, &Everyone, Source::Unknown, route, now)?;
+        let said = self
+            .by_call(entered, &call, route, now, &mut decisions)
             .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
-        Ok(Permit { call, decisions })
+        let start = match said {
+            Outcome::HeldBack(_, millis) => {
+                Start::At(now.saturating_add(Duration::from_millis(millis.into())))
+            }
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) | Outcome::Refused(_) => {
+                Start::AtOnce
+            }
+        };
+        Ok(Permit {
+            call,
+            decisions,
+            start,
+        })
     }
 
     /// Counts a request whose faults are only observed, so that it is no call, where no call is needed. On such a
     /// route nothing refuses.
     pub fn observe(&self, entered: &Entered, now: Now) -> Decisions {
         let mut decisions = entered.decisions;
-        decisions.add(self.gateway.decide(&Everyone, Mode::Observe, now));
+        let gateway = &self.gateway;
+        decisions.add(gateway.decide(&Everyone, Source::Unknown, Mode::Observe, now));
         decisions
     }
 
@@ -250,7 +294,7 @@ impl Limits {
         match call {
             // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
             Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
-                Some(sender) => Ok(decisions.ask(&self.event, &sender, route, now)?),
+                Some(sender) => Ok(decisions.ask(&self.event, &sender, entered.source, route, now)?),
                 None => Ok(Outcome::Unlimited),
             },
             Call::Placement(_) | Call::Own(_) => {
@@ -258,7 +302,7 @@ impl Limits {
                     return Ok(Outcome::Unlimited);
                 };
                 let policy = self.family(call).unwrap_or(&self.member);
-                let decided = policy.decide_shared(member, route, entered.settled, now);
+                let decided = policy.decide_shared(member, entered.source, route, entered.settled, now);
                 Ok(decisions.note(decided.map_err(Unpermitted::Waits)?)?)
             }
         }
@@ -278,6 +322,9 @@ impl Limits {
     /// Forgets the keys whose state equals that of a key never seen.
     pub fn sweep(&self, now: Now) {
         self.policies().for_each(|(_, policy)| policy.sweep(now));
+        if let Some(newcomers) = &self.newcomers {
+            newcomers.sweep(now);
+        }
     }
 }
 
@@ -287,10 +334,11 @@ impl Decisions {
         &mut self,
         policy: &Policy<K>,
         key: &K,
+        source: Source,
         route: Mode,
         now: Now,
     ) -> Result<Outcome, Refused> {
-        self.note(policy.decide(key, route, now))
+        self.note(policy.decide(key, source, route, now))
     }
 
     fn note(&mut self, decision: Decision) -> Result<Outcome, Refused> {
@@ -301,7 +349,9 @@ impl Decisions {
                 limited,
                 decisions: *self,
             }),
-            Outcome::Unlimited | Outcome::Granted(_) | Outcome::Observed(_) => Ok(decision.outcome),
+            Outcome::Unlimited | Outcome::Granted(_) | Outcome::HeldBack(..) | Outcome::Observed(_) => {
+                Ok(decision.outcome)
+            }
         }
     }
 }
@@ -312,12 +362,14 @@ impl Decisions {
 /// use widget_gateway::policy::limit::{Decisions, Entered};
 ///
 /// fn skips_the_client() -> Entered {
-///     Entered { decisions: Decisions::default(), settled: None }
+///     Entered { source: todo!(), decisions: Decisions::default(), settled: None }
 /// }
 /// ```
 #[must_use]
 #[derive(Debug)]
 pub struct Entered {
+    /// Where a key of the call comes from.
+    source: Source,
     decisions: Decisions,
     /// What the store has said, where it was waited for.
     settled: Option<Settled>,
@@ -342,11 +394,11 @@ impl Entered {
 /// member. There is no other maker:
 ///
 /// ```compile_fail,E0451
-/// use widget_gateway::policy::limit::{Decisions, Permit};
+/// use widget_gateway::policy::limit::{Decisions, Permit, Start};
 /// use widget_gateway::policy::validate::Call;
 ///
 /// fn skips_the_limits(call: Call) -> Permit {
-///     Permit { call, decisions: Decisions::default() }
+///     Permit { call, decisions: Decisions::default(), start: Start::AtOnce }
 /// }
 /// ```
 #[must_use]
@@ -354,6 +406,7 @@ impl Entered {
 pub struct Permit {
     call: Call,
     decisions: Decisions,
+    start: Start,
 }
 
 impl Permit {
@@ -365,6 +418,11 @@ impl Permit {
     /// What the policies said; none of them refused.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// When it may go on.
+    pub fn start(&self) -> Start {
+        self.start
     }
 }
 

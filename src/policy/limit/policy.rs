@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::key::Key;
-use super::keys::KeyTable;
-use super::limiter::{Asked, KeyState, Limited, Limiter};
+use super::keys::{KeyTable, Source};
+use super::limiter::{KeyState, Limited, Limiter, Verdict};
 use super::quota::Quota;
 use super::shared::{Naming, Settled, Store, Waiting};
 use super::spec::PolicySpec;
@@ -47,6 +48,8 @@ impl<K> Kept<K> {
 pub struct Quotas<K> {
     /// What a used-up quota leads to.
     pub mode: Mode,
+    /// How long a request may be held back until its turn; zero refuses it at once.
+    patience: Duration,
     limiter: Arc<Limiter<K>>,
     overrides: HashMap<K, Arc<Limiter<K>>>,
     by_quota: HashMap<Quota, Arc<Limiter<K>>>,
@@ -96,6 +99,7 @@ impl<K: Key + Eq + Hash> Policy<K> {
         };
         let quotas = Quotas {
             mode,
+            patience: Duration::ZERO,
             limiter: limiter(quota),
             overrides: overrides
                 .into_iter()
@@ -109,6 +113,14 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
+    /// The same policy, which holds a request back until its turn where that comes within this time.
+    pub(super) fn waiting(mut self, longest: Duration) -> Policy<K> {
+        if let Rule::Quotas(quotas) = &mut self.rule {
+            quotas.patience = longest;
+        }
+        self
+    }
+
     /// What is enforced; none where the configuration has no such limit.
     pub fn quotas(&self) -> Option<&Quotas<K>> {
         match &self.rule {
@@ -117,12 +129,12 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
-    /// Asks for one request of this key at `now`, on a route of this mode: both have to enforce for a
+    /// Asks for one request of this key, from this source, at `now`, on a route of this mode: both have to enforce for a
     /// used-up quota to refuse. A request that is over its quota costs nothing.
-    pub(super) fn decide(&self, key: &K, route: Mode, now: Now) -> Decision {
+    pub(super) fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Decision {
         let outcome = match &self.rule {
             Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide(key, route, now),
+            Rule::Quotas(quotas) => quotas.decide(key, source, route, now),
         };
         Decision {
             policy: self.name,
@@ -137,13 +149,14 @@ impl<K: Key + Eq + Hash> Policy<K> {
     pub(super) fn decide_shared(
         &self,
         key: &K,
+        source: Source,
         route: Mode,
         settled: Option<Settled>,
         now: Now,
     ) -> Result<Decision, Waiting> {
         let outcome = match &self.rule {
             Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide_shared(key, route, settled, now)?,
+            Rule::Quotas(quotas) => quotas.decide_shared(key, source, route, settled, now)?,
         };
         Ok(Decision {
             policy: self.name,
@@ -165,38 +178,66 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         self.overrides.get(key).unwrap_or(&self.limiter)
     }
 
-    fn decide(&self, key: &K, route: Mode, now: Now) -> Outcome {
-        let limiter = self.limiter_of(key);
-        match limiter.check(key, now) {
-            Ok(()) => Outcome::Granted(limiter.quota()),
-            Err(limited) => self.over(route, limited),
+    fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
+        let (limiter, source) = self.limiter_and_source(key, source);
+        let mode = self.mode_on(route);
+        // What is only observed is not delayed either.
+        let longest = match mode {
+            Mode::Enforce => self.patience,
+            Mode::Observe => Duration::ZERO,
+        };
+        match limiter.reserve(key, source, now, longest) {
+            Ok(Duration::ZERO) => Outcome::Granted(limiter.quota()),
+            Ok(wait) => Outcome::HeldBack(limiter.quota(), millis(wait)),
+            Err(limited) => over(mode, limited),
         }
     }
 
     fn decide_shared(
         &self,
         key: &K,
+        source: Source,
         route: Mode,
         settled: Option<Settled>,
         now: Now,
     ) -> Result<Outcome, Waiting> {
-        let limiter = self.limiter_of(key);
-        match (limiter.ask(key, settled, now), route, self.mode) {
-            (Asked::Granted, _, _) => Ok(Outcome::Granted(limiter.quota())),
-            (Asked::Limited(limited), _, _) => Ok(self.over(route, limited)),
-            (Asked::Waits(waiting), Mode::Enforce, Mode::Enforce) => Err(waiting),
-            (Asked::Waits(_), Mode::Observe, _) | (Asked::Waits(_), _, Mode::Observe) => {
+        let (limiter, source) = self.limiter_and_source(key, source);
+        let mode = self.mode_on(route);
+        match (limiter.ask_from(key, source, settled, now), mode) {
+            (Verdict::Granted, _) | (Verdict::Waits(_), Mode::Observe) => {
                 Ok(Outcome::Granted(limiter.quota()))
             }
+            (Verdict::Limited(limited), _) => Ok(over(mode, limited)),
+            (Verdict::Waits(waiting), Mode::Enforce) => Err(waiting),
         }
     }
 
-    fn over(&self, route: Mode, limited: Limited) -> Outcome {
-        match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Outcome::Refused(limited),
-            (Mode::Observe, _) | (_, Mode::Observe) => Outcome::Observed(limited),
+    fn limiter_and_source(&self, key: &K, source: Source) -> (&Arc<Limiter<K>>, Source) {
+        match self.overrides.get(key) {
+            Some(limiter) => (limiter, Source::Listed),
+            None => (&self.limiter, source),
         }
     }
+
+    fn mode_on(&self, route: Mode) -> Mode {
+        match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+        }
+    }
+}
+
+/// What a used-up quota leads to.
+fn over(mode: Mode, limited: Limited) -> Outcome {
+    match mode {
+        Mode::Enforce => Outcome::Refused(limited),
+        Mode::Observe => Outcome::Observed(limited),
+    }
+}
+
+/// Rounded up.
+fn millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// A policy for those who look after all of them, whatever each counts by.
@@ -278,5 +319,8 @@ impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
         limiters.for_each(|limiter| {
             limiter.sweep(now);
         });
+        if let Some(quotas) = self.quotas() {
+            quotas.limiter.forget(now);
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What limits are built from: `[limits]`, read and checked.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use ipnet::IpNet;
 
-use super::quota::Quota;
+use super::quota::{Period, Quota};
 use super::shared::SharedSpec;
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
@@ -13,6 +16,8 @@ use crate::request::field::MemberId;
 pub struct LimitsSpec {
     /// Keys of one policy whose state is held at once.
     pub max_keys: usize,
+    /// Members never seen before that a client may bring; further ones share one state.
+    pub new_keys_per_client: Quota,
     /// `[limits.client]`
     pub client: Option<ClientSpec>,
     /// `[limits.gateway]`
@@ -24,7 +29,7 @@ pub struct LimitsSpec {
     /// `[[limits.placement]]`, in the order of the file: the first that fits judges.
     pub placement: Vec<PlacementSpec>,
     /// `[limits.event]`
-    pub event: Option<PolicySpec>,
+    pub event: Option<EventSpec>,
     /// `[limits.shared]`: what keeps the limits of members for several replicas.
     pub shared: Option<SharedSpec>,
 }
@@ -32,6 +37,13 @@ pub struct LimitsSpec {
 impl LimitsSpec {
     /// The default of `max_keys`.
     pub const MAX_KEYS: usize = 1_000_000;
+
+    /// The default of `new_keys_per_client`: 600 a minute.
+    pub const NEW_KEYS: Quota = Quota {
+        rate: NonZeroU32::MIN.saturating_add(599),
+        period: Period::Minute,
+        burst: NonZeroU32::MIN.saturating_add(599),
+    };
 }
 
 impl Default for LimitsSpec {
@@ -39,6 +51,7 @@ impl Default for LimitsSpec {
     fn default() -> LimitsSpec {
         LimitsSpec {
             max_keys: LimitsSpec::MAX_KEYS,
+            new_keys_per_client: LimitsSpec::NEW_KEYS,
             client: None,
             gateway: None,
             member: None,
@@ -66,6 +79,15 @@ pub struct ClientSpec {
     pub policy: PolicySpec,
     /// Whose addresses it leaves alone.
     pub except: Vec<IpNet>,
+}
+
+/// `[limits.event]`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventSpec {
+    /// Of each sender.
+    pub policy: PolicySpec,
+    /// How long one is held back until its turn, at most; zero where it is refused at once.
+    pub wait: Duration,
 }
 
 /// One `[[limits.placement]]`.

@@ -1,3 +1,4 @@
+mod flood;
 mod layers;
 mod model;
 

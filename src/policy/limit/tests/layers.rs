@@ -34,6 +34,13 @@ fn matches(pattern: &str, policy: PolicySpec) -> PlacementSpec {
     }
 }
 
+fn at_once(policy: PolicySpec) -> EventSpec {
+    EventSpec {
+        policy,
+        wait: Duration::ZERO,
+    }
+}
+
 /// Who refuses; none where nobody does.
 fn refuses(asked: Result<Permit, Refused>) -> Option<PolicyName> {
     asked.err().map(|refused| refused.policy)
@@ -139,7 +146,7 @@ fn placements_with_a_limit_of_their_own_neither_eat_nor_are_eaten() {
 #[test]
 fn events_and_robots_are_counted_by_whose_they_are() {
     let limits = limits(LimitsSpec {
-        event: Some(hourly(1)),
+        event: Some(at_once(hourly(1))),
         ..LimitsSpec::default()
     });
     let asked = |call| refuses(admit(&limits, call, ENFORCE, T0));
@@ -155,6 +162,77 @@ fn events_and_robots_are_counted_by_whose_they_are() {
 }
 
 #[test]
+fn an_event_over_its_limit_is_held_back_until_its_turn() {
+    let twice_a_second = quota(2, Period::Second, 2);
+    let build = |mode| {
+        limits(LimitsSpec {
+            event: Some(EventSpec {
+                policy: PolicySpec {
+                    mode,
+                    quota: twice_a_second,
+                },
+                wait: Duration::from_millis(1100),
+            }),
+            ..LimitsSpec::default()
+        })
+    };
+    let start = |limits: &Limits, route| {
+        admit(limits, event(""), route, T0)
+            .map(|permit| match permit.start() {
+                Start::AtOnce => 0,
+                Start::At(turn) => (turn - T0).as_millis(),
+            })
+            .map_err(|refused| refused.limited.retry_after)
+    };
+    let enforcing = build(ENFORCE);
+    let starts = [(); 6].map(|()| start(&enforcing, ENFORCE));
+    assert_eq!(
+        starts,
+        [Ok(0), Ok(0), Ok(500), Ok(1000), Err(2), Err(2)],
+        "the refused cost nothing"
+    );
+    let later = admit(&enforcing, event(""), ENFORCE, T0 + Duration::from_millis(500)).unwrap();
+    assert_eq!(
+        later.start(),
+        Start::At(T0 + Duration::from_millis(1500)),
+        "behind those before it"
+    );
+    let said: Vec<_> = later.decisions().iter().map(|said| said.outcome).collect();
+    assert_eq!(
+        said,
+        [Outcome::Unlimited, Outcome::HeldBack(twice_a_second, 1000)]
+    );
+    // What is only observed is not delayed.
+    for (limits, route) in [(build(ENFORCE), Mode::Observe), (build(Mode::Observe), ENFORCE)] {
+        assert_eq!([(); 4].map(|()| start(&limits, route)), [Ok(0); 4]);
+    }
+}
+
+#[test]
+fn turns_are_given_once_whoever_asks_at_the_same_time() {
+    let (limiter, _) = limiter(10, quota(100, Period::Second, 1));
+    let waits: Vec<u128> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let ask = || {
+                    limiter
+                        .reserve(&member(1), Source::Unknown, T0, Duration::from_secs(60))
+                        .unwrap()
+                        .as_millis()
+                };
+                scope.spawn(move || (0..250).map(|_| ask()).collect::<Vec<_>>())
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let distinct: std::collections::BTreeSet<_> = waits.iter().copied().collect();
+    assert_eq!(distinct, (0..1000).map(|n| n * 10).collect());
+}
+
+#[test]
 fn a_reload_keeps_the_state_of_each_policy_whose_quota_stays() {
     let spec = LimitsSpec {
         client: Some(ClientSpec {
@@ -163,7 +241,7 @@ fn a_reload_keeps_the_state_of_each_policy_whose_quota_stays() {
         }),
         gateway: Some(hourly(4)),
         placement: vec![matches("A*", hourly(1)), matches("B*", hourly(1))],
-        event: Some(hourly(1)),
+        event: Some(at_once(hourly(1))),
         ..LimitsSpec::default()
     };
     let tables = KeyTables::new(10);
@@ -197,7 +275,7 @@ fn operators_find_a_key_with_every_policy_that_counts_by_it() {
         gateway: Some(hourly(9)),
         member: Some(hourly(2)),
         placement: vec![matches("A*", hourly(3))],
-        event: Some(hourly(4)),
+        event: Some(at_once(hourly(4))),
         ..LimitsSpec::default()
     });
     let found = |text: &str| {

@@ -69,8 +69,9 @@ impl Plain {
 
     /// Seconds to wait, where it refuses.
     fn check(&mut self, key: Crowded, now: u64, bound: usize) -> Result<(), u64> {
-        let is_full = self.arrivals.len() >= bound;
+        let is_full = self.arrivals.len() >= bound - bound / 8;
         let arrival = match self.arrivals.entry(key) {
+            // One eighth is kept for keys that are known.
             Entry::Vacant(_) if is_full => {
                 self.overflowed += 1;
                 &mut self.overflow

@@ -1,0 +1,175 @@
+//! Keys that nobody has: what a flood of invented members can and can not do.
+
+use super::*;
+
+const ENFORCE: Mode = Mode::Enforce;
+
+fn asked_from(limits: &Limits, address: &str, call: Call, now: Now) -> Result<Permit, Refused> {
+    let entered = limits.enter(Some(client(address)), ENFORCE, now).unwrap();
+    limits.admit(&entered, call, ENFORCE, now)
+}
+
+/// Members may ask twice an hour, and a client may bring three new ones a minute.
+fn spec(max_keys: usize) -> LimitsSpec {
+    LimitsSpec {
+        max_keys,
+        new_keys_per_client: quota(3, Period::Minute, 3),
+        member: Some(enforced(quota(1, Period::Hour, 2))),
+        overrides: vec![(member(900), quota(1, Period::Hour, 5))],
+        ..LimitsSpec::default()
+    }
+}
+
+const FLOODER: &str = "192.0.2.66";
+
+#[test]
+fn new_members_of_a_client_beyond_its_budget_share_one_state() {
+    let tables = KeyTables::new(1000);
+    let limits = Limits::build(&spec(1000), None, &tables, T0);
+    let is_granted = |address: &str, n| asked_from(&limits, address, call(n), T0).is_ok();
+    assert!((0..3).all(|n| is_granted(FLOODER, n)), "each has its own");
+    let beyond: Vec<_> = (3..9).map(|n| is_granted(FLOODER, n)).collect();
+    assert_eq!(
+        beyond,
+        [true, true, false, false, false, false],
+        "one state, with a member's quota"
+    );
+    let table = tables.of(PolicyName::Member);
+    assert_eq!((table.len(), table.overflowed()), (3, 6));
+    // Whom others brought, who has a state, and who is listed, pass.
+    assert!((10..13).all(|n| is_granted("192.0.2.1", n)));
+    assert!(
+        is_granted(FLOODER, 0) && !is_granted(FLOODER, 0),
+        "by its own state"
+    );
+    assert!(is_granted(FLOODER, 10));
+    assert_eq!((0..6).filter(|_| is_granted(FLOODER, 900)).count(), 5);
+    // A proxy that is trusted and names no client may bring any number.
+    assert!((100..200).all(|n| admit(&limits, call(n), ENFORCE, T0).is_ok()));
+    // And the budget comes back.
+    let minute = T0 + Duration::from_secs(60);
+    assert!((20..23).all(|n| asked_from(&limits, FLOODER, call(n), minute).is_ok()));
+}
+
+#[test]
+fn a_budget_is_one_for_members_and_placements_and_none_for_events() {
+    let once = enforced(quota(1, Period::Hour, 1));
+    let limits = limits(LimitsSpec {
+        member: Some(once),
+        placement: vec![PlacementSpec {
+            matches: Pattern::parse("A*").unwrap(),
+            policy: once,
+        }],
+        event: Some(EventSpec {
+            policy: once,
+            wait: Duration::ZERO,
+        }),
+        ..spec(1000)
+    });
+    let placed = |n: u64| {
+        let body = format!("DOMAIN=p.bitrix24.com&PROTOCOL=1&LANG=en&PLACEMENT=A&member_id={n:032x}");
+        asked_from(&limits, FLOODER, read(&body), T0).is_ok()
+    };
+    assert!(placed(1) && placed(2));
+    let of_member: Vec<_> = (3..7)
+        .map(|n| asked_from(&limits, FLOODER, call(n), T0).is_ok())
+        .collect();
+    assert_eq!(
+        of_member,
+        [true, true, false, false],
+        "one of its own, one shared"
+    );
+    let event = |n: u64| format!("event=X&auth[domain]=p.bitrix24.com&auth[member_id]={n:032x}");
+    assert!((0..100).all(|n| asked_from(&limits, FLOODER, read(&event(n)), T0).is_ok()));
+}
+
+#[test]
+fn at_the_bound_nobody_is_refused_for_being_new_and_who_is_known_has_a_place() {
+    let tables = KeyTables::new(80);
+    let limits = Limits::build(&spec(80), None, &tables, T0);
+    let from = |n: u64| format!("198.51.{}.{}", n / 250, n % 250 + 1);
+    // A portal that opened a widget now and then.
+    let known = |now| asked_from(&limits, "203.0.113.5", call(5000), now);
+    for hours in [0, 2, 4] {
+        let now = T0 + Duration::from_secs(hours * 3600);
+        assert!(known(now).is_ok());
+        limits.sweep(now + Duration::from_secs(3600));
+    }
+    let later = T0 + Duration::from_secs(6 * 3600);
+    let table = tables.of(PolicyName::Member);
+    assert_eq!(table.len(), 0, "its quota is whole, so no state is held");
+    // One that is over its limit, and then strangers of many addresses, each sparing its budget.
+    let over = || asked_from(&limits, "203.0.113.9", call(6000), later);
+    assert!(over().is_ok() && over().is_ok() && over().is_err());
+    for n in 0..600 {
+        let asked = asked_from(&limits, &from(n), call(n), later);
+        // 70 places, 10 addresses that share by themselves, and one state of two requests for the rest.
+        assert!(asked.is_ok() || n >= 80, "{n}");
+    }
+    assert_eq!(table.len(), 70, "an eighth is kept");
+    assert!(over().is_err(), "nothing was forgotten for a stranger");
+    assert!(
+        known(later).is_ok() && known(later).is_ok() && known(later).is_err(),
+        "its own state"
+    );
+    assert_eq!(table.len(), 71);
+    let listed = || asked_from(&limits, &from(1), call(900), later);
+    assert_eq!((0..6).filter(|_| listed().is_ok()).count(), 5);
+}
+
+/// `FLOOD=10000000` is the long run, for a release build and alone: it tells what memory was taken.
+#[test]
+fn millions_of_invented_members_take_bounded_memory_and_nobodys_quota() {
+    let count: u64 = std::env::var("FLOOD").map_or(100_000, |count| count.parse().unwrap());
+    for addresses in [1, 1000] {
+        let max_keys = 1_000_000;
+        let tables = KeyTables::new(max_keys);
+        let spec = LimitsSpec {
+            max_keys,
+            member: Some(enforced(quota(100, Period::Hour, 100))),
+            ..LimitsSpec::default()
+        };
+        let limits = Limits::build(&spec, None, &tables, T0);
+        let before = resident_kib();
+        let over = |now| asked_from(&limits, "203.0.113.9", call(u64::MAX), now).is_err();
+        while !over(T0) {}
+        let mut now = T0;
+        let mut genuine = 0;
+        for n in 0..count {
+            // A flood of 100 000 a second, from each address in turn.
+            now += Duration::from_micros(10);
+            let at = n % addresses;
+            let flooder = format!("198.51.{}.{}", at / 250, at % 250 + 1);
+            let _ = asked_from(&limits, &flooder, call(n), now);
+            if n % 100_000 == 0 {
+                limits.sweep(now);
+                assert!(over(now), "over its limit, and never forgotten ({n})");
+                // A portal whose members come once in a while, by an address of its own.
+                assert!(
+                    asked_from(&limits, "203.0.113.5", call(u64::MAX - 1), now).is_ok(),
+                    "{n}"
+                );
+                genuine += 1;
+            }
+        }
+        let table = tables.of(PolicyName::Member);
+        assert!(table.len() <= max_keys);
+        let grown = resident_kib().saturating_sub(before);
+        println!(
+            "{count} invented members from {addresses} addresses: {} keys, {} shared, {genuine} genuine requests \
+             answered, {grown} KiB more resident",
+            table.len(),
+            table.overflowed(),
+        );
+        assert!(grown < 192 * 1024, "{grown} KiB");
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
