@@ -10,10 +10,12 @@ use bytes::{Bytes, BytesMut};
 use crate::config::{Loaded, Snapshot};
 use crate::pipeline::{self, BodyPlan, Env, Routed};
 use crate::policy::Mode;
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::frame::{Ancestors, Frame, SetCookieRule, StoreRule};
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;
+use crate::policy::verify::{Method, Unproven};
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -43,7 +45,7 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
             writeln!(
                 out,
                 "verdict: refused, {} {}: {}",
-                reason.status(),
+                rejection.status(),
                 reason.code(),
                 rejection.detail()
             )?;
@@ -108,7 +110,11 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
     }
     let body = match body(rest, head.framing) {
         Ok(body) => body,
-        Err(rejection) => return Ok(Err(rejection)),
+        Err(Unread::Short(short)) => {
+            writeln!(out, "body: {short}")?;
+            return Ok(Err(Rejection::ClientClosed));
+        }
+        Err(Unread::Broken(rejection)) => return Ok(Err(rejection)),
     };
     if let BodyPlan::Hold(bounds) = routed.body {
         writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
@@ -127,6 +133,9 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
             choice(&routed, head.target.query(), form, env, out)?;
         }
     }
+    if routed.body == BodyPlan::Switch {
+        writeln!(out, "upgrade: the server is asked to speak WebSocket")?;
+    }
     decision(&routed, &head, (peer, &caller), &body, env, out)
 }
 
@@ -136,7 +145,7 @@ fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
             let kinds: Vec<_> = widget.accepts.iter().map(message::Kind::label).collect();
             ("widget", widget.mode, format!(", takes {}", kinds.join(", ")))
         }
-        Kind::Pass => ("pass", Mode::Enforce, String::new()),
+        Kind::Pass(_) => ("pass", Mode::Enforce, String::new()),
     };
     writeln!(
         out,
@@ -169,21 +178,34 @@ fn head(request: &[u8]) -> Result<(RequestHead, &[u8]), Rejection> {
     Ok((RequestHead::parse(&Bytes::copy_from_slice(head))?, rest))
 }
 
-fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Rejection> {
+/// Why there is no body to be looked at.
+enum Unread {
+    /// There is less of it than its framing says: how that shows, in words.
+    Short(String),
+    /// Its framing is broken.
+    Broken(Rejection),
+}
+
+fn body(rest: &[u8], framing: Framing) -> Result<Vec<u8>, Unread> {
     match framing {
         Framing::Length(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            rest.get(..length)
-                .map(<[u8]>::to_vec)
-                .ok_or(Rejection::ClientClosed)
+            let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+            let short = || {
+                Unread::Short(format!(
+                    "short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
+                    rest.len()
+                ))
+            };
+            rest.get(..wanted).map(<[u8]>::to_vec).ok_or_else(short)
         }
         Framing::Chunked | Framing::Frames => {
-            let broken = Rejection::MalformedForm(BrokenForm::Chunks);
+            let broken = Unread::Broken(Rejection::MalformedForm(BrokenForm::Chunks));
             let mut chunks = Chunks::default();
             let mut data = BytesMut::new();
             chunks.read(rest, &mut data).map_err(|_| broken)?;
             if !chunks.is_complete() {
-                return Err(Rejection::ClientClosed);
+                let short = "short, its last chunk is missing; on the wire the rest is waited for";
+                return Err(Unread::Short(short.to_owned()));
             }
             Ok(data.into())
         }
@@ -260,11 +282,30 @@ fn decision(
     env: &Env,
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
-    let Ok(decision) = pipeline::decide(routed, head, peer, caller, body, Duration::ZERO, env) else {
-        // Which nothing is here: no store is connected to.
+    let read = pipeline::read(routed, head, body, env);
+    if let (Some(ask), Some(Method::AppInfo { servers, .. })) =
+        (read.asks(), env.verify.as_ref().map(|verify| &verify.method))
+    {
+        let server = servers.get(ask.server).map_or("", |server| &server.origin);
+        writeln!(
+            out,
+            "verify: {server} would be asked whose the token is; here nobody is"
+        )?;
+    }
+    let Ok(decision) = pipeline::decide(read, None, peer, caller, Duration::ZERO, env) else {
+        // Which it never does here: no store is connected to.
         writeln!(out, "limit: the store is asked")?;
         return Ok(Ok(()));
     };
+    if let Some(verdict) = decision.findings.verdict {
+        let cause = verdict.cause().map_or("", Unproven::says);
+        writeln!(
+            out,
+            "verified: {}{}{cause}",
+            verdict.label(),
+            if cause.is_empty() { "" } else { ", " }
+        )?;
+    }
     if let Some(message) = decision.findings.message {
         writeln!(out, "message: {}", message.label())?;
     }
@@ -280,6 +321,9 @@ fn decision(
         )?;
     }
     limits(&decision.findings.limits, out)?;
+    if decision.findings.origin_differs {
+        writeln!(out, "origin: another host than DOMAIN")?;
+    }
     Ok(match decision.verdict {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
@@ -290,12 +334,35 @@ fn decision(
                 let value = std::str::from_utf8(value).unwrap_or("(not text)");
                 writeln!(out, "header set: {name}: {value}")?;
             }
+            if let Some(proof) = forward.rewrite.proof() {
+                writeln!(out, "header set: {}: the secret of its file", proof.header())?;
+            }
+            if let Some(frame) = &forward.frame {
+                self::frame(frame, out)?;
+            }
             for listed in &forward.attempts.upstream().listed {
                 writeln!(out, "server: {}", listed.entry.name)?;
             }
             Ok(())
         }
     })
+}
+
+/// What the answer will say, whatever the handler does.
+fn frame(frame: &Frame, out: &mut impl Write) -> io::Result<()> {
+    match &frame.ancestors {
+        Ancestors::Keep => {}
+        Ancestors::Only(portal) => writeln!(out, "answer: only {portal} may frame it")?,
+        Ancestors::Report(portal) => writeln!(out, "answer: reported where another than {portal} frames it")?,
+    }
+    match frame.cookies {
+        SetCookieRule::Keep => {}
+        SetCookieRule::Partitioned => writeln!(out, "answer: its cookies are partitioned")?,
+    }
+    match frame.store {
+        StoreRule::Keep => Ok(()),
+        StoreRule::NoStore => writeln!(out, "answer: nobody stores it"),
+    }
 }
 
 fn limits(decisions: &Decisions, out: &mut impl Write) -> io::Result<()> {

@@ -16,7 +16,8 @@
 //!
 //! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
 //! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
-//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]).
+//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]); a handshake of WebSocket goes
+//! the way of a held call without a body, so that what it becomes ([`server::tunnel`]) has ends of its own.
 //!
 //! # The map
 //!
@@ -28,6 +29,7 @@
 //! | [`request`] | bytes become values: the strict head, the held body, the one reader of the form, what kind of message it is, a type per field | |
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
+//! | [`oauth`] | asks authorization servers whose a token is, and remembers | `request` `policy` |
 //! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
 //! | [`pipeline`] | the order of the steps | these four |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
@@ -54,6 +56,8 @@
 //! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
 //! Its case goes into `tests/refusals/`.
 //!
+//! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
+//!
 //! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
@@ -62,6 +66,10 @@
 //! [`admit`](policy::limit::Limits::admit). Its table of the file is in `config/file.rs`, `config/build/limits.rs` and
 //! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
 //! `/-/limits` and the status page know no policy by name.
+//!
+//! **A way to verify callers** is a variant of [`policy::verify::Method`]: what a message shows for it is read in
+//! `policy/verify/claim.rs`, the comparison is [`policy::verify::VerifyRules::judge`]. Whoever is asked over a socket
+//! is asked by the exchange, between [`pipeline::read`] and [`pipeline::decide`], so that the decision stays pure.
 //!
 //! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
 //! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
@@ -85,6 +93,7 @@
 //! | trusted proxy | a peer whose forwarding headers are believed |
 //! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
 //! | listener | an address that clients connect to |
+//! | balancer | who passes TCP on to a listener, and says in a preamble whose a connection is (PROXY protocol) |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
 //! | request | what a client sends; here also its life from head to record (`process::request::Request`) |
 //! | head | request line and header section; [`RequestHead`](request::head::RequestHead) once parsed |
@@ -94,6 +103,7 @@
 //! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
 //! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
+//! | tunnel | what a request becomes once its server speaks WebSocket: bytes go both ways as they are |
 //! | form | query and body of a held request, as PHP reads them |
 //! | field | one of the names that Bitrix24 gives meaning to; its value has a type |
 //! | fault | what is wrong with one thing: a field, a head, a body, a key of the configuration |
@@ -103,6 +113,9 @@
 //! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
 //! | store | what keeps the limits of members for several gateways: Redis, Valkey |
 //! | lease | how far one gateway may be from what the store knows of a key, in requests |
+//! | claim | what a message shows for who it says it is: a token, or nothing |
+//! | verdict | what is known of the caller: yes, no, unknown ([`Verdict`](policy::verify::Verdict)) |
+//! | portion | the share of members that a route enforces for; the rest is observed |
 //! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
 //! | forward | a decided request on its way to a server; it cannot be made without that proof |
 //! | upstream | a named group of servers that serve the same handlers |
@@ -136,7 +149,10 @@
 //!   acknowledgement of all that the peer's kernel had received, so one that acknowledges nothing was sent before the call
 //!   arrived. A reset proves nothing and is a 502, unless the upstream is `idempotent`. At most one such resend, on a fresh
 //!   connection, counted. Races are kept rare: `keepalive`, and the server's own `Keep-Alive`. Where the kernel does not tell, nothing is sent again, and
-//!   a line at start says so.
+//!   a line at start says so. Over TLS it is the same: bytes are counted where the kernel takes them, and only the end of
+//!   the TCP stream counts, since TLS's own word of the end acknowledges nothing.
+//! - **Servers over TLS are verified, always.** One set of authorities and one name for both ways ([`upstream::secure`]);
+//!   another authority makes another server of it, with nothing in its pools, and the engine's pool is keyed by them.
 //! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
 //!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
 //!   ejections and retries are one account for both.
@@ -182,6 +198,7 @@
 pub mod request;
 pub mod policy;
 pub mod upstream;
+pub mod oauth;
 pub mod response;
 pub mod pipeline;
 pub mod telemetry;

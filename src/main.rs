@@ -179,8 +179,8 @@ fn explain_request(config: &Path, request: &Path) -> ExitCode {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) | Err(_) => ExitCode::FAILURE,
         },
-        Err(faults) => {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
+        Err(refused) => {
+            refused.faults.iter().for_each(|fault| eprintln!("{fault}"));
             ExitCode::from(2)
         }
     }

@@ -1,23 +1,24 @@
 //! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: `route` judges the
-//! head alone and who sent it, so that a refusal costs no body; `decide` reads the form once, then takes each
-//! step with the value that only the step before can make: `Routed`, `Form`, `Call`, `Permit`, `Attempts`,
-//! `Forward`.
+//! head alone, so that a refusal costs no body; `decide` reads the form once, then takes each step
+//! with the value that only the step before can make: `Form`, `Call`, `Permit`, `Attempts`, `Forward`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::Mode;
+use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
 use crate::policy::limit::shared::{Settled, Waiting};
 use crate::policy::limit::{
     ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start, Unpermitted,
 };
-use crate::policy::route::{Kind, NoRoute, Route, Routes, WidgetRoute};
+use crate::policy::route::{Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
+use crate::policy::verify::{Ask, Claim, Said, Unknown, Verdict, VerifyRules};
 use crate::request::body::Bounds;
 use crate::request::cookie::{self, PlainAuth};
 use crate::request::field::{
@@ -28,7 +29,9 @@ use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
+use crate::request::outline::Outline;
 use crate::response::rejection::{Rejection, Unserved};
+use crate::upstream::answer::Asked;
 use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer, TrustedProxies};
@@ -42,6 +45,8 @@ pub struct Env {
     pub routes: Routes,
     /// How widget routes read.
     pub widget: WidgetRules,
+    /// `[verify]`; none where nobody is verified.
+    pub verify: Option<VerifyRules>,
     /// `[limits]`
     pub limits: Limits,
     /// By name; the configuration has made sure that every route's is there.
@@ -67,6 +72,8 @@ pub struct WidgetRules {
     pub cookies: CookieRule,
     /// Where tokens may be sent.
     pub server_endpoints: ServerEndpoints,
+    /// What answers say that are shown in a frame; none: what the handler says.
+    pub frame: Option<FrameRules>,
 }
 
 impl Default for WidgetRules {
@@ -79,6 +86,7 @@ impl Default for WidgetRules {
             member_id: MemberIdShape::Hex32,
             cookies: CookieRule::Strip,
             server_endpoints: ServerEndpoints::default(),
+            frame: None,
         }
     }
 }
@@ -116,15 +124,18 @@ pub struct Routed<'e> {
 enum Way {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its connection is to speak WebSocket.
+    Switch,
     /// The limits let it in that need no more than its head.
     Widget(WidgetRoute, Entered),
 }
 
 impl Routed<'_> {
-    /// The store that limits are shared by has answered, or not in time; [`decide`] waits for it no more.
+    /// The store that limits are shared by has answered, or not in time; what is [`read`] from here on waits for it no
+    /// more.
     pub fn settle(&mut self, settled: Settled) {
         match &mut self.way {
-            Way::Pass => {}
+            Way::Pass | Way::Switch => {}
             Way::Widget(_, entered) => entered.settle(settled),
         }
     }
@@ -132,7 +143,7 @@ impl Routed<'_> {
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
-            Way::Pass => Decisions::default(),
+            Way::Pass | Way::Switch => Decisions::default(),
             Way::Widget(_, entered) => *entered.decisions(),
         }
     }
@@ -154,6 +165,8 @@ pub struct Unrouted {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none: the server is asked to speak WebSocket from here on.
+    Switch,
     /// Held whole before anything else happens.
     Hold(Bounds),
 }
@@ -167,8 +180,12 @@ pub struct Forward {
     pub attempts: Attempts,
     /// When it may be sent.
     pub start: Start,
+    /// How the answer is read.
+    pub asked: Asked,
     /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
     pub origin_form: Option<Vec<u8>>,
+    /// What is done to the answer; none where it goes on as it comes.
+    pub frame: Option<Frame>,
     /// Without it there is no `Forward`.
     _cleared: Cleared,
 }
@@ -192,6 +209,8 @@ pub struct Findings {
     pub faults: Vec<FieldFault>,
     /// What the limits said, as far as they were asked.
     pub limits: Decisions,
+    /// Who is calling; none where nobody is verified, or the request was refused before.
+    pub verdict: Option<Verdict>,
     /// What the request was recognized as, refused or not.
     pub message: Option<message::Kind>,
     /// Only once validated.
@@ -200,6 +219,8 @@ pub struct Findings {
     pub domain: Option<Domain>,
     /// Only once validated.
     pub placement: Option<Placement>,
+    /// Whether the browser says that another host than the portal's sent it.
+    pub origin_differs: bool,
 }
 
 /// Finds the route of a request, and judges what its head alone says and who sent it. Nothing of the body has been
@@ -229,7 +250,8 @@ pub fn route<'e>(
         NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
-        Kind::Pass => (BodyPlan::Stream, Way::Pass),
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
         Kind::Widget(first) => {
             let entered = env
                 .limits
@@ -263,7 +285,7 @@ fn counted(caller: &Caller) -> Option<ClientAddress> {
 fn accepted(first: usize, routes: &Routes) -> Kinds {
     let kinds = routes.of_same(first).filter_map(|(_, route)| match route.kind {
         Kind::Widget(widget) => Some(widget.accepts),
-        Kind::Pass => None,
+        Kind::Pass(_) => None,
     });
     kinds.reduce(Kinds::and).unwrap_or_default()
 }
@@ -285,50 +307,117 @@ fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<Body
     }
 }
 
-/// Decides a request whose body is there (or is nobody's business here).
+/// A request whose body was read: what it says, before anybody was asked about it.
+pub struct Read<'r> {
+    head: &'r RequestHead,
+    /// The index of its route, now that the message is known.
+    route_index: usize,
+    findings: Findings,
+    message: Result<Message<'r>, Rejection>,
+}
+
+/// What was read.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call is"
+)]
+enum Message<'r> {
+    /// Nobody here reads it.
+    Pass,
+    /// There is none but the wish to speak WebSocket.
+    Handshake,
+    Widget(Heard<'r>),
+}
+
+impl Read<'_> {
+    /// The question that an authorization server has to be asked before this can be decided.
+    pub fn asks(&self) -> Option<&Ask> {
+        match &self.message {
+            Ok(Message::Widget(heard)) => heard.asks(),
+            Ok(Message::Pass | Message::Handshake) | Err(_) => None,
+        }
+    }
+}
+
+/// Reads a request whose body is there (or is nobody's business here).
+pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+    let mut findings = Findings::default();
+    let (route_index, message) = match &routed.way {
+        Way::Pass => (routed.route_index, Ok(Message::Pass)),
+        Way::Switch => (routed.route_index, Ok(Message::Handshake)),
+        Way::Widget(first, entered) => {
+            findings.limits = *entered.decisions();
+            let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
+            (index, heard.map(Message::Widget))
+        }
+    };
+    Read {
+        head,
+        route_index,
+        findings,
+        message,
+    }
+}
+
+/// Decides what was read. `said` is the answer to its question, where it [asks](Read::asks) one.
 ///
 /// # Errors
-/// Where only the store that limits are shared by can tell. Once it has [`settled`](Routed::settle), the request is
-/// decided again.
+/// Where only the store that limits are shared by can tell. Once it has [settled](Routed::settle) the request is read
+/// and decided again.
 pub fn decide(
-    routed: &Routed<'_>,
-    head: &RequestHead,
+    read: Read<'_>,
+    said: Option<&Said>,
     peer: Peer,
     caller: &Caller,
-    body: &[u8],
     now: Now,
     env: &Env,
 ) -> Result<Decision, Waiting> {
-    let mut findings = Findings::default();
-    let (route_index, route, cleared) = match &routed.way {
-        Way::Pass => (routed.route_index, routed.route, Ok(Cleared::Pass)),
-        Way::Widget(first, entered) => {
-            let by = Judging { entered, now, env };
-            let (index, route, judged) = findings.judge(routed, *first, head, body, by);
-            let judged = match judged {
-                Ok(judged) => Ok(Cleared::Widget(judged)),
-                Err(Stopped::Refused(rejection)) => Err(rejection),
-                Err(Stopped::Waits(waiting)) => return Err(waiting),
-            };
-            findings.note_observed_limit();
-            (index, route, judged)
-        }
+    let Read {
+        head,
+        route_index,
+        mut findings,
+        message,
+    } = read;
+    let cleared = match message {
+        Ok(Message::Pass) => Ok(Cleared::Pass),
+        Ok(Message::Handshake) => Ok(Cleared::Handshake),
+        Ok(Message::Widget(heard)) => match findings.clear(heard, said, now, env) {
+            Ok(judged) => Ok(Cleared::Widget(judged)),
+            Err(Stopped::Refused(rejection)) => Err(rejection),
+            Err(Stopped::Waits(waiting)) => return Err(waiting),
+        },
+        Err(rejection) => Err(rejection),
     };
+    findings.note_observed_limit();
     let verdict = cleared.and_then(|cleared| {
-        let upstream = env.upstreams.get(&route.upstream);
+        let route = env.routes.all().get(route_index);
+        let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
-        let rewrite = match &cleared {
-            Cleared::Pass => headers::on_pass_route(peer, caller, &head.headers),
+        let (mut rewrite, frame) = match &cleared {
+            Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
+            Cleared::Handshake => (headers::to_websocket(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
-                let established = judged.established(body.len(), env.widget.cookies);
-                headers::on_widget_route(peer, caller, &head.headers, established)
+                let established = judged.established(&findings, env.widget.cookies);
+                let rules = env.widget.frame;
+                let frame = rules.and_then(|rules| findings.frame(rules, judged, head));
+                (
+                    headers::on_widget_route(peer, caller, &head.headers, established),
+                    frame,
+                )
             }
         };
+        if let Some(proof) = &upstream.rules.proof {
+            rewrite.prove(proof, &head.headers);
+        }
         Ok(Forward {
             rewrite,
             start: match &cleared {
-                Cleared::Pass => Start::AtOnce,
+                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
                 Cleared::Widget(judged) => judged.start(),
+            },
+            asked: match &cleared {
+                Cleared::Handshake => Asked::WebSocket,
+                Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
             },
             attempts: Attempts::new(upstream, pace(&findings), || {
                 let member_id = findings.member_id.as_ref()?;
@@ -338,6 +427,7 @@ pub fn decide(
                 .target
                 .authority()
                 .map(|_| head.target.origin_form().concat()),
+            frame,
             _cleared: cleared,
         })
     });
@@ -348,6 +438,20 @@ pub fn decide(
     })
 }
 
+/// What was in a request, for those who want to know what observe mode let through. It is read once more: whoever
+/// is not observed pays nothing for it.
+pub fn outline(head: &RequestHead, body: &[u8], env: &Env) -> Outline {
+    let (query, length) = (head.target.query(), body.len());
+    let form = match MediaType::of(&head.headers) {
+        Some(MediaType::Form) => body,
+        Some(MediaType::Json) | None => &[],
+    };
+    match Form::parse(query, form, env.widget.max_params) {
+        Ok(form) => Outline::of(&form, query.len(), length),
+        Err(_) => Outline::unread(query.len(), length),
+    }
+}
+
 /// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
 fn pace(findings: &Findings) -> Pace {
     match findings.placement.as_ref().map(Placement::as_str) {
@@ -356,52 +460,48 @@ fn pace(findings: &Findings) -> Pace {
     }
 }
 
-/// What a message is judged by, besides itself.
-#[derive(Clone, Copy)]
-struct Judging<'r, 'e> {
-    entered: &'r Entered,
-    now: Now,
-    env: &'e Env,
-}
-
 impl Findings {
     /// Reads the form, which says to which route the message goes, and judges it by that.
-    fn judge<'e>(
+    fn hear<'r>(
         &mut self,
-        routed: &Routed<'e>,
-        first: WidgetRoute,
+        first: usize,
+        widget: WidgetRoute,
+        entered: &'r Entered,
         head: &RequestHead,
         body: &[u8],
-        by: Judging<'_, 'e>,
-    ) -> (usize, &'e Route, Result<Judged, Stopped>) {
-        let env = by.env;
-        self.limits = *by.entered.decisions();
+        env: &Env,
+    ) -> (usize, Result<Heard<'r>, Rejection>) {
         let Some(media_type) = MediaType::of(&head.headers) else {
-            return (
-                routed.route_index,
-                routed.route,
-                Err(Rejection::UnsupportedMediaType.into()),
-            );
+            return (first, Err(Rejection::UnsupportedMediaType));
         };
+        let length = body.len();
         // PHP puts nothing of JSON where it puts forms.
         let body = match media_type {
             MediaType::Form => body,
             MediaType::Json => &[],
         };
         let form = Form::parse(head.target.query(), body, env.widget.max_params);
-        let chosen = env.routes.choose(routed.route_index, || match &form {
+        let chosen = env.routes.choose(first, || match &form {
             Ok(form) => Seen::in_form(form, env.widget.member_id),
             Err(_) => Seen::default(),
         });
         match chosen {
-            Some((index, route, widget)) => {
-                let judged = self.judge_for(widget, media_type, &form, head, by);
-                (index, route, judged)
+            Some((index, _, route)) => {
+                let heard = self.hear_for(route, media_type, &form, head, env);
+                let heard = heard.map(|(plain_auth, mode, sound)| Heard {
+                    entered,
+                    media_type,
+                    length,
+                    plain_auth,
+                    mode,
+                    sound,
+                });
+                (index, heard)
             }
             None => {
-                let all = accepted(routed.route_index, &env.routes);
-                let unserved = self.of_nobody(first.mode, all, &form, head, env);
-                (routed.route_index, routed.route, Err(unserved.into()))
+                let all = accepted(first, &env.routes);
+                let unserved = self.of_nobody(widget.mode, all, &form, head, env);
+                (first, Err(unserved))
             }
         }
     }
@@ -433,28 +533,21 @@ impl Findings {
         }
     }
 
-    /// Form, `Call`, `Permit`. The steps know nothing of modes: what they find is refused or observed
-    /// here.
-    fn judge_for(
+    /// Form, `Call`. The steps know nothing of modes: what they find is refused or observed here.
+    fn hear_for(
         &mut self,
         route: WidgetRoute,
         media_type: MediaType,
         form: &Result<Form<'_>, FormFault>,
         head: &RequestHead,
-        by: Judging<'_, '_>,
-    ) -> Result<Judged, Stopped> {
-        let env = by.env;
+        env: &Env,
+    ) -> Result<(PlainAuth, Mode, Sound), Rejection> {
         let form = match form {
             Ok(form) => form,
             Err(fault) => {
-                let fault = *fault;
-                let observed = self.observe_or(route.mode, fault.into())?;
-                self.limits = env.limits.observe(by.entered, by.now);
-                return Ok(Judged {
-                    media_type,
-                    plain_auth: PlainAuth::Shadows,
-                    passed: Passed::Observed(None, observed),
-                });
+                let observed = self.observe_or(route.mode_of(None), (*fault).into())?;
+                let sound = Sound::Observed(None, observed);
+                return Ok((PlainAuth::Shadows, Mode::Observe, sound));
             }
         };
         let plain_auth = PlainAuth::beside(form);
@@ -462,32 +555,97 @@ impl Findings {
         let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
         self.note(&judged, &cookies);
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
-            return Err(Rejection::UnsupportedMediaType.into());
+            return Err(Rejection::UnsupportedMediaType);
         }
-        let passed = match judged {
-            Ok(call) => Passed::Permitted(self.permit(call, route.mode, by)?),
+        let mode = route.mode_of(self.member_id.as_ref());
+        let claim = |call: &Call| {
+            let rules = env.verify.as_ref()?;
+            Some(Claim::of(rules, call.kind(), call.known(), form))
+        };
+        let sound = match judged {
+            Ok(call) => Sound::Call(claim(&call), call),
             Err(Refused { refusal, read }) => {
-                let observed = self.observe_or(route.mode, refusal.into())?;
+                let observed = self.observe_or(mode, refusal.into())?;
                 match read {
                     // Nothing is wrong with it but what was observed.
-                    Ok(call) => Passed::Permitted(self.permit(call, route.mode, by)?),
-                    Err(unsound) => {
-                        self.limits = env.limits.observe(by.entered, by.now);
-                        Passed::Observed(Some(unsound), observed)
-                    }
+                    Ok(call) => Sound::Call(claim(&call), call),
+                    Err(unsound) => Sound::Observed(Some(unsound), observed),
                 }
             }
         };
-        Ok(Judged {
+        Ok((plain_auth, mode, sound))
+    }
+
+    /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
+    fn clear(
+        &mut self,
+        heard: Heard<'_>,
+        said: Option<&Said>,
+        now: Now,
+        env: &Env,
+    ) -> Result<Judged, Stopped> {
+        let Heard {
+            entered,
             media_type,
+            length,
+            plain_auth,
+            mode,
+            sound,
+        } = heard;
+        let passed = match sound {
+            Sound::Call(claim, call) => {
+                self.verify(claim, &call, mode, said, env)?;
+                Passed::Permitted(self.permit(entered, call, mode, now, env)?)
+            }
+            Sound::Observed(unsound, observed) => {
+                self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
+                self.limits = env.limits.observe(entered, now);
+                Passed::Observed(unsound, observed)
+            }
+        };
+        Ok(Judged {
+            mode,
+            media_type,
+            length,
             plain_auth,
             passed,
         })
     }
 
+    /// Comes to a verdict on who is calling. Route and `[verify]` both have to enforce for it to refuse.
+    fn verify(
+        &mut self,
+        claim: Option<Claim>,
+        call: &Call,
+        mode: Mode,
+        said: Option<&Said>,
+        env: &Env,
+    ) -> Result<(), Rejection> {
+        let (Some(rules), Some(claim)) = (&env.verify, claim) else {
+            return Ok(());
+        };
+        let verdict = rules.judge(&claim, call.known(), said);
+        self.verdict = Some(verdict);
+        if let Some(unproven) = rules.refuses(verdict) {
+            let mode = match (mode, rules.mode) {
+                (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+                (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+            };
+            self.observe_or(mode, Rejection::CallerNotVerified(unproven))?;
+        }
+        Ok(())
+    }
+
     /// Asks the limits and notes what they said.
-    fn permit(&mut self, call: Call, mode: Mode, by: Judging<'_, '_>) -> Result<Permit, Stopped> {
-        match by.env.limits.admit(by.entered, call, mode, by.now) {
+    fn permit(
+        &mut self,
+        entered: &Entered,
+        call: Call,
+        mode: Mode,
+        now: Now,
+        env: &Env,
+    ) -> Result<Permit, Stopped> {
+        match env.limits.admit(entered, call, mode, now) {
             Ok(permit) => {
                 self.limits = *permit.decisions();
                 Ok(permit)
@@ -517,6 +675,13 @@ impl Findings {
                 Ok(Observed(()))
             }
         }
+    }
+
+    /// What the answer has to say of frames, and what the browser said of the portal.
+    fn frame(&mut self, rules: FrameRules, judged: &Judged, head: &RequestHead) -> Option<Frame> {
+        let (frame, agreement) = rules.decide(&judged.known(), &head.headers, judged.mode);
+        self.origin_differs = agreement == Agreement::Differs;
+        frame
     }
 
     fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
@@ -569,14 +734,49 @@ fn shadowing_cookies(head: &RequestHead, rule: CookieRule, plain_auth: PlainAuth
 enum Cleared {
     /// Nobody here judges it.
     Pass,
+    /// The same, and its server is asked to speak WebSocket.
+    Handshake,
     /// It was judged.
     Widget(Judged),
+}
+
+/// A request to a widget route that was read.
+struct Heard<'r> {
+    /// What the limits said that need no more than the head.
+    entered: &'r Entered,
+    media_type: MediaType,
+    /// Bytes of the body.
+    length: usize,
+    plain_auth: PlainAuth,
+    /// What faults of this member's requests lead to.
+    mode: Mode,
+    sound: Sound,
+}
+
+/// What there is of it.
+enum Sound {
+    /// It is sound, or nothing is wrong with it but what was observed; with what it shows for who it says it is,
+    /// where that is verified.
+    Call(Option<Claim>, Call),
+    /// It has faults that were let through, with what could be read of it.
+    Observed(Option<Box<Unsound>>, Observed),
+}
+
+impl Heard<'_> {
+    fn asks(&self) -> Option<&Ask> {
+        match &self.sound {
+            Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
+            Sound::Call(Some(Claim::Nothing(_) | Claim::Pinned(_)) | None, _) | Sound::Observed(..) => None,
+        }
+    }
 }
 
 /// A request to a widget route that may go on.
 #[derive(Debug)]
 struct Judged {
+    mode: Mode,
     media_type: MediaType,
+    length: usize,
     plain_auth: PlainAuth,
     passed: Passed,
 }
@@ -607,16 +807,20 @@ impl Judged {
         }
     }
 
-    fn established(&self, length: usize, cookies: CookieRule) -> Established<'_> {
-        let known = match &self.passed {
+    fn known(&self) -> Known<'_> {
+        match &self.passed {
             Passed::Permitted(permit) => permit.call().known(),
             Passed::Observed(Some(unsound), Observed(())) => unsound.known(),
             Passed::Observed(None, Observed(())) => Known::default(),
-        };
+        }
+    }
+
+    fn established(&self, findings: &Findings, cookies: CookieRule) -> Established<'_> {
         Established {
-            known,
+            known: self.known(),
+            verdict: findings.verdict,
             media_type: self.media_type,
-            length,
+            length: self.length,
             cookies,
             plain_auth: self.plain_auth,
         }

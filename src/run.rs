@@ -4,12 +4,12 @@
 //! The engine's own `Server` is not used: it always sleeps its whole grace period, panics on an address
 //! that can not be bound, and shuts down on SIGQUIT without a successor.
 
-mod notify;
 mod signals;
 
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::config;
-use crate::process::Process;
+use crate::process::{Process, notify};
 use crate::server;
 use crate::server::listeners::{self, Bound, Sockets};
 use crate::telemetry::log::{self as sink, LogSink};
@@ -73,6 +73,8 @@ impl End {
 ///
 /// With `take_over` the listeners come from a running predecessor (`[server] upgrade_socket`).
 pub fn run(path: &Path, take_over: bool) -> ExitCode {
+    // Before there are threads: the environment says what they are, and is cleared of it.
+    let inherited = listeners::inherited();
     // The allocator asks for pages of 2 MiB, and the kernel clears one in one go: 3 ms in which a thread answers
     // nobody, over and over while connections come in a burst. Where that can not be had, nothing else changes.
     let _ = nix::sys::prctl::set_thp_disable(true);
@@ -81,7 +83,7 @@ pub fn run(path: &Path, take_over: bool) -> ExitCode {
     };
     let end = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let end = runtime.block_on(serve(path, take_over, &log));
+            let end = runtime.block_on(serve(path, take_over, inherited, &log));
             // Nobody waits for a name look-up or a reload that is still under way.
             runtime.shutdown_background();
             end
@@ -95,7 +97,7 @@ pub fn run(path: &Path, take_over: bool) -> ExitCode {
     end.code()
 }
 
-async fn serve(path: &Path, take_over: bool, log: &LogSink) -> End {
+async fn serve(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSink) -> End {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => {
@@ -106,7 +108,7 @@ async fn serve(path: &Path, take_over: bool, log: &LogSink) -> End {
     // Names are looked up and a predecessor is waited for: a signal is heard meanwhile.
     let mut starting = {
         let (path, log) = (path.to_owned(), log.clone());
-        tokio::task::spawn_blocking(move || start(&path, take_over, &log))
+        tokio::task::spawn_blocking(move || start(&path, take_over, inherited, &log))
     };
     let running = loop {
         tokio::select! {
@@ -139,19 +141,27 @@ fn ignored(log: &LogSink, heard: Heard, why: &str) {
     );
 }
 
+/// How a process came to its listeners.
+#[derive(Clone, Copy)]
+enum Began {
+    Alone,
+    OnListenersOfAPredecessor,
+}
+
 /// Everything that serves.
 struct Running {
     process: Arc<Process>,
     fds: ListenFds,
+    began: Began,
     /// The process ends under their threads. A runtime that is shut down first would have to wait for
     /// the engine's accept loops, which then fail without a pause and never end.
     _runtimes: ManuallyDrop<[Runtime; 2]>,
     stop_accepting: watch::Sender<bool>,
 }
 
-fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
-    let loaded = config::read(path).map_err(|faults| {
-        for fault in &faults {
+fn start(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSink) -> Result<Running, ()> {
+    let loaded = config::read(path).map_err(|refused| {
+        for fault in &refused.faults {
             log.event(
                 Level::Error,
                 "configuration refused",
@@ -174,7 +184,9 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
         log.event(Level::Error, "can not listen", details);
     };
     let mut sockets = match (take_over, &server.upgrade_socket) {
-        (false, _) => Sockets::none(),
+        (false, _) => {
+            Sockets::of(inherited).map_err(|e| cannot_listen(("an inherited socket".to_owned(), e)))?
+        }
         (true, Some(socket)) => {
             log.event(
                 Level::Info,
@@ -190,12 +202,21 @@ fn start(path: &Path, take_over: bool, log: &LogSink) -> Result<Running, ()> {
         }
     };
     let bound = sockets.bind_all(server).map_err(cannot_listen)?;
-    Running::new(process, sockets.into_fds(), &bound)
+    let began = match take_over {
+        true => Began::OnListenersOfAPredecessor,
+        false => Began::Alone,
+    };
+    Running::new(process, sockets.into_fds(), &bound, began)
         .map_err(|e| log.event(Level::Error, "can not serve", json!({ "error": e.to_string() })))
 }
 
 impl Running {
-    fn new(process: Arc<Process>, fds: ListenFds, bound: &Bound) -> Result<Running, rustls::Error> {
+    fn new(
+        process: Arc<Process>,
+        fds: ListenFds,
+        bound: &Bound,
+        began: Began,
+    ) -> Result<Running, rustls::Error> {
         let (stop_accepting, stopped) = watch::channel(false);
         let threads = process.server.threads.map_or_else(cores, usize::from);
         let requests = Runtime::new_no_steal(threads, "requests");
@@ -223,11 +244,14 @@ impl Running {
             }
         });
         admin.get_handle().spawn(admin::status::sample(process.clone()));
-        admin.get_handle().spawn(process.clone().watch());
+        if process.server.watch {
+            admin.get_handle().spawn(process.clone().watch());
+        }
         admin.get_handle().spawn(process.clone().keep_upstreams());
         Ok(Running {
             process,
             fds,
+            began,
             _runtimes: ManuallyDrop::new([requests, admin]),
             stop_accepting,
         })
@@ -235,7 +259,11 @@ impl Running {
 
     async fn until_signal(&self, signals: &mut Signals) -> End {
         let log = &self.process.log;
-        notify::send("READY=1");
+        let generation = self.process.live.load().snapshot.generation;
+        match self.began {
+            Began::Alone => notify::ready(generation),
+            Began::OnListenersOfAPredecessor => notify::ready_as_successor(generation),
+        }
         log.event(
             Level::Info,
             "ready",
@@ -243,8 +271,12 @@ impl Running {
         );
         loop {
             match signals.next().await {
-                Heard::Terminate => break,
+                Heard::Terminate => {
+                    notify::stopping();
+                    break;
+                }
                 heard @ Heard::Interrupt => return interrupted(log, heard),
+                // The successor goes on for the unit: it does not stop.
                 Heard::Quit => match unless_interrupted(signals, self.hand_over()).await {
                     Ok(true) => break,
                     Ok(false) => {}
@@ -295,7 +327,6 @@ impl Running {
             ..
         } = &*self.process;
         draining.store(true, Ordering::Relaxed);
-        notify::send("STOPPING=1");
         log.event(
             Level::Info,
             "draining",

@@ -26,7 +26,7 @@ fn gateway(upstream: &Upstream) -> Gateway {
 }
 
 /// One request to the admin listener with exactly these header lines.
-fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Response {
+pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Response {
     let mut conn = Conn::open(address);
     let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     conn.send(format!(
@@ -74,7 +74,7 @@ fn configuration_file(gateway: &Gateway) -> PathBuf {
 }
 
 /// An address of this machine that is not loopback; no packet is sent to learn it.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket
         .connect("192.0.2.1:9")
@@ -463,18 +463,40 @@ fn the_effective_configuration_is_told_in_the_shape_of_the_file() {
 }
 
 #[test]
+fn http_1_0_ends_with_its_answer_and_json_with_a_line() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    for keeps in ["", "Connection: keep-alive\r\n"] {
+        let mut conn = Conn::open(gateway.admin());
+        conn.send(format!(
+            "GET /-/config HTTP/1.0\r\nHost: localhost\r\n{keeps}\r\n"
+        ));
+        let answer = conn.response();
+        assert_eq!((answer.status, answer.body.last()), (200, Some(&b'\n')));
+        conn.expect_closed();
+    }
+    let refused = gateway.ask_admin("GET", "/nothing");
+    assert!(refused.text().ends_with("}\n"), "{}", refused.text());
+    let refused = gateway.ask(forms::post("/app", &[], "PLACEMENT=X"));
+    assert!(refused.text().ends_with("}\n"), "{}", refused.text());
+}
+
+#[test]
 fn a_reload_on_demand_tells_how_it_ended() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream);
     let file = configuration_file(&gateway);
     let sound = std::fs::read_to_string(&file).unwrap();
     let answer = gateway.ask_admin("POST", "/-/reload");
+    let told = answer.json();
     assert_eq!(
-        (answer.status, answer.json()),
         (
-            200,
-            json!({ "result": "unchanged", "generation": 1, "restart_pending": [] })
-        )
+            answer.status,
+            &told["result"],
+            &told["generation"],
+            &told["restart_pending"]
+        ),
+        (200, &json!("unchanged"), &json!(1), &json!([]))
     );
 
     std::fs::write(

@@ -6,21 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. Every room has a row; `main`, `run` and `explain` take what they need.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("request", &[]),
     ("policy", &["request"]),
     ("upstream", &["request", "policy"]),
+    ("oauth", &["request", "policy"]),
     ("response", &["request", "policy", "upstream"]),
     ("pipeline", &["request", "policy", "upstream", "response"]),
     ("telemetry", &["request", "policy", "upstream", "response"]),
     // What the settings are made of; a stage never imports config.
-    ("config", &["request", "policy", "upstream", "pipeline"]),
+    ("config", &["request", "policy", "upstream", "oauth", "pipeline"]),
     (
         "process",
         &[
             "request",
             "policy",
             "upstream",
+            "oauth",
             "response",
             "pipeline",
             "telemetry",
@@ -33,6 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "request",
             "policy",
             "upstream",
+            "oauth",
             "response",
             "pipeline",
             "telemetry",
@@ -46,6 +49,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "request",
             "policy",
             "upstream",
+            "oauth",
             "response",
             "pipeline",
             "telemetry",
@@ -66,12 +70,13 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
 ];
 
 /// Rooms and files that may name Pingora.
-const EDGES: [&str; 7] = [
+const EDGES: [&str; 8] = [
     "server/",
     "admin/",
     "run.rs",
     "upstream/http_peer.rs",
     "upstream/sample.rs",
+    "upstream/secure.rs",
     "upstream/check.rs",
     "response/reply.rs",
 ];

@@ -82,7 +82,8 @@ fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
     let sound = "FILE: sound: 2 routes, 1 upstream, 1 listener\n";
     assert_eq!(check("sound.pem", "sound.key"), (0, sound.to_owned()));
     let (code, out) = check("ended.pem", "ended.key");
-    let warning = "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired\n";
+    let warning =
+        "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired, on 2021-01-01\n";
     assert_eq!((code, out), (0, format!("{warning}{sound}")));
     let (code, out) = check("sound.pem", "ended.key");
     let fault = "FILE:3:17: server.listeners[0].tls[0].cert: the private key does not match the certificate, \
@@ -121,6 +122,20 @@ fn explain_tells_every_decision_and_no_token() {
     for secret in SECRETS {
         assert!(!words.contains(secret), "{words}");
     }
+    // A body that was cut when it was pasted.
+    let call = post(TARGET, &[], BODY);
+    let short = command_reading(&["explain"], &call[..call.len() - 7]);
+    assert_eq!(short.status.code(), Some(1));
+    let length = BODY.len();
+    let told = format!(
+        "body: short, {} bytes where Content-Length says {length}; on the wire the rest is waited for",
+        length - 7
+    );
+    assert!(
+        text(&short.stdout).lines().any(|line| line == told),
+        "{}",
+        text(&short.stdout)
+    );
     let event = "event=ONAPPINSTALL&auth[domain]=p.example&auth[access_token]=s6p6eclrvim6da22ft9ch94e";
     let event = command_reading(&["explain"], &post("/", &[], event));
     assert_eq!(event.status.code(), Some(1));
@@ -177,8 +192,8 @@ fn explain_tells_what_the_limits_said() {
     let folder = tempfile::tempdir().unwrap();
     let explained = |limits: &str, body: &str| {
         let file = folder.path().join("gateway.toml");
-        let routes =
-            "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n";
+        let routes = "[[routes]]\npath = \"/\"\nkind = \"widget\"\nmode = \"observe\"\nupstream = \"handlers\"\n\
+             accepts = [\"placement\", \"event\"]\n";
         let server =
             "[server]\nlisten = [\"127.0.0.1:1\"]\n[upstreams.handlers]\nservers = [\"127.0.0.1:1\"]\n";
         std::fs::write(&file, format!("{server}{routes}{limits}")).unwrap();
@@ -207,7 +222,7 @@ fn explain_tells_what_the_limits_said() {
     ];
     let placement = "limit: placement, 3 per 3600 s, burst 3: a fresh key, allows";
     assert_eq!(explained(layers, BODY), [client, gateway, placement]);
-    let event = format!("event=ONAPPTEST&auth[domain]=p.bitrix24.com&auth[member_id]={MEMBER}");
+    let event = format!("event=ONAPPTEST&auth[domain]=portal.bitrix24.com&auth[member_id]={MEMBER}");
     let event_limit = "limit: event, 4 per 3600 s, burst 4: a fresh key, allows";
     assert_eq!(explained(layers, &event), [client, gateway, event_limit]);
     assert_eq!(

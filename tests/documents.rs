@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 use widget_gateway::response::rejection::Reason;
 
-use crate::common::forms::{BODY, MEMBER, QUERY, post, request, routes};
+use crate::common::forms::{BODY, MEMBER, QUERY, SECRETS, post, request, routes};
+use crate::common::oauth::{AuthServer, CLIENT_ID, Says};
 use crate::common::{Gateway, Metrics, Received, Upstream, identity};
 
 const README: &str = "README.md";
@@ -278,11 +279,19 @@ fn every_header_that_is_written_has_a_row() {
     let every = "kind = \"widget\"\naccepts = [\"placement\", \"event\", \"robot\", \"own\"]";
     let routes = routes(&[upstream.address]).replace("kind = \"widget\"", every);
     let traces = "[traces]\nendpoint = \"http://127.0.0.1:9/v1/traces\"\n";
-    let gateway = Gateway::start(routes + traces);
+    let server = AuthServer::start();
+    for token in [SECRETS[0], "t"] {
+        server.says(token, Says::info(CLIENT_ID, MEMBER, "portal.bitrix24.com"));
+    }
+    let verify = format!(
+        "[verify]\nmethod = \"app_info\"\nclient_id = \"{CLIENT_ID}\"\nservers = [\"http://{}\"]\n",
+        server.address
+    );
+    let gateway = Gateway::start(routes + traces + &verify);
     let lines = ["Accept: */*", "Cookie: a=1", "Cookie: b=2"];
     // What the client sent as well counts as written where it has another value.
     let sent = [("Host", "widgets.example"), ("Accept", "*/*")];
-    let auth = format!("auth[domain]=portal.bitrix24.com&auth[member_id]={MEMBER}");
+    let auth = format!("auth[domain]=portal.bitrix24.com&auth[member_id]={MEMBER}&auth[access_token]=t");
     let requests = [
         ("pass", request("GET", "/app", &lines, "")),
         ("placement", post(&format!("/app?{QUERY}"), &lines, BODY)),
@@ -319,7 +328,7 @@ fn every_request_to_the_admin_listener_is_answered() {
     let gateway = Gateway::start(routes(&[Upstream::start().address]));
     for row in reference("Admin listener") {
         let (method, path) = row.name().split_once(' ').unwrap();
-        let path = path.replace("{member_id}", MEMBER);
+        let path = path.replace("{key}", MEMBER).replace("=N", "=1");
         let status = gateway.ask_admin(method, &path).status;
         assert_eq!(status, 200, "{method} {path}");
     }

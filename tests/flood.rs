@@ -40,7 +40,7 @@ fn a_flood_of_invented_members_limits_itself_and_nobody_else() {
          [[limits.overrides]]\nmember_id = \"{OTHER_MEMBER}\"\nrate = \"50/h\"\n"
     );
     let rest = format!(
-        "{}{limits}[log]\nlevel = \"error\"\n",
+        "{}{limits}[log]\nsample_forwarded = 0.0\nsample_refused = 0.0\n",
         forms::routes(&[upstream.address])
     );
     let gateway = Gateway::with(Setup::of(rest).top("trusted_proxies = [\"127.0.0.0/8\"]"));

@@ -164,3 +164,33 @@ fn the_probe_tells_a_sound_php_from_an_unsound_one() {
         );
     }
 }
+
+/// `[::]` alone takes IPv4 too; beside `0.0.0.0` it takes what is left.
+#[test]
+fn every_address_of_both_families_can_be_listened_on_at_one_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    // Free for both families a moment ago; whoever takes it meanwhile costs another try.
+    let gateway = (0..20).find_map(|_| {
+        let free = std::net::TcpListener::bind("[::]:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let upstream = "[[routes]]\npath = \"/\"\nkind = \"pass\"\nupstream = \"s\"\n[upstreams.s]\nservers = [\"sample\"]\n";
+        let listen = format!("listen = [\"[::]:{port}\", \"0.0.0.0:{port}\"]\nadmin = \"127.0.0.1:0\"\n");
+        std::fs::write(&file, format!("[server]\n{listen}{upstream}")).unwrap();
+        let gateway = Gateway::on(&file, &[]);
+        let line = gateway.wait_log("its end or its begin", |line| {
+            line["msg"] == "ready" || line["msg"] == "can not listen"
+        });
+        (line["msg"] == "ready").then_some((gateway, port))
+    });
+    let (_gateway, port) = gateway.expect("a port of both families");
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let mut conn = crate::common::Conn::open(address.parse().unwrap());
+        assert_eq!(
+            conn.roundtrip(request("GET", "/", &[], "")).status,
+            200,
+            "{address}"
+        );
+    }
+}

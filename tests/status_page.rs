@@ -306,3 +306,38 @@ fn the_page_notices_a_gateway_that_hangs_and_its_return() {
          && !document.body.classList.contains('stale')",
     );
 }
+
+#[test]
+fn the_page_says_what_enforcing_would_refuse() {
+    let upstream = Upstream::start();
+    let routes = forms::routes(&[upstream.address]).replacen(
+        "kind = \"widget\"",
+        "kind = \"widget\"\nenforce = 10",
+        1,
+    );
+    let gateway = Gateway::start(routes);
+    let browser = Browser::start();
+    browser.look(DESKTOP);
+    browser.open(&format!("http://{}/", gateway.admin()));
+    browser.wait(
+        "the portion",
+        "document.querySelector('#routes').innerText.includes('enforce for 10 %')",
+    );
+    assert_eq!(
+        browser.value("document.querySelector('#observed').hidden"),
+        true,
+        "nothing was observed"
+    );
+    let body = forms::BODY.replace(forms::MEMBER, "00000000000000000000000000000002");
+    let answer = gateway.ask(forms::post(forms::TARGET, &[], body + "&LANG=de"));
+    assert_eq!(answer.status, 200);
+    browser.wait(
+        "what would be refused",
+        "document.querySelector('#would-refuse').innerText.includes('ambiguous_field: LANG conflict')
+         && document.querySelector('#would-refuse').innerText.includes('\u{2248} 1')",
+    );
+    browser.look(PHONE);
+    assert_fits(&browser);
+    browser.screenshot("observed-phone-light");
+    assert_quiet(&browser, &gateway);
+}

@@ -283,7 +283,7 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     let file = folder.path().join("gateway.toml");
     let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ndrain_delay = \"1ms\"\n";
     let text = format!("{listen}{}", forms::routes(&["127.0.0.1:9".parse().unwrap()]));
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, &text).unwrap();
     let mut child = gateway_command()
         .arg("run")
         .arg("-c")
@@ -292,13 +292,37 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut told = [0; 64];
+    let mut told = [0; 512];
     let mut next = || {
         let length = manager.recv(&mut told).unwrap();
         String::from_utf8(told[..length].to_vec()).unwrap()
     };
-    assert_eq!(next(), "READY=1");
+    // Each listener, the operator's too, is kept for the process after this one.
+    for _ in 0..2 {
+        let kept = next();
+        assert!(kept.starts_with("FDSTORE=1\nFDNAME=127.0.0.1_"), "{kept}");
+    }
+    assert_eq!(next(), "READY=1\nSTATUS=serving, generation 1\n");
+    // A reload that is refused, and one that is not.
+    for (text, status) in [
+        (
+            format!("{text}["),
+            "serving, generation 1; the last reload was refused, faults: 1",
+        ),
+        (format!("{text}# sound\n"), "serving, generation 2"),
+    ] {
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &file).unwrap();
+        let begins = next();
+        let at = begins.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        assert!(
+            at.is_some_and(|at| at.trim_end().parse::<u64>().is_ok()),
+            "{begins}"
+        );
+        assert_eq!(next(), format!("READY=1\nSTATUS={status}\n"));
+    }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    assert_eq!(next(), "STOPPING=1");
+    assert_eq!(next(), "STOPPING=1\nSTATUS=draining\n");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

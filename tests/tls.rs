@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::forms::{self, BODY, TARGET, post};
-use crate::common::{Gateway, Setup, Upstream};
+use crate::common::{Conn, Gateway, Setup, Upstream};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
 
@@ -268,4 +268,26 @@ fn plain_and_tls_listeners_stand_side_by_side() {
     let _ = socket.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
     served.upstream.expect_untouched();
+}
+
+#[test]
+fn plain_http_where_tls_is_spoken_is_told_so() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
+    for request in [post(TARGET, &[], BODY), b"GET / HTTP/1.0\r\n\r\n".to_vec()] {
+        let mut conn = Conn::open(gateway.tls());
+        conn.send(request);
+        let answer = conn.response();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
+        assert_eq!(
+            answer.text(),
+            "This port speaks HTTPS, and plain HTTP came: ask with https://.\n"
+        );
+        conn.expect_closed();
+    }
+    let failures = "widget_gateway_tls_handshake_failures_total";
+    gateway.metric_reaches(failures, &[], 2.0);
+    let closed = "widget_gateway_connections_closed_total";
+    gateway.metric_reaches(closed, &[("reason", "handshake")], 2.0);
+    upstream.expect_untouched();
 }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, post, request};
-use crate::common::{DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
+use crate::common::{Conn, DeadServer, Gateway, PATIENCE, Reply, Setup, Upstream};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -20,6 +21,8 @@ const DROPPED: &str = "widget_gateway_trace_spans_dropped_total";
 struct Collector {
     server: Upstream,
     spans: RefCell<Vec<Span>>,
+    /// Who sent them.
+    resources: RefCell<Vec<BTreeMap<String, String>>>,
 }
 
 impl Collector {
@@ -28,6 +31,7 @@ impl Collector {
         Collector {
             server: Upstream::replying(Reply::Raw(taken.into())),
             spans: RefCell::default(),
+            resources: RefCell::default(),
         }
     }
 
@@ -57,16 +61,31 @@ impl Collector {
             let message = ExportTraceServiceRequest::decode(&received.body[..]).unwrap();
             for of_resource in message.resource_spans {
                 let resource = attributes(&of_resource.resource.unwrap().attributes);
-                assert_eq!(resource["service.name"], "widget-gateway");
-                assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+                self.resources.borrow_mut().push(resource);
                 let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
                 self.spans.borrow_mut().extend(spans);
             }
         }
-        self.spans.borrow().clone()
+        // SPAN_KIND_SERVER
+        let spans = self.spans.borrow();
+        spans.iter().filter(|span| span.kind == 2).cloned().collect()
     }
 
-    /// Exactly so many, once they are there.
+    /// Those of the attempts under a request's, in order.
+    fn attempts(&self, of: &Span) -> Vec<Span> {
+        let spans = self.spans.borrow();
+        let under = spans.iter().filter(|span| span.parent_span_id == of.span_id);
+        let under: Vec<_> = under.cloned().collect();
+        for span in &under {
+            // SPAN_KIND_CLIENT
+            assert_eq!((span.kind, &span.trace_id), (3, &of.trace_id));
+            assert!(span.start_time_unix_nano >= of.start_time_unix_nano);
+            assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+        }
+        under
+    }
+
+    /// Exactly so many requests, once they are there.
     fn expect(&self, count: usize) -> Vec<Span> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -137,12 +156,32 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
         .unwrap();
     assert_eq!(gateway.ask(post(TARGET, &[&traced("01")], BODY)).status, 200);
     let spans = collector.expect(1);
+    let resource = &collector.resources.borrow()[0];
+    assert_eq!(
+        (&*resource["service.name"], &*resource["service.version"]),
+        ("widget-gateway", env!("CARGO_PKG_VERSION"))
+    );
     let span = &spans[0];
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), PARENT);
     let sent = upstream.take_one().header("traceparent").unwrap();
-    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&span.span_id)));
+    let attempts = collector.attempts(span);
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&attempts[0].span_id)));
     assert_ne!(hex(&span.span_id), PARENT);
+    let port = upstream.address.port().to_string();
+    assert_eq!(
+        (attempts[0].name.as_str(), attributes(&attempts[0].attributes)),
+        (
+            "POST",
+            map([
+                ("http.request.method", "POST"),
+                ("http.response.status_code", "200"),
+                ("server.address", "127.0.0.1"),
+                ("server.port", &*port),
+            ])
+        )
+    );
     // SPAN_KIND_SERVER
     assert_eq!((span.name.as_str(), span.kind), ("POST widget", 2));
     assert_eq!(span.status.clone().unwrap_or_default().code, 0);
@@ -156,6 +195,7 @@ fn the_upstreams_work_hangs_under_our_span_and_ours_under_the_proxys() {
             ("http.response.status_code", "200"),
             ("http.route", "widget"),
             ("widget_gateway.outcome", "forwarded"),
+            ("widget_gateway.tries", "1"),
             ("widget_gateway.upstream", "handlers"),
         ])
     );
@@ -202,6 +242,7 @@ fn spans_say_how_a_request_ended() {
                     ("http.route", "widget"),
                     ("http.response.status_code", "200"),
                     ("widget_gateway.outcome", "forwarded"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "handlers"),
                 ],
             ),
@@ -229,6 +270,7 @@ fn spans_say_how_a_request_ended() {
                     ("http.response.status_code", "200"),
                     ("widget_gateway.outcome", "observed"),
                     ("widget_gateway.would_reject", "[missing_field]"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "handlers"),
                 ],
             ),
@@ -244,6 +286,8 @@ fn spans_say_how_a_request_ended() {
                     ("error.type", "upstream_unavailable"),
                     ("widget_gateway.outcome", "upstream_error"),
                     ("widget_gateway.reason", "upstream_unavailable"),
+                    ("widget_gateway.cause", "refused"),
+                    ("widget_gateway.tries", "1"),
                     ("widget_gateway.upstream", "gone"),
                 ],
             ),
@@ -290,7 +334,11 @@ fn spans_say_how_a_request_ended() {
             let sent = received.header("traceparent").unwrap();
             assert_eq!(
                 sent,
-                format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id))
+                format!(
+                    "00-{}-{}-01",
+                    hex(&span.trace_id),
+                    hex(&collector.attempts(span)[0].span_id)
+                )
             );
             assert_ne!(hex(&span.trace_id), TRACE);
         }
@@ -373,4 +421,105 @@ fn a_stop_sends_what_waits() {
     assert_eq!(gateway.stop().code(), Some(0));
     // Nothing more can come.
     assert_eq!(collector.spans().len(), REQUESTS);
+}
+
+#[test]
+fn each_attempt_at_a_server_has_a_span() {
+    let gone = DeadServer::new();
+    for ask in [post(TARGET, &[], BODY), request("GET", "/", &[], "")] {
+        let (upstream, collector) = (Upstream::start(), Collector::start());
+        // Its turn is the first.
+        let servers = format!("servers = [\"{}\", ", gone.address());
+        let rest = rest(upstream.address, collector.address(), 1.0).replace("servers = [", &servers);
+        let gateway = Gateway::start(rest);
+        assert_eq!(gateway.ask(ask).status, 200);
+        let span = &collector.expect(1)[0];
+        let own = attributes(&span.attributes);
+        assert_eq!(
+            (&*own["widget_gateway.tries"], &*own["widget_gateway.cause"]),
+            ("2", "refused")
+        );
+        let attempts = collector.attempts(span);
+        let told: Vec<_> = attempts.iter().map(|span| attributes(&span.attributes)).collect();
+        let (gone, there) = (
+            gone.address().port().to_string(),
+            upstream.address.port().to_string(),
+        );
+        let method = own["http.request.method"].as_str();
+        assert_eq!(
+            told,
+            [
+                map([
+                    ("error.type", "refused"),
+                    ("http.request.method", method),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &*gone),
+                ]),
+                map([
+                    ("http.request.method", method),
+                    ("http.request.resend_count", "1"),
+                    ("http.response.status_code", "200"),
+                    ("server.address", "127.0.0.1"),
+                    ("server.port", &*there),
+                ]),
+            ]
+        );
+        let codes: Vec<_> = attempts
+            .iter()
+            .map(|span| span.status.clone().unwrap_or_default().code)
+            .collect();
+        assert_eq!(codes, [2, 0]);
+        assert!(attempts[0].end_time_unix_nano <= attempts[1].end_time_unix_nano);
+        let sent = upstream.take_one().header("traceparent").unwrap();
+        assert_eq!(
+            sent,
+            format!("00-{}-{}-01", hex(&span.trace_id), hex(&attempts[1].span_id))
+        );
+    }
+}
+
+#[test]
+fn the_resource_names_this_process_and_what_the_environment_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let sent_by = |env: &[(&str, &OsStr)]| {
+        let (upstream, collector) = (Upstream::start(), Collector::start());
+        let rest = rest(upstream.address, collector.address(), 1.0);
+        let listeners = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 1\n";
+        std::fs::write(&file, format!("{listeners}{rest}")).unwrap();
+        let gateway = Gateway::with_env(&file, &[], env);
+        let line = gateway.wait_log("a listener", |line| line["msg"] == "listening");
+        let http: SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+        let mut conn = Conn::open(http);
+        for count in 1..=2 {
+            assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+            collector.expect(count);
+        }
+        collector.resources.take()
+    };
+    let named = OsStr::new("deployment.environment.name=staging,service.version=mine");
+    let (one, other) = (sent_by(&[]), sent_by(&[("OTEL_RESOURCE_ATTRIBUTES", named)]));
+    let instance = |resource: &BTreeMap<String, String>| resource["service.instance.id"].clone();
+    assert_eq!(instance(&one[0]), instance(&one[1]), "one process");
+    assert_ne!(instance(&one[0]), instance(&other[0]), "two processes");
+    let shape: Vec<_> = instance(&one[0]).split('-').map(str::len).collect();
+    assert_eq!(
+        (shape.as_slice(), &instance(&one[0])[14..15]),
+        (&[8, 4, 4, 4, 12][..], "4")
+    );
+    assert_eq!(one[0]["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (
+            &*other[0]["deployment.environment.name"],
+            &*other[0]["service.version"]
+        ),
+        ("staging", "mine")
+    );
+    let pinned = OsStr::new("service.instance.id=pod-7");
+    let name = OsStr::new("widgets");
+    let third = sent_by(&[("OTEL_RESOURCE_ATTRIBUTES", pinned), ("OTEL_SERVICE_NAME", name)]);
+    assert_eq!(
+        (&*instance(&third[0]), &*third[0]["service.name"]),
+        ("pod-7", "widgets")
+    );
 }

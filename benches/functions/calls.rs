@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use widget_gateway::pipeline::Env;
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::{KeyTable, KeyTables};
+use widget_gateway::policy::limit::KeyTables;
+use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::{Limiter, Limits, LimitsSpec, Period, PolicySpec, Quota};
 use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
@@ -130,6 +131,7 @@ pub fn read(form: &Form<'_>, server_endpoints: &ServerEndpoints) -> Result<Call,
 pub fn told(call: &Call, length: usize) -> Established<'_> {
     Established {
         known: call.known(),
+        verdict: None,
         media_type: MediaType::Form,
         length,
         cookies: CookieRule::Strip,
@@ -141,7 +143,7 @@ pub fn told(call: &Call, length: usize) -> Established<'_> {
 pub fn env(quota: Quota) -> Env {
     let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
     let listed = Listed {
-        entry: Arc::new(Entry::new("127.0.0.1:9000", place)),
+        entry: Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
         weight: 1,
         backup: false,
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::{BODY, PEER, QUERY, draws, env, head, headers, member, quota};
 use criterion::Criterion;
-use widget_gateway::pipeline::{Env, decide, route};
+use widget_gateway::pipeline::{Env, decide, read, route};
 use widget_gateway::response::page;
 use widget_gateway::response::rejection::{Reason, Rejection};
 use widget_gateway::upstream::caller::{Caller, TrustedProxies};
@@ -17,11 +17,10 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
     let routed = route(&head, &caller, Duration::from_secs(1), env).unwrap();
     decide(
-        &routed,
-        &head,
+        read(&routed, &head, body.as_bytes(), env),
+        None,
         PEER,
         &caller,
-        body.as_bytes(),
         Duration::ZERO,
         env,
     )
@@ -62,11 +61,10 @@ pub fn decisions(c: &mut Criterion) {
                 now += Duration::from_micros(step);
                 let routed = route(black_box(&head), &caller, now, env).unwrap();
                 decide(
-                    &routed,
-                    &head,
+                    read(&routed, &head, black_box(body.as_bytes()), env),
+                    None,
                     PEER,
                     &caller,
-                    black_box(body.as_bytes()),
                     now,
                     env,
                 )
@@ -110,11 +108,10 @@ pub fn members(c: &mut Criterion) {
                         now += Duration::from_micros(1);
                         let routed = route(black_box(&head), &caller, now, &env).unwrap();
                         let decision = decide(
-                            &routed,
-                            &head,
+                            read(&routed, &head, black_box(body.as_bytes()), &env),
+                            None,
                             PEER,
                             &caller,
-                            black_box(body.as_bytes()),
                             now,
                             &env,
                         )

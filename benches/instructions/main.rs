@@ -147,11 +147,10 @@ fn decided(body: &str, is_forwarded: bool) {
     repeat(|| {
         now += Duration::from_millis(1);
         let decision = decide(
-            &routed,
-            &head,
+            pipeline::read(&routed, &head, black_box(body.as_bytes()), &env),
+            None,
             PEER,
             &caller,
-            black_box(body.as_bytes()),
             now,
             &env,
         )
@@ -176,11 +175,10 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let caller = caller();
     let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let pipeline::Decision { verdict, .. } = decide(
-        &routed,
-        &head,
+        pipeline::read(&routed, &head, body.as_bytes(), &env),
+        None,
         PEER,
         &caller,
-        body.as_bytes(),
         Duration::ZERO,
         &env,
     )

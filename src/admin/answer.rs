@@ -27,7 +27,7 @@ impl Answer {
     }
 
     pub(super) fn json(body: &Value) -> Answer {
-        Answer::new("application/json", body.to_string())
+        Answer::new("application/json", format!("{body}\n"))
     }
 
     pub(super) fn status(mut self, status: StatusCode) -> Answer {
@@ -102,7 +102,7 @@ impl From<Problem> for Answer {
         );
         body.insert("status".to_owned(), status.into());
         body.insert("code".to_owned(), code.into());
-        let mut answer = Answer::new("application/problem+json", Value::Object(body).to_string());
+        let mut answer = Answer::new("application/problem+json", format!("{}\n", Value::Object(body)));
         answer.status = status;
         answer.headers.extend(headers);
         answer

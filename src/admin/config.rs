@@ -4,42 +4,74 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
-    EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Span, TracesSettings, UpstreamSpec,
-    restart_only_changes,
+    EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span, TracesSettings,
+    UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
 };
+use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
+use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 use crate::policy::limit::shared::SharedSpec;
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::policy::validate::PlaceRule;
+use crate::policy::verify::OnError;
 use crate::process::Process;
+use crate::process::reload::{first_warnings, rfc3339};
 use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
 use crate::request::message;
 use crate::upstream::headers::CookieRule;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::pool::{Resend, Rules};
 
-pub(super) fn config(process: &Process) -> Answer {
+/// Of a query with `generation=N` the text of that one, as a file that can be put back.
+pub(super) fn config(process: &Process, query: Option<&str>) -> Answer {
     let live = process.live.load();
     let snapshot = &live.snapshot;
+    let mut parameters = query.unwrap_or_default().split('&');
+    if let Some(given) = parameters.find_map(|pair| pair.strip_prefix("generation=")) {
+        return text(snapshot, given);
+    }
     let Settings {
         server,
         spec,
         log,
         traces,
     } = &snapshot.settings;
+    let waiting = restart_only_changes(&process.server, server);
     Answer::json(&json!({
         "generation": snapshot.generation,
         "sha256": hex(&snapshot.sha256),
         "file": process.path.display().to_string(),
-        "restart_pending": restart_only_changes(&process.server, server),
+        "since": rfc3339(live.applied.at),
+        "since_trigger": live.applied.trigger.label(),
+        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
+        "waiting": waiting,
+        "warnings": first_warnings(&snapshot.warnings),
         // What is running, which is not what the file says where a restart is pending.
         "settings": settings(&process.server, spec, *log, traces),
     }))
+}
+
+fn text(snapshot: &Snapshot, given: &str) -> Answer {
+    let Ok(generation) = given.parse() else {
+        return Problem::new(400, "bad_parameter", "generation is a number").into();
+    };
+    match snapshot.text_of(generation) {
+        Some(text) => Answer::new("application/toml", text.to_owned())
+            .header("content-disposition", "attachment; filename=\"gateway.toml\""),
+        None => Problem::new(
+            404,
+            "generation_not_kept",
+            "The text of that generation is not kept",
+        )
+        .with("detail", "kept are the one in force and the one before it")
+        .with("generation", snapshot.generation)
+        .into(),
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -52,6 +84,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
     let EnvSpec {
         routes,
         widget,
+        verify,
         limits,
         upstreams,
         trusted,
@@ -65,6 +98,7 @@ fn settings(server: &ServerSettings, spec: &EnvSpec, log: LogSettings, traces: &
         "trusted_proxies": networks(trusted),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "widget": self::widget(widget),
+        "verify": verify.as_ref().map(self::verify),
         "limits": self::limits(limits),
         "upstreams": upstreams,
         "log": log,
@@ -89,36 +123,50 @@ fn route(route: &Route) -> Value {
     let mut told = json!({
         "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
     });
-    if let (Kind::Widget(widget), Some(told)) = (kind, told.as_object_mut()) {
-        let WidgetRoute {
-            mode,
-            accepts,
-            require,
-            places,
-        } = *widget;
-        let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
-        let require: Vec<_> = require.iter().map(Field::name).collect();
-        let places = match places {
-            PlaceRule::Any => "any",
-            PlaceRule::Strict => "strict",
-        };
-        told.extend([
-            ("kind".to_owned(), "widget".into()),
-            ("mode".to_owned(), mode.label().into()),
-            ("accepts".to_owned(), accepts.into()),
-            ("require".to_owned(), require.into()),
-            ("places".to_owned(), places.into()),
-        ]);
-        let Selection {
-            placements,
-            domains,
-            members,
-        } = selection;
-        told.extend([
-            ("placements".to_owned(), json!(placements.spelled())),
-            ("domains".to_owned(), json!(domains.spelled())),
-            ("members".to_owned(), json!(members.spelled())),
-        ]);
+    let Some(keys) = told.as_object_mut() else {
+        return told;
+    };
+    match kind {
+        Kind::Widget(widget) => {
+            let WidgetRoute {
+                mode,
+                enforce,
+                accepts,
+                require,
+                places,
+            } = *widget;
+            let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
+            let require: Vec<_> = require.iter().map(Field::name).collect();
+            let places = match places {
+                PlaceRule::Any => "any",
+                PlaceRule::Strict => "strict",
+            };
+            keys.extend([
+                ("kind".to_owned(), "widget".into()),
+                ("mode".to_owned(), mode.label().into()),
+                ("enforce".to_owned(), enforce.percent().into()),
+                ("accepts".to_owned(), accepts.into()),
+                ("require".to_owned(), require.into()),
+                ("places".to_owned(), places.into()),
+            ]);
+            let Selection {
+                placements,
+                domains,
+                members,
+            } = selection;
+            keys.extend([
+                ("placements".to_owned(), json!(placements.spelled())),
+                ("domains".to_owned(), json!(domains.spelled())),
+                ("members".to_owned(), json!(members.spelled())),
+            ]);
+        }
+        Kind::Pass(upgrade) => {
+            let upgrade: &[&str] = match upgrade {
+                Upgrade::WebSocket => &["websocket"],
+                Upgrade::Never => &[],
+            };
+            keys.insert("upgrade".to_owned(), upgrade.into());
+        }
     }
     told
 }
@@ -141,6 +189,7 @@ fn widget(rules: &WidgetRules) -> Value {
         member_id,
         cookies,
         server_endpoints,
+        frame,
     } = rules;
     let member_id = match member_id {
         MemberIdShape::Hex32 => "hex32",
@@ -163,7 +212,65 @@ fn widget(rules: &WidgetRules) -> Value {
         "member_id": member_id,
         "cookies": cookies,
         "server_endpoints": server_endpoints,
+        "frame": frame.map(self::frame),
     })
+}
+
+fn frame(rules: FrameRules) -> Value {
+    let FrameRules {
+        ancestors,
+        cookies,
+        store,
+    } = rules;
+    json!({
+        "ancestors": match ancestors {
+            AncestorsRule::Portal => "portal",
+            AncestorsRule::Keep => "keep",
+        },
+        "cookies": match cookies {
+            SetCookieRule::Partitioned => "partitioned",
+            SetCookieRule::Keep => "keep",
+        },
+        "no_store": store == StoreRule::NoStore,
+    })
+}
+
+/// The list of tokens only as the path of its file.
+fn verify(verify: &VerifySpec) -> Value {
+    let VerifySpec { mode, on_error, by } = verify;
+    let on_error = match on_error {
+        OnError::Open => "open",
+        OnError::Closed => "closed",
+    };
+    let mut told = json!({ "mode": mode.label(), "on_error": on_error });
+    let more = match by {
+        VouchedBy::Servers { client_id, asks, ca } => {
+            let AskRules {
+                servers,
+                timeout,
+                cache,
+                roots: _,
+            } = asks;
+            let servers: Vec<_> = servers.iter().map(|server| &server.origin).collect();
+            json!({
+                "method": "app_info",
+                "client_id": &**client_id,
+                "servers": servers,
+                "ca": ca.as_ref().map(|ca| ca.display().to_string()),
+                "timeout": Span(*timeout).to_string(),
+                "cache": Span(*cache).to_string(),
+            })
+        }
+        VouchedBy::List { pins, file } => json!({
+            "method": "application_token",
+            "tokens_file": file.display().to_string(),
+            "portals": pins.len(),
+        }),
+    };
+    if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
+        told.extend(more);
+    }
+    told
 }
 
 fn limits(limits: &LimitsSpec) -> Value {
@@ -241,6 +348,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         name: _,
         servers,
         rules,
+        tls,
+        secret_file,
     } = upstream;
     let Rules {
         balance,
@@ -255,7 +364,15 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         places,
         check,
         eject,
+        proof,
     } = rules;
+    let tls = tls.as_ref().map(|UpstreamTlsSpec { ca, server_name }| {
+        let ca = ca.as_ref().map(|path| path.display().to_string());
+        json!({ "ca": ca, "server_name": server_name })
+    });
+    let proof = proof.as_ref().zip(secret_file.as_ref()).map(|(proof, file)| {
+        json!({ "header": proof.header().as_str(), "secret_file": file.display().to_string() })
+    });
     let EjectRule {
         failures,
         duration,
@@ -276,6 +393,8 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         "max_in_flight": places.map(|places| places.most),
         "queue": places.map(|places| places.queue),
         "queue_timeout": places.map(|places| Span(places.queue_timeout).to_string()),
+        "tls": tls,
+        "proof": proof,
         "check": check.as_ref().map(self::check),
         "eject": { "failures": failures, "for": Span(*duration).to_string(), "statuses": statuses },
     })
@@ -287,6 +406,7 @@ fn upstream_server(server: &ServerSpec) -> Value {
         place: _,
         weight,
         backup,
+        secured: _,
     } = server;
     match (weight, backup) {
         (1, false) => json!(name),

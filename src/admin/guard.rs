@@ -6,23 +6,30 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use ipnet::IpNet;
-use log::Level;
 use pingora::protocols::http::ServerSession;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::answer::{Answer, Problem};
 use crate::config::ServerSettings;
-use crate::telemetry::log::LogSink;
 
 /// The rules, as the process started with them.
 pub(super) struct Guard {
     allow: Vec<IpNet>,
+    metrics_allow: Vec<IpNet>,
     /// Lower case.
     hosts: Vec<String>,
     /// Of the token. The token itself is not kept, and digests are compared, so that neither its bytes
     /// nor its length show in the time.
     token: Option<[u8; 32]>,
+}
+
+/// What a request is for, as far as it matters to who may ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// Numbers, and whether the gateway is alive.
+    ForMetrics,
+    /// Members, the configuration, and whatever else.
+    ForMore,
 }
 
 /// Why a request is refused.
@@ -39,14 +46,10 @@ pub(super) enum Refusal {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Answer {
         match refusal {
-            Refusal::Peer => Problem::new(403, "peer_not_allowed", "Not from this address").with(
-                "detail",
-                "allowed are loopback and the networks of server.admin_allow",
-            ),
-            Refusal::Host => Problem::new(403, "host_not_allowed", "Not under this host name").with(
-                "detail",
-                "allowed are IP addresses, localhost and the names of server.admin_hosts",
-            ),
+            Refusal::Peer => Problem::new(403, "peer_not_allowed", "Not from this address")
+                .with("detail", "allowed are loopback and the networks of server.admin_allow, for metrics those of server.admin_metrics_allow too"),
+            Refusal::Host => Problem::new(403, "host_not_allowed", "Not under this host name")
+                .with("detail", "allowed are IP addresses, localhost and the names of server.admin_hosts"),
             Refusal::NotFound => Problem::new(404, "not_found", "There is nothing here").with(
                 "detail",
                 "/, /metrics, /-/healthy, /-/ready, /-/status, /-/top, /-/limits/{key}, /-/config, /-/reload",
@@ -67,34 +70,22 @@ impl From<Refusal> for Answer {
 }
 
 impl Guard {
-    /// Reads the token. The configuration has checked the file; if it is gone by now, nothing but
-    /// loopback writes.
-    pub(super) fn new(server: &ServerSettings, log: &LogSink) -> Guard {
-        let token = server
-            .admin_token_file
-            .as_ref()
-            .and_then(|file| match std::fs::read(file) {
-                Ok(content) => Some(Sha256::digest(content.trim_ascii()).into()),
-                Err(e) => {
-                    let details = json!({ "file": file, "error": e.to_string() });
-                    log.event(Level::Error, "the admin token can not be read", details);
-                    None
-                }
-            });
+    pub(super) fn new(server: &ServerSettings) -> Guard {
         Guard {
             allow: server.admin_allow.clone(),
+            metrics_allow: server.admin_metrics_allow.clone(),
             hosts: server.admin_hosts.clone(),
-            token,
+            token: server.admin_token.as_ref().map(|token| token.sha256),
         }
     }
 
-    /// The address of a peer that may ask, under a name that is ours.
-    pub(super) fn admit(&self, session: &ServerSession) -> Result<IpAddr, Refusal> {
+    /// The address of a peer that may ask for this, under a name that is ours.
+    pub(super) fn admit(&self, session: &ServerSession, asked: Asked) -> Result<IpAddr, Refusal> {
         let peer = session
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(|address| address.ip().to_canonical())
-            .filter(|peer| peer.is_loopback() || self.allow.iter().any(|network| network.contains(peer)))
+            .filter(|peer| self.may_ask(peer, asked))
             .ok_or(Refusal::Peer)?;
         let head = session.req_header();
         if self.is_ours(&head.headers, &head.uri) {
@@ -102,6 +93,16 @@ impl Guard {
         } else {
             Err(Refusal::Host)
         }
+    }
+
+    fn may_ask(&self, peer: &IpAddr, asked: Asked) -> bool {
+        let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(peer));
+        peer.is_loopback()
+            || within(&self.allow)
+            || match asked {
+                Asked::ForMetrics => within(&self.metrics_allow),
+                Asked::ForMore => false,
+            }
     }
 
     /// Whether that peer may change something with this request.
@@ -200,6 +201,7 @@ mod tests {
     fn guard(token: Option<&str>) -> Guard {
         Guard {
             allow: Vec::new(),
+            metrics_allow: vec!["10.0.0.0/8".parse().unwrap()],
             hosts: vec!["gateway.internal".to_owned()],
             token: token.map(|token| Sha256::digest(token).into()),
         }
@@ -242,6 +244,19 @@ mod tests {
         let ours = headers(&[("host", "localhost")]);
         assert!(!guard(None).is_ours(&ours, &"http://evil.example/".parse().unwrap()));
         assert!(!guard(None).is_ours(&HeaderMap::new(), &"/".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_scraper_reads_metrics_alone() {
+        let guard = guard(None);
+        for (peer, metrics, more) in [
+            (LOOPBACK, true, true),
+            (ELSEWHERE, true, false),
+            (IpAddr::from([192, 0, 2, 1]), false, false),
+        ] {
+            assert_eq!(guard.may_ask(&peer, Asked::ForMetrics), metrics, "{peer}");
+            assert_eq!(guard.may_ask(&peer, Asked::ForMore), more, "{peer}");
+        }
     }
 
     #[test]

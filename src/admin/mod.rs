@@ -7,6 +7,7 @@ mod config;
 mod guard;
 mod health;
 mod limits;
+mod observe;
 mod page;
 mod reload;
 pub mod status;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
+use http::{Method, Version};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::process::Process;
 use answer::{Answer, Problem};
-use guard::{Guard, Refusal};
+use guard::{Asked, Guard, Refusal};
 
 /// For a head, and for a connection between requests: a page asks every two seconds, a scraper may as
 /// well connect anew.
@@ -50,6 +51,7 @@ enum Endpoint<'a> {
     Config,
     Reload,
     Top,
+    Observe,
     Limits(&'a str),
 }
 
@@ -64,6 +66,7 @@ impl<'a> Endpoint<'a> {
             "/-/config" => Endpoint::Config,
             "/-/reload" => Endpoint::Reload,
             "/-/top" => Endpoint::Top,
+            "/-/observe" => Endpoint::Observe,
             other => Endpoint::Limits(other.strip_prefix("/-/limits/")?),
         })
     }
@@ -79,7 +82,23 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Metrics
             | Endpoint::Status
             | Endpoint::Config
-            | Endpoint::Top => "GET, HEAD",
+            | Endpoint::Top
+            | Endpoint::Observe => "GET, HEAD",
+        }
+    }
+
+    /// For who may ask.
+    const fn asked(&self) -> Asked {
+        match self {
+            Endpoint::Metrics | Endpoint::Healthy => Asked::ForMetrics,
+            Endpoint::Page
+            | Endpoint::Ready
+            | Endpoint::Status
+            | Endpoint::Config
+            | Endpoint::Reload
+            | Endpoint::Top
+            | Endpoint::Observe
+            | Endpoint::Limits(_) => Asked::ForMore,
         }
     }
 
@@ -89,10 +108,10 @@ impl<'a> Endpoint<'a> {
 }
 
 impl Admin {
-    /// Serves what the process shares. The token is read here, once.
+    /// Serves what the process shares.
     pub fn new(process: Arc<Process>) -> Admin {
         Admin {
-            guard: Guard::new(&process.server, &process.log),
+            guard: Guard::new(&process.server),
             process,
         }
     }
@@ -107,8 +126,10 @@ impl Admin {
     /// Who may ask what: the peer, the host name, the path, the method, and whether it may write.
     fn judge<'s>(&self, session: &'s ServerSession) -> Result<Endpoint<'s>, Refusal> {
         let head = session.req_header();
-        let peer = self.guard.admit(session)?;
-        let endpoint = Endpoint::find(head.uri.path()).ok_or(Refusal::NotFound)?;
+        let found = Endpoint::find(head.uri.path());
+        let asked = found.as_ref().map_or(Asked::ForMore, Endpoint::asked);
+        let peer = self.guard.admit(session, asked)?;
+        let endpoint = found.ok_or(Refusal::NotFound)?;
         if !endpoint.takes(&head.method) {
             return Err(Refusal::Method(endpoint.methods()));
         }
@@ -125,11 +146,12 @@ impl Admin {
             Endpoint::Page => page::page(),
             Endpoint::Healthy => Answer::text("alive\n"),
             Endpoint::Ready => health::ready(process),
-            Endpoint::Metrics => health::metrics(process),
+            Endpoint::Metrics => health::metrics(process, &head.headers),
             Endpoint::Status => status::status(process),
-            Endpoint::Config => config::config(process),
+            Endpoint::Config => config::config(process, head.uri.query()),
             Endpoint::Reload => reload::reload(process.clone()).await,
             Endpoint::Top => top::top(process, head.uri.query()),
+            Endpoint::Observe => observe::observe(process, head.uri.query()),
             Endpoint::Limits(key) if head.method == Method::DELETE => limits::reset(process, key),
             Endpoint::Limits(key) => limits::show(process, key),
         }
@@ -153,7 +175,12 @@ impl HttpServerApp for Admin {
             }
             Ok(Ok(false)) | Err(_) => return None,
         }
-        session.set_keepalive(Some(HEAD_TIMEOUT.as_secs()));
+        // Who speaks HTTP/1.0 takes the end of the connection for the end of the answer.
+        let keepalive = match session.req_header().version {
+            Version::HTTP_09 | Version::HTTP_10 => None,
+            _ => Some(HEAD_TIMEOUT.as_secs()),
+        };
+        session.set_keepalive(keepalive);
         // Nothing here has a body; one that was sent must not become the next request.
         if !matches!(
             timeout(DRAIN_TIMEOUT, session.drain_request_body()).await,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Problem};
 use crate::config::Fault;
 use crate::process::Process;
-use crate::process::reload::ReloadOutcome;
+use crate::process::reload::{InForce, ReloadOutcome, first_warnings, rfc3339};
 use crate::telemetry::metrics::Trigger;
 
 pub(super) async fn reload(process: Arc<Process>) -> Answer {
@@ -21,16 +21,8 @@ pub(super) async fn reload(process: Arc<Process>) -> Answer {
 fn answer(outcome: ReloadOutcome) -> Answer {
     let result = outcome.result().label();
     match outcome {
-        ReloadOutcome::Applied {
-            generation,
-            restart_pending,
-        }
-        | ReloadOutcome::Unchanged {
-            generation,
-            restart_pending,
-        } => Answer::json(
-            &json!({ "result": result, "generation": generation, "restart_pending": restart_pending }),
-        ),
+        ReloadOutcome::Applied(in_force) => Answer::json(&told(result, "changed", &in_force)),
+        ReloadOutcome::Unchanged(in_force) => Answer::json(&told(result, "changed_then", &in_force)),
         ReloadOutcome::Refused { faults } => {
             let errors: Vec<Value> = faults.iter().map(fault).collect();
             Problem::new(
@@ -43,6 +35,28 @@ fn answer(outcome: ReloadOutcome) -> Answer {
             .into()
         }
     }
+}
+
+fn told(result: &str, changed: &str, in_force: &InForce) -> Value {
+    let InForce {
+        generation,
+        since,
+        trigger,
+        changes,
+        waiting,
+        warnings,
+    } = in_force;
+    json!({
+        "result": result,
+        "generation": generation,
+        "since": rfc3339(*since),
+        "since_trigger": trigger.label(),
+        changed: changes,
+        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
+        "waiting": waiting,
+        "warnings": first_warnings(warnings),
+        "warning_count": warnings.len(),
+    })
 }
 
 fn fault(fault: &Fault) -> Value {

@@ -1,21 +1,24 @@
 //! All that the status page shows, as one document.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::{config, limits, top};
+use super::{config, limits, observe, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
 use crate::policy::limit::PolicySpec;
 use crate::policy::limit::shared::{SharedSpec, Store};
 use crate::policy::pattern::Pattern;
-use crate::policy::route::Kind;
+use crate::policy::portion::Portion;
+use crate::policy::route::{Kind, WidgetRoute};
 use crate::process::Process;
 use crate::process::history::ReloadRecord;
 use crate::process::live::Live;
+use crate::process::reload::first_warnings;
 use crate::response::rejection::Reason;
 use crate::telemetry::metrics::RouteSeries;
 use crate::telemetry::outcome::Outcome;
@@ -25,9 +28,15 @@ use crate::upstream::entry::Entry;
 /// Members of each list.
 const MEMBERS: usize = 10;
 
+/// Rules that would refuse.
+const ROWS: usize = 12;
+
 /// Faults of each reload that are told in full: a broken file can have any number of them, and the page
 /// asks every two seconds.
 const FAULTS: usize = 20;
+
+/// Changes of each reload that are told in full.
+const CHANGES: usize = 20;
 
 /// Feeds the ring of the last minutes, for as long as the process lives.
 pub async fn sample(process: Arc<Process>) {
@@ -59,6 +68,8 @@ pub(super) fn status(process: &Process) -> Answer {
         "uptime_seconds": uptime.as_secs(),
         "draining": !process.is_ready(),
         "in_flight": process.metrics.in_flight.get(),
+        "held_body_bytes": process.held.bytes(),
+        "held_bodies": live.snapshot.settings.spec.widget.held_bodies,
         "connections_open": process.metrics.connections_open.get(),
         "max_connections": process.max_connections,
         "log_lines_dropped": process.log.dropped(),
@@ -66,6 +77,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "refusals": refusals(&live, trend.as_ref()),
         "routes": routes(&live),
         "upstreams": upstreams(&live),
+        "would_refuse": observe::rows(process, ROWS),
         "top": top::json(&process.top.busy(MEMBERS, uptime)),
         "limiter": {
             "max_keys": live.snapshot.settings.spec.limits.max_keys,
@@ -150,14 +162,24 @@ fn routes(live: &Live) -> Vec<Value> {
                     config::path_rule(&route.path)
                 ));
                 modes.push(match route.kind {
-                    Kind::Widget(widget) => widget.mode.label(),
-                    Kind::Pass => "pass",
+                    Kind::Widget(widget) => mode(widget),
+                    Kind::Pass(_) => "pass".into(),
                 });
             }
             modes.dedup();
             json!({ "name": name, "paths": paths, "modes": modes, "outcomes": outcomes(series) })
         })
         .collect()
+}
+
+/// The mode of a widget route; with the portion, where it is not enforced for all.
+fn mode(widget: WidgetRoute) -> Cow<'static, str> {
+    match widget.mode {
+        Mode::Enforce if widget.enforce != Portion::ALL => {
+            format!("enforce for {} %", widget.enforce.percent()).into()
+        }
+        mode => mode.label().into(),
+    }
 }
 
 fn outcomes(series: &RouteSeries) -> Value {
@@ -197,7 +219,8 @@ fn server(entry: &Entry) -> Value {
         .iter()
         .map(|server| json!({ "server_address": server.shown, "up": server.health.is_up(), "in_flight": server.in_flight() }))
         .collect();
-    json!({ "name": &*entry.name, "up": entry.is_up(), "addresses": addresses })
+    let in_flight: usize = entry.servers().iter().map(|server| server.in_flight()).sum();
+    json!({ "name": &*entry.name, "up": entry.is_up(), "in_flight": in_flight, "addresses": addresses })
 }
 
 /// Those that the configuration has.
@@ -257,7 +280,10 @@ fn configuration(process: &Process, live: &Live) -> Value {
         "file": process.path.display().to_string(),
         "generation": snapshot.generation,
         "sha256": config::hex(&snapshot.sha256),
-        "restart_pending": restart_only_changes(&process.server, &snapshot.settings.server),
+        "since": millis(live.applied.at),
+        "trigger": live.applied.trigger.label(),
+        "waiting": restart_only_changes(&process.server, &snapshot.settings.server),
+        "warnings": first_warnings(&snapshot.warnings),
         "reloading": reloads.is_none(),
         "reloads": reloads,
     })
@@ -268,6 +294,8 @@ fn record(record: &ReloadRecord) -> Value {
         "at": millis(record.at),
         "trigger": record.trigger.label(),
         "result": record.result.label(),
+        "change_count": record.changes.len(),
+        "changes": record.changes.iter().take(CHANGES).collect::<Vec<_>>(),
         "fault_count": record.faults.len(),
         "faults": record.faults.iter().take(FAULTS).collect::<Vec<_>>(),
     })

@@ -9,12 +9,15 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::Endpoint;
-use super::units::{ListenAddress, Network, Rate, Size, Span};
+use super::frame::FrameTable;
+use super::units::{ListenAddress, Network, Percent, Rate, Size, Span};
 use super::upstreams::UpstreamTable;
 use super::values::{At, Count, Name, Share, Word, Words};
+use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::limit::shared::OnError;
+use crate::policy::route::Upgrade;
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
 use crate::request::message::Kind;
@@ -23,7 +26,7 @@ use crate::upstream::headers::CookieRule;
 /// The configuration of widget-gateway.
 #[derive(Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-#[schemars(title = "widget-gateway")]
+#[schemars(title = "widget-gateway", extend("required" = ["server", "routes", "upstreams"]))]
 pub struct File {
     /// Read at start only: a reload names the changed keys of this table and applies the rest.
     #[serde(default)]
@@ -32,11 +35,14 @@ pub struct File {
     pub trusted_proxies: Option<Vec<At<Network>>>,
     /// Which requests are served. The longest matching path wins, then the method.
     #[serde(default)]
-    #[schemars(with = "Vec<RouteTable>")]
+    #[schemars(with = "Vec<RouteTable>", extend("minItems" = 1))]
     pub routes: Vec<Spanned<RouteTable>>,
     /// How widget calls are read.
     #[serde(default)]
     pub widget: WidgetTable,
+    /// Who is calling; without this table nobody is verified.
+    #[schemars(with = "Option<VerifyTable>")]
+    pub verify: Option<Spanned<VerifyTable>>,
     /// How much may be asked.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -55,22 +61,33 @@ pub struct File {
 /// Read at start only.
 #[derive(Deserialize, JsonSchema, Default, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
+// One of the two has to be there.
+#[schemars(extend(
+    "if" = { "not": { "required": ["listeners"] } },
+    "then" = { "required": ["listen"] }
+))]
 pub struct ServerTable {
     /// Addresses that serve plain HTTP/1.1.
+    #[schemars(extend("minItems" = 1))]
     pub listen: Option<Vec<At<ListenAddress>>>,
     /// The long form of `listen`.
     #[serde(default)]
-    #[schemars(with = "Vec<ListenerTable>")]
+    #[schemars(with = "Vec<ListenerTable>", extend("minItems" = 1))]
     pub listeners: Vec<Spanned<ListenerTable>>,
     /// Where health, metrics and reload are served.
     #[schemars(extend("default" = "127.0.0.1:9901"))]
     pub admin: Option<At<ListenAddress>>,
     /// Networks that may read the admin address, besides loopback.
     pub admin_allow: Option<Vec<At<Network>>>,
+    /// Networks that may read `/metrics` and `/-/healthy` there and nothing else.
+    pub admin_metrics_allow: Option<Vec<At<Network>>>,
     /// A file whose content is the token for writes to the admin address from elsewhere than loopback.
     pub admin_token_file: Option<At<String>>,
     /// Names that a Host header at the admin address may have, besides IP addresses and localhost.
     pub admin_hosts: Option<Vec<At<String>>>,
+    /// Whether a changed file is read by itself; `false`: only a signal or a call reloads.
+    #[schemars(extend("default" = true))]
+    pub watch: Option<At<bool>>,
     /// Whether `/-/ready` is 503 while no server of some upstream is up.
     #[schemars(extend("default" = false))]
     pub ready_requires_upstream: Option<At<bool>>,
@@ -106,7 +123,7 @@ pub struct ListenerTable {
     #[schemars(required)]
     pub address: Option<At<ListenAddress>>,
     /// Certificates; left out = no TLS.
-    #[schemars(with = "Option<Vec<CertTable>>")]
+    #[schemars(with = "Option<Vec<CertTable>>", extend("minItems" = 1))]
     pub tls: Option<Spanned<Vec<Spanned<CertTable>>>>,
     /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
     #[schemars(extend("default" = false))]
@@ -145,13 +162,17 @@ pub struct RouteTable {
     #[schemars(required)]
     pub upstream: Option<At<String>>,
     /// The methods; left out = POST for widget, GET and HEAD for pass.
-    #[schemars(with = "Option<Vec<At<Word<MethodWord>>>>")]
+    #[schemars(with = "Option<Vec<At<Word<MethodWord>>>>", extend("minItems" = 1))]
     pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
     /// Instead of `[widget] mode` on this route.
     pub mode: Option<At<Word<Mode>>>,
+    /// For how many per cent of the members a widget route enforces, by member_id; the rest is observed, and so is
+    /// who says no member_id, until it is 100.
+    #[schemars(extend("default" = 100))]
+    pub enforce: Option<At<Percent>>,
     /// The kinds of message that a widget route takes: calls of widgets, events and what else a portal sends
     /// by itself, robots, requests of the handler's own page.
-    #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"]))]
+    #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"], "minItems" = 1))]
     pub accepts: Option<Spanned<Vec<At<Word<Kind>>>>>,
     /// Further fields without which a widget route refuses a message.
     pub require: Option<Vec<At<Word<Field>>>>,
@@ -161,14 +182,17 @@ pub struct RouteTable {
     pub places: Option<At<Word<PlaceRule>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub placements: Option<Spanned<Vec<At<String>>>>,
     /// The same for the domains of portals, in lower case.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub domains: Option<Spanned<Vec<At<String>>>>,
     /// The same for the member_ids of portals.
-    #[schemars(with = "Option<Vec<At<String>>>")]
+    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
     pub members: Option<Spanned<Vec<At<String>>>>,
+    /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
+    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
+    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -200,9 +224,11 @@ pub struct WidgetTable {
     /// any.
     #[schemars(
         with = "Option<Vec<At<String>>>",
-        extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"])
+        extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"], "minItems" = 1)
     )]
     pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
+    /// What answers say that are shown in a frame of a portal; left out = what the handler says.
+    pub frame: Option<FrameTable>,
 }
 
 /// How much may be asked. A request goes through the limits of its client's address, of the gateway, and then of
@@ -435,6 +461,10 @@ impl Words for Kind {
         ("robot", Kind::Robot),
         ("own", Kind::Own),
     ];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
 }
 
 impl Words for PlaceRule {

@@ -6,15 +6,18 @@ mod content;
 mod endpoint;
 mod fault;
 mod file;
+mod frame;
 mod mark;
 mod parse;
 mod schema;
 mod settings;
+mod source;
 mod store;
 mod tree;
 mod units;
 mod upstreams;
 mod values;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +25,7 @@ mod tests;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -31,39 +35,63 @@ pub use fault::Fault;
 pub use mark::Watched;
 pub use schema::schema;
 pub use settings::{
-    CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, ServerSettings, ServerSpec, Settings,
-    TracesSettings, UpstreamSpec, restart_only_changes,
+    AdminToken, CertPaths, EnvSpec, ListenerSettings, Loaded, LogSettings, ServerSettings, ServerSpec,
+    Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
+    restart_only_changes,
 };
+pub use source::{Change, Source};
 pub use store::Snapshot;
 pub use units::{Size, Span};
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
 
+/// A file that is not sound.
+#[derive(Debug)]
+pub struct Refused {
+    /// Every fault, and every warning, in the order of the file. At least one is no warning.
+    pub faults: Vec<Fault>,
+    /// Every file that was looked at, whether it was there or not: once one changes, a new attempt is worth it.
+    pub files: Vec<Watched>,
+}
+
 /// Reads a file and everything it names. Opens no socket, and looks no name up.
 ///
 /// # Errors
-/// Every fault, and every warning, in the order of the file. At least one is no warning.
-pub fn read(path: &Path) -> Result<Loaded, Vec<Fault>> {
+/// What is wrong with it, and what was looked at.
+pub fn read(path: &Path) -> Result<Loaded, Refused> {
     let name = path.display().to_string();
-    let watched = Watched::now(path);
-    let text = read_text(path, &name).map_err(|fault| vec![fault])?;
-    let (settings, warnings, others) = settings(&text, path, &name)?;
+    let mut files = vec![Watched::now(path)];
+    let text = match read_text(path, &name) {
+        Ok(text) => text,
+        Err(fault) => {
+            let faults = vec![fault];
+            return Err(Refused { faults, files });
+        }
+    };
+    let mut others = build::Others::default();
+    let built = settings(&text, path, &name, &mut others);
+    files.append(&mut others.files);
+    let (settings, warnings) = match built {
+        Ok(built) => built,
+        Err(faults) => return Err(Refused { faults, files }),
+    };
     let mut sha256 = Sha256::new_with_prefix(&text);
-    let mut files = vec![watched];
-    for (other, content) in others.contents {
+    for (other, content) in &others.contents {
         sha256.update(b"\0");
-        sha256.update(other.path.as_os_str().as_encoded_bytes());
+        sha256.update(other.as_os_str().as_encoded_bytes());
         sha256.update(b"\0");
         sha256.update(content);
-        files.push(other);
     }
     let sha256 = sha256.finalize().into();
+    let source = Source::new(text, folder_of(path), &others.contents);
     Ok(Loaded {
         settings,
         certificates: others.certificates,
         warnings,
         sha256,
+        shared: source.shared(),
+        source: Arc::new(source),
         file: path.to_owned(),
         files,
     })
@@ -140,18 +168,19 @@ fn settings(
     text: &str,
     path: &Path,
     name: &str,
-) -> Result<(Settings, Vec<Fault>, build::Others), Vec<Fault>> {
+    others: &mut build::Others,
+) -> Result<(Settings, Vec<Fault>), Vec<Fault>> {
     let (root, errors) = parse::tree(text);
     let mut faults = fault::Faults::new(name, text, tree::Index::of(&root));
     let broken = parse::tell_syntax(text, &errors, &mut faults);
     let file = parse::read(&root, text, &broken, &mut faults);
     // What the values say together is only known when the whole text could be parsed.
     let built = match file {
-        Some(file) if broken.is_empty() => Some(build::build(&file, folder_of(path), &mut faults)),
+        Some(file) if broken.is_empty() => Some(build::build(&file, folder_of(path), others, &mut faults)),
         _ => None,
     };
     match built {
-        Some(built) if !faults.has_errors() => Ok((built.settings, faults.into_sorted(), built.others)),
+        Some(settings) if !faults.has_errors() => Ok((settings, faults.into_sorted())),
         _ => Err(faults.into_sorted()),
     }
 }
@@ -178,8 +207,8 @@ pub fn check(path: &Path, out: &mut impl Write) -> std::io::Result<bool> {
             )?;
             Ok(true)
         }
-        Err(faults) => {
-            for fault in &faults {
+        Err(refused) => {
+            for fault in &refused.faults {
                 writeln!(out, "{fault}")?;
             }
             Ok(false)

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use super::fault::{Faults, Lines, nearest, one_of};
 use super::file::File;
+use super::schema::homes;
 use super::tree::{Place, remove};
 
 /// Reading again costs a walk over the file. Who has made so many faults at once has other questions.
@@ -97,6 +98,9 @@ pub(super) fn read(
                 .unwrap_or_default();
             faults.set_unread(format!("{parent}{meant}"));
         }
+        if let Some(at_home) = said.at_home {
+            faults.set_unread(at_home);
+        }
         faults.set_unread(key);
         if !remove(tree.get_mut(), &span, said.place) {
             return None;
@@ -117,6 +121,8 @@ struct Said {
     place: Place,
     /// The key that an unknown one was probably meant to be.
     meant: Option<String>,
+    /// The path of one that stands in the wrong table, where there is one table for it.
+    at_home: Option<String>,
 }
 
 impl Said {
@@ -135,6 +141,7 @@ impl Said {
                 message: message.to_owned(),
                 place: Place::Value,
                 meant: None,
+                at_home: None,
             };
         };
         let (given, place) = match given {
@@ -151,6 +158,7 @@ impl Said {
             message: format!("{given} does not fit here, allowed is {expected}"),
             place,
             meant: None,
+            at_home: None,
         }
     }
 
@@ -158,15 +166,41 @@ impl Said {
         let given = message.split('`').nth(1).unwrap_or_default();
         let known: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
         let near = nearest(given, known.iter().copied());
-        let message = match near {
-            Some(near) => format!("is not a known key, did you mean {near:?}?"),
-            None => format!("is not a known key, allowed is {}", one_of(known)),
+        let homes = match near {
+            Some(_) => Vec::new(),
+            None => homes(given),
+        };
+        let message = match (near, homes.is_empty()) {
+            (Some(near), _) => format!("is not a known key, did you mean {near:?}?"),
+            (None, true) => format!("is not a known key, allowed is {}", one_of(known)),
+            (None, false) => format!("is not a known key here, its place is {}", places(&homes)),
         };
         Said {
             message,
             place: Place::Key,
             meant: near.map(str::to_owned),
+            at_home: match homes.as_slice() {
+                [home] => Some(below(home, given)),
+                _ => None,
+            },
         }
+    }
+}
+
+/// Tables, as an operator finds them.
+fn places(homes: &[String]) -> String {
+    let told = homes.iter().map(|home| match home.as_str() {
+        "" => "the top of the file, before the first table",
+        header => header,
+    });
+    told.collect::<Vec<_>>().join(" or ")
+}
+
+/// The path of a key below a header.
+fn below(header: &str, key: &str) -> String {
+    match header.trim_matches(['[', ']']) {
+        "" => key.to_owned(),
+        table => format!("{table}.{key}"),
     }
 }
 

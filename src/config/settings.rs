@@ -12,12 +12,17 @@ use serde_json::Value;
 use super::certificate::Certificates;
 use super::fault::Fault;
 use super::mark::Watched;
+use super::source::{Source, shown_hash};
+use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
+use crate::policy::Mode;
 use crate::policy::limit::LimitsSpec;
 use crate::policy::route::Route;
+use crate::policy::verify::{Method, OnError, Pins, VerifyRules};
 use crate::upstream::entry::Place;
 use crate::upstream::pool::Rules;
 use crate::upstream::resolve::HostName;
+use crate::upstream::secure::Secured;
 
 /// A file that was read and found sound.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
     /// Of the file's content; where it names other files, of theirs too.
     pub sha256: [u8; 32],
+    /// Of what it says but for where this gateway listens and where files stand: what replicas share.
+    pub shared: [u8; 32],
+    /// What it was read from.
+    pub source: Arc<Source>,
     /// The file.
     pub file: PathBuf,
     /// Every file whose content counts, the configuration file first. A watch looks at all of them.
@@ -81,9 +90,14 @@ pub struct ServerSettings {
     /// Who may use the admin address besides loopback.
     #[serde(serialize_with = "spelled::networks")]
     pub admin_allow: Vec<IpNet>,
+    /// Who may read metrics there, and whether the gateway is alive.
+    #[serde(serialize_with = "spelled::networks")]
+    pub admin_metrics_allow: Vec<IpNet>,
     /// The token for writes from elsewhere than loopback.
-    #[serde(serialize_with = "spelled::optional_path")]
-    pub admin_token_file: Option<PathBuf>,
+    #[serde(rename = "admin_token_file", serialize_with = "spelled::token")]
+    pub admin_token: Option<AdminToken>,
+    /// Whether a changed file is a reason to read it.
+    pub watch: bool,
     /// Whether readiness needs an upstream server that is up.
     pub ready_requires_upstream: bool,
     /// Host names that the admin address answers to, lower case.
@@ -93,6 +107,15 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// `max_connections` where the file does not say one.
     pub const MAX_CONNECTIONS: usize = 20_000;
+}
+
+/// Who knows it may write from elsewhere than loopback. The token itself is not kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdminToken {
+    /// Where it stands.
+    pub file: PathBuf,
+    /// Of the token without the white space around it.
+    pub sha256: [u8; 32],
 }
 
 /// An address that is served.
@@ -127,6 +150,8 @@ pub struct EnvSpec {
     pub routes: Vec<Route>,
     /// How widget routes read.
     pub widget: WidgetRules,
+    /// None = nobody is verified.
+    pub verify: Option<VerifySpec>,
     /// How much may be asked.
     pub limits: LimitsSpec,
     /// By name, in its order.
@@ -146,6 +171,64 @@ impl EnvSpec {
     }
 }
 
+/// `[verify]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VerifySpec {
+    /// What a caller leads to who is not who he says.
+    pub mode: Mode,
+    /// What becomes of a call of which nobody can say whose it is.
+    pub on_error: OnError,
+    /// Who says it.
+    pub by: VouchedBy,
+}
+
+/// Who says whose a call is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VouchedBy {
+    /// Servers that are asked.
+    Servers {
+        /// Of the application.
+        client_id: Arc<str>,
+        /// How.
+        asks: AskRules,
+        /// The file of those who sign their certificates; none = the system's.
+        ca: Option<PathBuf>,
+    },
+    /// A list.
+    List {
+        /// What it says.
+        pins: Arc<Pins>,
+        /// The file that it was read from.
+        file: PathBuf,
+    },
+}
+
+impl VerifySpec {
+    /// How servers are asked, where they are.
+    pub fn ask_rules(&self) -> Option<&AskRules> {
+        match &self.by {
+            VouchedBy::Servers { asks, .. } => Some(asks),
+            VouchedBy::List { .. } => None,
+        }
+    }
+
+    /// What the pipeline needs of it.
+    pub fn rules(&self) -> VerifyRules {
+        let method = match &self.by {
+            VouchedBy::Servers { client_id, asks, .. } => Method::AppInfo {
+                client_id: client_id.clone(),
+                servers: asks.servers.clone(),
+            },
+            VouchedBy::List { pins, .. } => Method::ApplicationToken(pins.clone()),
+        };
+        VerifyRules {
+            mode: self.mode,
+            on_error: self.on_error,
+            method,
+        }
+    }
+}
+
 /// One `[upstreams.NAME]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamSpec {
@@ -155,6 +238,19 @@ pub struct UpstreamSpec {
     pub servers: Vec<ServerSpec>,
     /// How they are asked.
     pub rules: Rules,
+    /// None = without TLS.
+    pub tls: Option<UpstreamTlsSpec>,
+    /// The file of `rules.proof`.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `tls` of an upstream, as the file says it; what it comes to stands with each server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamTlsSpec {
+    /// None = the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// None = the host of each server.
+    pub server_name: Option<String>,
 }
 
 /// One server of an upstream.
@@ -168,6 +264,8 @@ pub struct ServerSpec {
     pub weight: u32,
     /// Whether it is asked only where no other is up.
     pub backup: bool,
+    /// None = without TLS.
+    pub secured: Option<Secured>,
 }
 
 /// `[log]`.
@@ -191,19 +289,51 @@ pub struct TracesSettings {
     pub sample: f64,
 }
 
-/// The keys of `[server]` that differ, which only a restart applies. Certificates are exchanged while
-/// running; whether there is TLS at all is not.
-pub fn restart_only_changes(old: &ServerSettings, new: &ServerSettings) -> Vec<String> {
-    let (old, new) = (without_certificates(old), without_certificates(new));
-    let name = |key: &String| match key.as_str() {
-        "listeners" => "server.listen".to_owned(),
-        key => format!("server.{key}"),
-    };
-    let changed = old.iter().filter(|(key, value)| new.get(*key) != Some(*value));
-    changed.map(|(key, _)| name(key)).collect()
+/// A changed key that only a restart applies.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Waiting {
+    /// Its path.
+    pub key: String,
+    /// What the process runs with, defaults filled in.
+    pub running: Value,
+    /// What a restart would bring.
+    pub waiting: Value,
 }
 
-fn without_certificates(server: &ServerSettings) -> serde_json::Map<String, Value> {
+/// The keys of `[server]` that differ, which only a restart applies. Certificates are exchanged while
+/// running; whether there is TLS at all is not.
+pub fn restart_only_changes(running: &ServerSettings, waiting: &ServerSettings) -> Vec<Waiting> {
+    let (old, new) = (
+        keys(&without_certificates(running)),
+        keys(&without_certificates(waiting)),
+    );
+    let changed = old.iter().filter(|(key, value)| new.get(*key) != Some(*value));
+    let (running_keys, waiting_keys) = (keys(running), keys(waiting));
+    let value = |of: &serde_json::Map<String, Value>, key| of.get(key).cloned().unwrap_or_default();
+    let named = changed.map(|(key, _)| Waiting {
+        key: match key.as_str() {
+            "listeners" => "server.listen".to_owned(),
+            key => format!("server.{key}"),
+        },
+        running: value(&running_keys, key),
+        waiting: value(&waiting_keys, key),
+    });
+    let mut told: Vec<_> = named.collect();
+    let token = |of: &ServerSettings| of.admin_token.as_ref().map(|token| shown_hash(&token.sha256));
+    if told.iter().all(|waiting| waiting.key != ADMIN_TOKEN) && token(running) != token(waiting) {
+        // The same file with another token.
+        told.push(Waiting {
+            key: ADMIN_TOKEN.to_owned(),
+            running: token(running).into(),
+            waiting: token(waiting).into(),
+        });
+    }
+    told
+}
+
+const ADMIN_TOKEN: &str = "server.admin_token_file";
+
+fn without_certificates(server: &ServerSettings) -> ServerSettings {
     let mut server = server.clone();
     for listener in &mut server.listeners {
         for CertPaths { cert, key } in &mut listener.tls {
@@ -211,6 +341,10 @@ fn without_certificates(server: &ServerSettings) -> serde_json::Map<String, Valu
         }
         listener.tls.truncate(1);
     }
+    server
+}
+
+fn keys(server: &ServerSettings) -> serde_json::Map<String, Value> {
     match serde_json::to_value(server) {
         Ok(Value::Object(keys)) => keys,
         // A struct whose keys are text and whose values are written by us is always an object.
@@ -227,6 +361,7 @@ mod spelled {
     use log::LevelFilter;
     use serde::{Serialize, Serializer};
 
+    use crate::config::settings::AdminToken;
     use crate::config::units::Span;
 
     pub(super) fn span<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
@@ -243,6 +378,11 @@ mod spelled {
 
     pub(super) fn optional_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
         path.as_ref().map(|path| path.display().to_string()).serialize(to)
+    }
+
+    pub(super) fn token<S: Serializer>(token: &Option<AdminToken>, to: S) -> Result<S::Ok, S::Error> {
+        let file = token.as_ref().map(|token| token.file.display().to_string());
+        file.serialize(to)
     }
 
     pub(super) fn level<S: Serializer>(level: &LevelFilter, to: S) -> Result<S::Ok, S::Error> {

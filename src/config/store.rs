@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::certificate::Certificates;
-use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec};
+use super::fault::Fault;
+use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec, VerifySpec};
+use super::source::Source;
 use crate::pipeline::Env;
-use crate::policy::limit::keys::KeyTables;
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Limits, Now};
 use crate::policy::route::Routes;
 use crate::upstream::caller::TrustedProxies;
@@ -23,6 +25,14 @@ pub struct Snapshot {
     pub generation: u64,
     /// Of the content it was made from.
     pub sha256: [u8; 32],
+    /// Of what replicas share of it.
+    pub shared: [u8; 32],
+    /// What it was read from.
+    pub source: Arc<Source>,
+    /// What the generation before was read from.
+    pub source_before: Option<Arc<Source>>,
+    /// What is suspicious in it.
+    pub warnings: Vec<Fault>,
     /// As the file says it, defaults filled in.
     pub settings: Settings,
     /// For the TLS listeners.
@@ -47,6 +57,10 @@ impl Snapshot {
             env: assemble(&loaded.settings.spec, before, found, tables, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
             sha256: loaded.sha256,
+            shared: loaded.shared,
+            source: loaded.source,
+            source_before: before.map(|before| before.source.clone()),
+            warnings: loaded.warnings,
             certificates,
             settings: loaded.settings,
         }
@@ -54,6 +68,16 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// The text of a generation, as far as it is kept: of this one, and of the one before.
+    pub fn text_of(&self, generation: u64) -> Option<&str> {
+        let source = match self.generation.checked_sub(generation)? {
+            0 => Some(&self.source),
+            1 => self.source_before.as_ref(),
+            _ => None,
+        };
+        source.map(|source| source.text.as_str())
+    }
+
     /// Listener, name and end (seconds since the epoch) of every certificate.
     pub fn not_after(&self) -> Vec<(&str, &str, i64)> {
         let mut all = Vec::new();
@@ -84,6 +108,7 @@ fn assemble(spec: &EnvSpec, before: Option<&Snapshot>, found: &Found, tables: &K
     Env {
         routes: Routes::new(spec.routes.clone()),
         widget: spec.widget.clone(),
+        verify: spec.verify.as_ref().map(VerifySpec::rules),
         limits: Limits::build(&spec.limits, before.map(|env| &env.limits), tables, now),
         upstreams,
         trusted: TrustedProxies::new(spec.trusted.clone()),
@@ -96,10 +121,16 @@ fn keep_or_build(spec: &UpstreamSpec, before: Option<&Arc<Upstream>>, found: &Fo
         .servers
         .iter()
         .map(|server| {
-            let same = |old: &&Listed| *old.entry.name == *server.name && old.entry.place == server.place;
-            let entry = match old.iter().find(same) {
-                Some(old) => old.entry.clone(),
-                None => Arc::new(Entry::new(&server.name, server.place.clone())),
+            let old = old.iter().find(|old| *old.entry.name == *server.name);
+            let entry = match old.map(|old| &old.entry) {
+                Some(old) if old.place == server.place && old.secured == server.secured => old.clone(),
+                // What was connected to or found out before was another server, or nobody's whom it has to prove.
+                old => Arc::new(Entry::new(
+                    &server.name,
+                    server.place.clone(),
+                    server.secured.clone(),
+                    old.map(|old| &**old),
+                )),
             };
             if let Place::Named(name) = &entry.place
                 && let Some(said) = found.get(name)

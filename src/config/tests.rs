@@ -9,8 +9,9 @@ use http::Method;
 use super::*;
 use crate::pipeline::WidgetRules;
 use crate::policy::Mode;
-use crate::policy::limit::keys::KeyTables;
-use crate::policy::limit::{LimitsSpec, Period, PolicyName};
+use crate::policy::frame::FrameRules;
+use crate::policy::limit::{KeyTables, LimitsSpec, Period, PolicyName};
+use crate::policy::portion::Portion;
 use crate::policy::route::{Kind, PathRule, WidgetRoute};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Domain, Field, FieldSet, MemberId, MemberIdShape, ServerEndpoints};
@@ -34,8 +35,8 @@ servers = ["127.0.0.1:8081"]
 
 fn of(text: &str) -> Result<Settings, String> {
     let path = Path::new("g.toml");
-    settings(text, path, "g.toml")
-        .map(|(settings, _, _)| settings)
+    settings(text, path, "g.toml", &mut build::Others::default())
+        .map(|(settings, _)| settings)
         .map_err(|faults| faults.iter().map(|fault| format!("{fault}\n")).collect())
 }
 
@@ -69,6 +70,32 @@ fn every_bad_file_is_told_exactly() {
     }
 }
 
+/// What `check` refuses because nothing is there, an editor marks.
+#[test]
+fn the_schema_requires_what_check_requires() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    assert_eq!(
+        schema["required"],
+        serde_json::json!(["server", "routes", "upstreams"])
+    );
+    let of = |table: &str| &schema["definitions"][table]["properties"];
+    for list in [
+        &schema["properties"]["routes"],
+        &of("ServerTable")["listen"],
+        &of("ServerTable")["listeners"],
+        &of("ListenerTable")["tls"],
+        &of("RouteTable")["methods"],
+        &of("RouteTable")["accepts"],
+        &of("WidgetTable")["server_endpoints"],
+        &of("UpstreamTable")["servers"],
+    ] {
+        assert_eq!(list["minItems"], 1, "{list}");
+    }
+    let server = &schema["definitions"]["ServerTable"];
+    assert_eq!(server["then"]["required"][0], "listen");
+    assert!(of("ServerTable").is_object(), "the condition takes no key away");
+}
+
 #[test]
 fn the_schema_is_current() {
     is_current(Path::new("conf/gateway.schema.json"), &schema());
@@ -90,13 +117,30 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         .lines()
         .map(|line| format!("{}\n", uncomment(line)))
         .collect();
-    let uncommented = uncommented.replace("admin_token_file = \"admin.token\"", "");
+    // Files that are not there.
+    let uncommented = [
+        "admin_token_file = \"admin.token\"",
+        "ca = \"roots.pem\"",
+        "tokens_file = \"application-tokens\"",
+    ]
+    .iter()
+    .fold(uncommented, |text, file| text.replace(file, ""));
     let (shipped, full) = (of(&text).unwrap(), of(&uncommented).unwrap());
     assert_eq!(full.log, shipped.log);
     assert_eq!(full.traces.sample, shipped.traces.sample);
     assert_eq!(shipped.traces.endpoint, None);
     assert!(full.traces.endpoint.is_some());
-    assert_eq!(full.spec.widget, shipped.spec.widget);
+    assert_eq!(
+        (full.spec.widget.frame, shipped.spec.widget.frame),
+        (Some(FrameRules::default()), None)
+    );
+    assert_eq!(
+        WidgetRules {
+            frame: None,
+            ..full.spec.widget
+        },
+        shipped.spec.widget
+    );
     assert_eq!(full.spec.limits.max_keys, shipped.spec.limits.max_keys);
     assert_eq!(full.spec.limits.member, shipped.spec.limits.member);
     assert_eq!(full.spec.limits.overrides.len(), 1);
@@ -113,11 +157,16 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         },
         shipped.spec.upstreams[0].rules
     );
+    let waiting = restart_only_changes(&shipped.server, &full.server);
     assert_eq!(
-        restart_only_changes(&shipped.server, &full.server),
+        waiting
+            .iter()
+            .map(|waiting| waiting.key.as_str())
+            .collect::<Vec<_>>(),
         [
             "server.admin_allow",
             "server.admin_hosts",
+            "server.admin_metrics_allow",
             "server.listen",
             "server.threads",
             "server.upgrade_socket"
@@ -232,7 +281,7 @@ fn the_smallest_file_has_the_contracts_defaults() {
 
 #[test]
 fn a_route_says_which_messages_it_takes() {
-    let route = "kind = \"widget\"\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
+    let route = "kind = \"widget\"\nenforce = 25\naccepts = [\"event\", \"own\"]\nrequire = [\"event\", \"auth[application_token]\"]\n\
                  places = \"strict\"";
     let text = SMALLEST.replace("kind = \"widget\"", route)
         + "[widget]\nserver_endpoints = [\"OAuth.corp.example\"]\n";
@@ -241,6 +290,7 @@ fn a_route_says_which_messages_it_takes() {
         spec.routes[0].kind,
         Kind::Widget(WidgetRoute {
             mode: Mode::Enforce,
+            enforce: Portion::of(25).unwrap(),
             accepts: Kinds::of(&[message::Kind::Event, message::Kind::Own]),
             require: FieldSet::of(&[Field::Event, Field::AuthApplicationToken]),
             places: PlaceRule::Strict,
@@ -300,7 +350,7 @@ fn what_the_file_says_is_what_is_built() {
 fn what_is_no_file_is_one_fault() {
     let folder = tempfile::tempdir().unwrap();
     let told = |path: &Path| {
-        let faults = read(path).unwrap_err();
+        let faults = read(path).unwrap_err().faults;
         assert_eq!((faults.len(), faults[0].line, faults[0].column), (1, 1, 1));
         faults[0].message.clone()
     };
@@ -335,11 +385,14 @@ fn the_hash_covers_the_files_that_are_named() {
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     let one = read(&file).unwrap();
     assert_eq!(paths(&one), [file.clone(), token.clone()]);
-    assert_eq!(one.settings.server.admin_token_file, Some(token.clone()));
+    assert_eq!(
+        one.settings.server.admin_token.as_ref().map(|token| &token.file),
+        Some(&token)
+    );
     std::fs::write(&token, "0123456789abcdeg\n").unwrap();
     assert_ne!(read(&file).unwrap().sha256, one.sha256);
     std::fs::write(&token, "short\n").unwrap();
-    assert_eq!(read(&file).unwrap_err().len(), 1);
+    assert_eq!(read(&file).unwrap_err().faults.len(), 1);
 }
 
 #[test]
@@ -394,7 +447,7 @@ fn nothing_that_is_no_configuration_panics() {
 fn read_text(text: &str) -> Result<Loaded, Vec<Fault>> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    read(file.path())
+    read(file.path()).map_err(|refused| refused.faults)
 }
 
 #[test]
@@ -418,10 +471,7 @@ fn a_reload_keeps_what_stays() {
 
     let text = SMALLEST.replace("\"127.0.0.1:8081\"", "\"127.0.0.1:9001\", \"127.0.0.1:8081\"");
     let next = of(&format!("{text}{limit}[[limits.overrides]]\nmember_id = \"3f7a90c1d2e45b68a0719cbe8d243f56\"\nrate = \"9/s\"\n")).unwrap();
-    assert_eq!(
-        restart_only_changes(&before.settings.server, &next.server),
-        [""; 0]
-    );
+    assert_eq!(restart_only_changes(&before.settings.server, &next.server), []);
     let after = Snapshot::build(
         loaded(next),
         Some(&before),
@@ -460,6 +510,8 @@ fn loaded(settings: Settings) -> Loaded {
         certificates: Certificates::default(),
         warnings: Vec::new(),
         sha256: [1; 32],
+        shared: [2; 32],
+        source: Arc::default(),
         file: "gateway.toml".into(),
         files: Vec::new(),
     }

@@ -120,7 +120,7 @@ impl<'t> Index<'t> {
     }
 }
 
-fn is_bare(key: &str) -> bool {
+pub(super) fn is_bare(key: &str) -> bool {
     !key.is_empty()
         && key
             .bytes()

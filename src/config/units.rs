@@ -11,6 +11,7 @@ use schemars::{Schema, json_schema};
 
 use super::values::{Raw, Value, quoted};
 use crate::policy::limit::{Period, Quota};
+use crate::policy::portion::Portion;
 
 const ZERO: &str = "is zero, which does not mean \"unlimited\"";
 
@@ -146,6 +147,32 @@ impl Value for Rate {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*/[smh]$" })
+    }
+}
+
+/// A portion of members: `10` is a tenth of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Percent(pub Portion);
+
+impl Value for Percent {
+    fn allowed() -> String {
+        "a whole number of per cent from 1 to 100".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<Percent, String> {
+        match raw {
+            Raw::Integer(0) => Err("0 is nobody, which mode = \"observe\" says".to_owned()),
+            Raw::Integer(number) => u8::try_from(number)
+                .ok()
+                .and_then(Portion::of)
+                .map(Percent)
+                .ok_or_else(|| format!("{number} is out of bounds")),
+            other => Err(format!("{other} is no whole number")),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 100 })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::upstream::balance::Balance;
 pub struct UpstreamTable {
     /// `host:port`, `unix:/path` or `sample` (embedded), or a table with `address`, `weight`, `backup`. Every
     /// address of a name is a server.
-    #[schemars(required, with = "Option<Vec<ServerItem>>")]
+    #[schemars(required, with = "Option<Vec<ServerItem>>", extend("minItems" = 1))]
     pub servers: Option<Spanned<Vec<Spanned<ServerItem>>>>,
     /// `round_robin`: they take turns. `least_connections`: the one with the fewest requests. `member_id`: the
     /// calls of one portal meet one server.
@@ -55,12 +55,40 @@ pub struct UpstreamTable {
     /// How long one of them waits.
     #[schemars(extend("default" = "1s"))]
     pub queue_timeout: Option<At<Span>>,
+    /// Has servers be spoken to over TLS, their certificates verified.
+    #[schemars(with = "Option<UpstreamTlsTable>")]
+    pub tls: Option<Spanned<UpstreamTlsTable>>,
+    /// A header by which handlers tell the gateway from a neighbour on their network.
+    #[schemars(with = "Option<ProofTable>")]
+    pub proof: Option<Spanned<ProofTable>>,
     /// Checks of every server; left out = one that failed is connected to until it can be.
     #[schemars(with = "Option<CheckTable>")]
     pub check: Option<Spanned<CheckTable>>,
     /// When a server that fails requests is not asked for a while.
     #[schemars(with = "Option<EjectTable>")]
     pub eject: Option<Spanned<EjectTable>>,
+}
+
+/// How servers are spoken to over TLS.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table with ca, server_name")]
+pub struct UpstreamTlsTable {
+    /// A PEM file with the authorities whose certificates are taken; left out = the system's.
+    pub ca: Option<At<String>>,
+    /// The name that a certificate has to be for, sent as SNI too; left out = the host of each server.
+    pub server_name: Option<At<String>>,
+}
+
+/// A header by which handlers tell the gateway from others.
+#[derive(Deserialize, JsonSchema, Default, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table with header, secret_file")]
+pub struct ProofTable {
+    /// Its name; what a client sends under it is taken away.
+    #[schemars(required)]
+    pub header: Option<At<String>>,
+    /// A file with its value, 16 to 4096 visible ASCII characters.
+    #[schemars(required)]
+    pub secret_file: Option<At<String>>,
 }
 
 /// Checks of every server, whether requests come or not.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::config::{self, Snapshot};
+use crate::policy::limit::KeyTables;
 use crate::policy::limit::PolicyName;
-use crate::policy::limit::keys::KeyTables;
 
 const QUERY: &str = "DOMAIN=portal.bitrix24.com&PROTOCOL=1&LANG=en";
 const MEMBER: &str = "member_id=3f7a90c1d2e45b68a0719cbe8d243f56";
@@ -41,16 +41,8 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [7; 16]);
     let routed = route(&head, &caller, Duration::ZERO, env).unwrap();
     let once = |body: &str| {
-        decide(
-            &routed,
-            &head,
-            peer,
-            &caller,
-            body.as_bytes(),
-            Duration::ZERO,
-            env,
-        )
-        .unwrap()
+        let read = read(&routed, &head, body.as_bytes(), env);
+        decide(read, None, peer, &caller, Duration::ZERO, env).unwrap()
     };
     if is_second {
         once(&format!("{MEMBER}&PLACEMENT=DEFAULT"));

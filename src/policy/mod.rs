@@ -1,11 +1,14 @@
 //! Values become a decision: is the call sound, may this member have it now, and where does it go.
 
+pub mod frame;
 pub mod judge;
 pub mod pattern;
 pub mod limit;
+pub mod portion;
 pub mod route;
 pub mod selection;
 pub mod validate;
+pub mod verify;
 
 /// What a fault leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

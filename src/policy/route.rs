@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 use http::Method;
 
 use super::Mode;
+use super::portion::Portion;
 use super::selection::{Seen, Selection};
 use super::validate::PlaceRule;
-use crate::request::field::FieldSet;
+use crate::request::field::{FieldSet, MemberId};
 use crate::request::message::Kinds;
 
 /// What a route does with its requests.
@@ -18,7 +19,17 @@ pub enum Kind {
     /// Bitrix24 widget calls: the form is read, checked, limited and normalized.
     Widget(WidgetRoute),
     /// Anything else that is passed on behind the strict front door.
-    Pass,
+    Pass(Upgrade),
+}
+
+/// Whether a pass route's requests may turn into another protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Upgrade {
+    /// Upgrade is ignored, as RFC 9110 7.8 allows.
+    #[default]
+    Never,
+    /// WebSocket is spoken where both sides want to.
+    WebSocket,
 }
 
 /// What a widget route takes.
@@ -26,12 +37,24 @@ pub enum Kind {
 pub struct WidgetRoute {
     /// What faults lead to.
     pub mode: Mode,
+    /// Where they lead to a refusal: for how many of the members.
+    pub enforce: Portion,
     /// The kinds of message; never none.
     pub accepts: Kinds,
     /// Fields that have to be there, besides those that their kind of message is nothing without.
     pub require: FieldSet,
     /// Where fields have to stand.
     pub places: PlaceRule,
+}
+
+impl WidgetRoute {
+    /// What faults of this member's requests lead to; of one that says no `member_id` likewise.
+    pub fn mode_of(&self, member: Option<&MemberId>) -> Mode {
+        match self.mode {
+            Mode::Enforce => self.enforce.mode_of(member),
+            Mode::Observe => Mode::Observe,
+        }
+    }
 }
 
 /// One `[[routes]]` entry.
@@ -164,7 +187,7 @@ impl Routes {
     pub fn choose(&self, first: usize, seen: impl FnOnce() -> Seen) -> Option<(usize, &Route, WidgetRoute)> {
         let mut widgets = self.of_same(first).filter_map(|(at, route)| match route.kind {
             Kind::Widget(widget) => Some((at, route, widget)),
-            Kind::Pass => None,
+            Kind::Pass(_) => None,
         });
         let (at, route, widget) = widgets.next()?;
         if route.selection.is_everything() {
@@ -233,7 +256,7 @@ mod tests {
             name: name.into(),
             path: PathRule::parse(path).unwrap(),
             methods: methods.to_vec(),
-            kind: Kind::Pass,
+            kind: Kind::Pass(Upgrade::Never),
             selection: Selection::default(),
             upstream: "u".into(),
         }

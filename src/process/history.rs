@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use crate::config::Change;
 use crate::telemetry::metrics::{Reloaded, Trigger};
 
 /// One reload that was.
@@ -14,6 +15,8 @@ pub struct ReloadRecord {
     pub trigger: Trigger,
     /// How it ended.
     pub result: Reloaded,
+    /// What it changed.
+    pub changes: Vec<Change>,
     /// As they were told.
     pub faults: Vec<String>,
 }

@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::config::Snapshot;
+use crate::config::{Change, Snapshot};
+use log::Level;
+use serde_json::json;
+
+use crate::oauth::Verifier;
 use crate::pipeline::Env;
 use crate::telemetry::log::LogSink;
-use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, UpstreamSeries};
+use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteSeries, Trigger, UpstreamSeries};
 use crate::telemetry::traces::Traces;
 use crate::upstream::pool::{Listed, Upstream};
 
@@ -16,14 +21,35 @@ pub struct Live {
     pub snapshot: Snapshot,
     /// For the telling.
     pub series: Series,
+    /// How it came into force.
+    pub applied: Applied,
     /// Where spans go, if anywhere.
     pub traces: Option<Arc<Traces>>,
+    /// Who asks authorization servers, where callers are verified so.
+    pub verifier: Option<Arc<Verifier>>,
+}
+
+/// How a configuration came into force.
+pub struct Applied {
+    /// When.
+    pub at: SystemTime,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// What it changed.
+    pub changes: Vec<Change>,
 }
 
 impl Live {
     /// Creates the series that are not there yet; keeps the way to the collector if it is the same.
-    pub fn new(snapshot: Snapshot, before: Option<&Live>, metrics: &Metrics, log: &LogSink) -> Live {
+    pub fn new(
+        snapshot: Snapshot,
+        applied: Applied,
+        before: Option<&Live>,
+        metrics: &Metrics,
+        log: &LogSink,
+    ) -> Live {
         Live {
+            applied,
             series: Series::of(&snapshot.env, metrics),
             traces: Traces::keep_or_start(
                 snapshot.settings.traces.endpoint.as_deref(),
@@ -31,6 +57,7 @@ impl Live {
                 &metrics.trace_spans_dropped,
                 log,
             ),
+            verifier: verifier(&snapshot, before, metrics, log),
             snapshot,
         }
     }
@@ -39,6 +66,23 @@ impl Live {
     pub fn env(&self) -> &Env {
         &self.snapshot.env
     }
+}
+
+/// A new one only where what it is made by has changed: what it remembers would be asked for again.
+fn verifier(
+    snapshot: &Snapshot,
+    before: Option<&Live>,
+    metrics: &Metrics,
+    log: &LogSink,
+) -> Option<Arc<Verifier>> {
+    let rules = snapshot.settings.spec.verify.as_ref()?.ask_rules()?;
+    let before = before.and_then(|before| before.verifier.as_ref());
+    Verifier::keep_or_build(rules, before, &metrics.verification_duration)
+        .map_err(|e| {
+            let details = json!({ "error": e.to_string() });
+            log.event(Level::Error, "callers can not be verified", details);
+        })
+        .ok()
 }
 
 /// Brings the series of an upstream's servers up to date, and creates those that are not there yet.

@@ -3,6 +3,7 @@
 mod descriptors;
 pub mod history;
 pub mod live;
+pub mod notify;
 pub mod reload;
 pub mod request;
 mod store;
@@ -14,23 +15,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use log::Level;
 use parking_lot::Mutex;
+use serde_json::json;
 
-use crate::config::{Loaded, ServerSettings, Snapshot, Watched};
-use crate::policy::limit::keys::KeyTables;
+use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
+use crate::policy::limit::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
 use crate::telemetry::notice::Notices;
+use crate::telemetry::observed::Observed;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::top::Top;
 use crate::upstream::idle::IdleBound;
 use crate::upstream::resolve;
 use history::History;
-use live::Live;
+use live::{Applied, Live};
 
 /// An address has not many more ports to call another from.
 const MOST_IDLE: usize = 65_536;
+
+/// Warnings of a configuration that are told; `check` tells all.
+pub const WARNINGS: usize = 20;
 
 /// The listeners open after at most so long a wait for names, and a reload waits no longer.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
@@ -43,6 +50,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// Who is busy.
     pub top: Arc<Top>,
+    /// What observe mode let through.
+    pub observed: Observed,
     /// The last two minutes.
     pub recent: Mutex<Recent>,
     /// Where lines go.
@@ -84,13 +93,20 @@ impl Process {
         let snapshot = Snapshot::build(loaded, None, &found, &tables, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
-        metrics.in_force(snapshot.generation, &snapshot.sha256, 0);
-        let live = Live::new(snapshot, None, &metrics, &log);
+        metrics.in_force(snapshot.generation, &snapshot.shared, 0);
+        tell_warnings(&snapshot.warnings, &log);
+        let applied = Applied {
+            at: SystemTime::now(),
+            trigger: Trigger::Start,
+            changes: Vec::new(),
+        };
+        let live = Live::new(snapshot, applied, None, &metrics, &log);
         store::start(live.env(), epoch, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
             top: Arc::default(),
+            observed: Observed::default(),
             recent: Mutex::default(),
             log,
             notices: Notices::default(),
@@ -112,6 +128,7 @@ impl Process {
         for (policy, table) in self.tables.each() {
             self.metrics.limiter_table(policy, table);
         }
+        self.metrics.held_body_bytes(self.held.bytes());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
         store::refresh(self.live.load().env(), &self.metrics);
@@ -136,6 +153,22 @@ impl Process {
     /// Whether a load balancer should send requests here.
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
+    }
+}
+
+/// The first ones each on a line; a file can have any number of them.
+fn tell_warnings(warnings: &[Fault], log: &LogSink) {
+    for warning in warnings.iter().take(WARNINGS) {
+        let details = json!({ "warning": warning.to_string() });
+        log.event(Level::Warn, "configuration warning", details);
+    }
+    let more = warnings.len().saturating_sub(WARNINGS);
+    if more > 0 {
+        log.event(
+            Level::Warn,
+            "further configuration warnings",
+            json!({ "count": more }),
+        );
     }
 }
 

@@ -9,9 +9,9 @@ use log::Level;
 use serde_json::json;
 
 use super::history::{History, ReloadRecord};
-use super::live::Live;
-use super::{Process, look_up, unix_now};
-use crate::config::{self, Fault, Loaded, Snapshot, Watched, restart_only_changes};
+use super::live::{Applied, Live};
+use super::{Process, WARNINGS, look_up, notify, unix_now};
+use crate::config::{self, Change, Fault, Loaded, Refused, Snapshot, Waiting, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
 use crate::upstream::failure::Cause;
@@ -23,23 +23,16 @@ const REMEMBERED: usize = 20;
 /// How often the watch looks at the files.
 const WATCH_STEP: Duration = Duration::from_millis(200);
 
+/// Changes that a line of the log tells.
+const TOLD_IN_LOG: usize = 50;
+
 /// How a reload ended.
 #[derive(Debug)]
 pub enum ReloadOutcome {
     /// The new configuration is in force.
-    Applied {
-        /// Its number.
-        generation: u64,
-        /// Changed keys that wait for a restart.
-        restart_pending: Vec<String>,
-    },
+    Applied(InForce),
     /// Content and meaning are those in force.
-    Unchanged {
-        /// Its number.
-        generation: u64,
-        /// Changed keys that wait for a restart.
-        restart_pending: Vec<String>,
-    },
+    Unchanged(InForce),
     /// Nothing changed.
     Refused {
         /// Every fault, in the order of the file.
@@ -47,12 +40,29 @@ pub enum ReloadOutcome {
     },
 }
 
+/// How it stands after a reload that was not refused.
+#[derive(Debug)]
+pub struct InForce {
+    /// The number of the configuration.
+    pub generation: u64,
+    /// Since when it is in force.
+    pub since: SystemTime,
+    /// What asked for it then.
+    pub trigger: Trigger,
+    /// What it changed then.
+    pub changes: Vec<Change>,
+    /// Changed keys that wait for a restart.
+    pub waiting: Vec<Waiting>,
+    /// What is suspicious in it.
+    pub warnings: Vec<Fault>,
+}
+
 impl ReloadOutcome {
     /// For metric and log.
     pub const fn result(&self) -> Reloaded {
         match self {
-            ReloadOutcome::Applied { .. } => Reloaded::Applied,
-            ReloadOutcome::Unchanged { .. } => Reloaded::Unchanged,
+            ReloadOutcome::Applied(_) => Reloaded::Applied,
+            ReloadOutcome::Unchanged(_) => Reloaded::Unchanged,
             ReloadOutcome::Refused { .. } => Reloaded::Refused,
         }
     }
@@ -63,31 +73,48 @@ impl Process {
     pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
         // Held to the end: a trigger that comes meanwhile sees what this one leaves.
         let mut history = self.history.lock();
-        let seen: Vec<_> = self.files.lock().iter().map(Watched::again).collect();
+        if !self.is_draining() {
+            notify::reloading();
+        }
+        let mut seen: Vec<_> = self.files.lock().iter().map(Watched::again).collect();
         let outcome = match config::read(&self.path) {
             Ok(loaded) => {
                 self.files.lock().clone_from(&loaded.files);
-                self.apply(loaded)
+                self.apply(loaded, trigger)
             }
-            Err(faults) => {
+            Err(Refused { faults, files }) => {
+                // Those in force, and those that the refused one names: it may only have come too early.
+                seen.retain(|old| files.iter().all(|new| new.path != old.path));
+                seen.extend(files);
                 *self.files.lock() = seen;
                 ReloadOutcome::Refused { faults }
             }
         };
         self.tell_reload(trigger, &outcome, &mut history);
+        // Who drains has told so, and does not serve again.
+        if !self.is_draining() {
+            match &outcome {
+                ReloadOutcome::Applied(in_force) | ReloadOutcome::Unchanged(in_force) => {
+                    notify::ready(in_force.generation);
+                }
+                ReloadOutcome::Refused { faults } => {
+                    notify::refused(self.live.load().snapshot.generation, faults.len());
+                }
+            }
+        }
         outcome
     }
 
-    fn apply(&self, loaded: Loaded) -> ReloadOutcome {
+    fn apply(&self, loaded: Loaded, trigger: Trigger) -> ReloadOutcome {
         let before = self.live.load_full();
-        let restart_pending = restart_only_changes(&self.server, &loaded.settings.server);
+        let waiting = restart_only_changes(&self.server, &loaded.settings.server);
         let found = look_up(&loaded);
-        if loaded.sha256 == before.snapshot.sha256 && !moves(before.env(), &found) {
-            return ReloadOutcome::Unchanged {
-                generation: before.snapshot.generation,
-                restart_pending,
-            };
+        let moved = moved(before.env(), &found);
+        if loaded.sha256 == before.snapshot.sha256 && moved.is_empty() {
+            return ReloadOutcome::Unchanged(InForce::of(&before, waiting));
         }
+        let mut changes = loaded.source.changes_since(&before.snapshot.source);
+        changes.extend(moved);
         log::set_max_level(loaded.settings.log.level);
         let snapshot = Snapshot::build(
             loaded,
@@ -96,23 +123,27 @@ impl Process {
             &self.tables,
             self.epoch.elapsed(),
         );
-        let generation = snapshot.generation;
         self.metrics
-            .in_force(generation, &snapshot.sha256, restart_pending.len());
-        let live = Arc::new(Live::new(snapshot, Some(&*before), &self.metrics, &self.log));
+            .in_force(snapshot.generation, &snapshot.shared, waiting.len());
+        let applied = Applied {
+            at: SystemTime::now(),
+            trigger,
+            changes,
+        };
+        let live = Live::new(snapshot, applied, Some(&*before), &self.metrics, &self.log);
         super::store::start(live.env(), self.epoch, &self.metrics, &self.log);
+        let live = Arc::new(live);
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
         self.metrics.certificates(&live.snapshot.not_after());
-        ReloadOutcome::Applied {
-            generation,
-            restart_pending,
-        }
+        ReloadOutcome::Applied(InForce::of(&live, waiting))
     }
 
     /// Takes the series away whose route, upstream or server is gone.
     fn forget_series(&self, before: &Env, now: &Env) {
         let routes: HashSet<_> = now.routes.all().iter().map(|route| &route.name).collect();
+        self.observed
+            .keep_routes(|name| routes.iter().any(|route| &***route == name));
         for route in before
             .routes
             .all()
@@ -140,36 +171,42 @@ impl Process {
     fn tell_reload(&self, trigger: Trigger, outcome: &ReloadOutcome, history: &mut History) {
         let result = outcome.result();
         self.metrics.reloaded(trigger, result, unix_now());
-        let common = json!({ "trigger": trigger.label(), "result": result.label() });
-        let mut faults = Vec::new();
-        let (level, details) = match outcome {
-            ReloadOutcome::Applied {
-                generation,
-                restart_pending,
-            } => (
-                Level::Info,
-                json!({ "generation": generation, "restart_pending": restart_pending }),
-            ),
-            ReloadOutcome::Unchanged { generation, .. } => (Level::Info, json!({ "generation": generation })),
-            ReloadOutcome::Refused { faults: found } => {
-                faults = found.iter().map(ToString::to_string).collect();
-                (Level::Error, json!({ "faults": faults }))
-            }
-        };
-        let mut all = common;
-        if let (Some(all), serde_json::Value::Object(details)) = (all.as_object_mut(), details) {
-            all.extend(details);
-        }
-        self.log.event(level, "reload", all);
-        if history.len() == REMEMBERED {
-            history.pop_front();
-        }
-        history.push_back(ReloadRecord {
+        let mut told = json!({ "trigger": trigger.label(), "result": result.label() });
+        let mut record = ReloadRecord {
             at: SystemTime::now(),
             trigger,
             result,
-            faults,
-        });
+            changes: Vec::new(),
+            faults: Vec::new(),
+        };
+        let mut tell = |name: &str, value: serde_json::Value| {
+            if let Some(told) = told.as_object_mut() {
+                told.insert(name.to_owned(), value);
+            }
+        };
+        let level = match outcome {
+            ReloadOutcome::Applied(in_force) => {
+                let changes = &in_force.changes;
+                record.changes.clone_from(changes);
+                tell(
+                    "changed",
+                    json!(changes.iter().take(TOLD_IN_LOG).collect::<Vec<_>>()),
+                );
+                tell("changed_count", changes.len().into());
+                in_force.tell(&mut tell)
+            }
+            ReloadOutcome::Unchanged(in_force) => in_force.tell(&mut tell),
+            ReloadOutcome::Refused { faults } => {
+                record.faults = texts(faults);
+                tell("faults", json!(record.faults));
+                Level::Error
+            }
+        };
+        self.log.event(level, "reload", told);
+        if history.len() == REMEMBERED {
+            history.pop_front();
+        }
+        history.push_back(record);
     }
 
     /// Looks at the files and reloads when they are not as they were last read and then stand still for
@@ -190,11 +227,66 @@ impl Process {
     }
 }
 
-/// Whether a name has other addresses than those that are asked.
-fn moves(env: &Env, found: &Found) -> bool {
-    let mut entries = env.upstreams.values().flat_map(|upstream| &upstream.listed);
-    entries.any(|Listed { entry, .. }| {
-        let found = entry.host_name().and_then(|name| found.get(&name));
-        matches!(found, Some(Ok(addresses)) if entry.would_move(addresses))
-    })
+impl InForce {
+    fn of(live: &Live, waiting: Vec<Waiting>) -> InForce {
+        InForce {
+            generation: live.snapshot.generation,
+            since: live.applied.at,
+            trigger: live.applied.trigger,
+            changes: live.applied.changes.clone(),
+            waiting,
+            warnings: live.snapshot.warnings.clone(),
+        }
+    }
+
+    /// For the log. What is suspicious is worth a look.
+    fn tell(&self, tell: &mut impl FnMut(&str, serde_json::Value)) -> Level {
+        let waiting: Vec<_> = self.waiting.iter().map(|waiting| waiting.key.as_str()).collect();
+        tell("generation", self.generation.into());
+        tell("since", rfc3339(self.since).into());
+        tell("since_trigger", self.trigger.label().into());
+        tell("restart_pending", json!(waiting));
+        tell("waiting", json!(self.waiting));
+        tell("warnings", json!(first_warnings(&self.warnings)));
+        tell("warning_count", self.warnings.len().into());
+        match self.warnings.is_empty() {
+            true => Level::Info,
+            false => Level::Warn,
+        }
+    }
+}
+
+/// As `check` prints them.
+fn texts(faults: &[Fault]) -> Vec<String> {
+    faults.iter().map(ToString::to_string).collect()
+}
+
+/// So many of them as are told; how many there are is told beside it.
+pub fn first_warnings(warnings: &[Fault]) -> Vec<String> {
+    texts(warnings.get(..WARNINGS).unwrap_or(warnings))
+}
+
+/// As the log writes times, to the second.
+pub fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// The names that have other addresses than those that are asked.
+fn moved(env: &Env, found: &Found) -> Vec<Change> {
+    let mut moved = Vec::new();
+    for (name, upstream) in &env.upstreams {
+        for Listed { entry, .. } in &upstream.listed {
+            let found = entry.host_name().and_then(|name| found.get(&name));
+            if let Some(Ok(now)) = found
+                && entry.would_move(now)
+            {
+                moved.push(Change {
+                    key: format!("upstreams.{name}.servers, the addresses of {}", entry.name),
+                    old: json!(entry.addresses()),
+                    new: json!(now),
+                });
+            }
+        }
+    }
+    moved
 }

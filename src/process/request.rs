@@ -1,7 +1,7 @@
 //! The life of one request, from its head to the record of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -9,11 +9,13 @@ use prometheus::IntGauge;
 
 use super::Process;
 use super::live::Live;
-use crate::pipeline::{self, Findings, Forward, Routed};
+use crate::pipeline::{self, Findings, Forward, Read, Routed};
 use crate::policy::limit::Now;
 use crate::policy::limit::shared::Waiting;
+use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
+use crate::request::outline::Outline;
 use crate::response::rejection::Rejection;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
@@ -85,9 +87,11 @@ pub struct Request {
     caller: Caller,
     route: Option<usize>,
     findings: Findings,
+    /// Of what observe mode let through.
+    outline: Option<Box<Outline>>,
     body: Option<Bytes>,
     held: Held,
-    body_wait: Duration,
+    waits: Duration,
     overhead: Option<Duration>,
     upstream: Option<UpstreamPart>,
     span: Option<Span>,
@@ -128,8 +132,9 @@ impl Request {
             caller,
             route: None,
             findings: Findings::default(),
+            outline: None,
             body: None,
-            body_wait: Duration::ZERO,
+            waits: Duration::ZERO,
             overhead: None,
             upstream: None,
             span,
@@ -185,41 +190,41 @@ impl Request {
     pub fn holds(&mut self, body: Bytes, waited: Duration) {
         self.bytes_in = body.len();
         self.body = Some(body);
-        self.body_wait = waited;
+        self.waits += waited;
     }
 
-    /// Decides it. A held body is there. A store that limits are shared by is waited for, where only that can tell, as
-    /// long as the configuration allows.
+    /// Reads it. A held body is there.
+    pub fn read<'r>(&self, routed: &'r Routed<'_>, head: &'r RequestHead) -> Read<'r> {
+        let body = self.body.as_deref().unwrap_or_default();
+        pipeline::read(routed, head, body, self.live.env())
+    }
+
+    /// Decides what was read, with the answer to its question, where it asks one.
     ///
     /// # Errors
-    /// Where it is refused.
-    pub async fn decide(
+    /// Where only the store that limits are shared by can tell: then it is read and decided again, with what that says.
+    pub fn decide(
         &mut self,
-        routed: &mut Routed<'_>,
-        head: &RequestHead,
-        peer: Peer,
-    ) -> Result<Box<Forward>, Rejection> {
-        loop {
-            match self.decide_now(routed, head, peer) {
-                Ok(verdict) => return verdict,
-                // Boxed: nearly nobody waits, and everybody would have to make room for it.
-                Err(waiting) => routed.settle(Box::pin(waiting.settled()).await),
-            }
-        }
-    }
-
-    fn decide_now(
-        &mut self,
-        routed: &Routed<'_>,
+        read: Read<'_>,
+        said: Option<&Said>,
         head: &RequestHead,
         peer: Peer,
     ) -> Result<Result<Box<Forward>, Rejection>, Waiting> {
-        let body = self.body.as_deref().unwrap_or_default();
         let now = self.process.epoch.elapsed();
-        let decision = pipeline::decide(routed, head, peer, &self.caller, body, now, self.live.env())?;
+        let env = self.live.env();
+        let decision = pipeline::decide(read, said, peer, &self.caller, now, env)?;
+        if !decision.findings.would_reject.is_empty() {
+            let body = self.body.as_deref().unwrap_or_default();
+            self.outline = Some(Box::new(pipeline::outline(head, body, env)));
+        }
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
         Ok(decision.verdict.map(Box::new))
+    }
+
+    /// Time that was not the gateway's own: it waited for somebody else.
+    pub fn waited(&mut self, span: Duration) {
+        self.waits += span;
     }
 
     /// Waits until this moment, or less long where the process drains meanwhile: half of its grace period is left
@@ -245,7 +250,7 @@ impl Request {
     /// Stops the clock of the gateway's own time.
     pub fn own_time_ends(&mut self) {
         self.overhead
-            .get_or_insert(self.started.elapsed().saturating_sub(self.body_wait));
+            .get_or_insert(self.started.elapsed().saturating_sub(self.waits));
     }
 
     /// The upstream's time begins with the first connect.
@@ -268,7 +273,7 @@ impl Request {
     /// The head of an answer came; an interim one is not the answer.
     pub fn upstream_answered(&mut self, status: u16) {
         if let Some(part) = &mut self.upstream
-            && status >= 200
+            && (status >= 200 || status == 101)
         {
             part.status = Some(status);
         }
@@ -296,12 +301,23 @@ impl Request {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 
+    /// The server's answer went back whole; recorded when it is dropped.
+    pub fn ends_well(&mut self, sent: Sent) {
+        (self.end, self.sent) = (End::Answered, sent);
+    }
+
+    /// It was refused, or its answer broke off; recorded when it is dropped.
+    pub fn breaks_off(&mut self, rejection: Rejection, sent: Sent) {
+        (self.end, self.sent) = (End::Refused(rejection), sent);
+    }
+
     fn record(&self, rejection: Option<&Rejection>) {
         let Process {
             metrics,
             top,
             log,
             notices,
+            observed,
             epoch,
             ..
         } = &*self.process;
@@ -331,13 +347,15 @@ impl Request {
             would_reject: &findings.would_reject,
             faults: &findings.faults,
             limits: &findings.limits,
+            verdict: findings.verdict,
             member_id: findings.member_id.as_ref(),
             domain: findings.domain.as_ref().map(|domain| domain.as_str()),
             placement: findings.placement.as_ref().map(|placement| placement.as_str()),
             client: self.caller.client,
             scheme_replaced: self.caller.scheme_replaced,
+            origin_differs: findings.origin_differs,
             status: match rejection {
-                Some(rejection) => rejection.reason().status(),
+                Some(rejection) => rejection.status(),
                 None => self.sent.status.unwrap_or_default(),
             },
             age,
@@ -361,10 +379,15 @@ impl Request {
                         .map(|server| (&*server.name, server.shown.as_str())),
                     tries: part.attempted.tries,
                     cause: part.attempted.cause.map(Cause::label),
+                    since: part.since,
+                    attempted: &part.attempted,
                 }),
         };
         count::count(metrics, &record);
         notices.warn(log, &record, now.saturating_duration_since(*epoch));
+        if let (Some(route), Some(outline)) = (route, &self.outline) {
+            observed.count(&route.name, &record, outline, SystemTime::now());
+        }
         if let Some(member) = &findings.member_id {
             let now = now.saturating_duration_since(*epoch);
             top.count(member, findings.domain.as_ref(), findings.limits.is_over(), now);

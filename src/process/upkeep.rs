@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use super::Process;
 use crate::upstream::check::check;
 use crate::upstream::entry::{Entry, Moved, next_look_up};
-use crate::upstream::health::{CheckRule, Standing};
+use crate::upstream::health::Standing;
 use crate::upstream::pool::Upstream;
 use crate::upstream::resolve::NotFound;
 use crate::upstream::server::Server;
@@ -62,7 +62,7 @@ impl Process {
                 self.tell_standing(upstream, &server, standing);
             }
             if server.health.check_begins(rules.check.is_some(), now) {
-                under_way.spawn(examine(server, rules.check.clone().unwrap_or_default()));
+                under_way.spawn(examine(upstream.clone(), server));
             }
         }
     }
@@ -94,8 +94,9 @@ impl Process {
     }
 }
 
-async fn examine(server: Arc<Server>, rule: CheckRule) {
-    let said = check(&server, &rule).await;
+async fn examine(upstream: Arc<Upstream>, server: Arc<Server>) {
+    let rule = upstream.rules.check.clone().unwrap_or_default();
+    let said = check(&server, &rule, upstream.rules.proof.as_deref()).await;
     server.health.checked(said, &rule, Instant::now());
 }
 

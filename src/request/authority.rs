@@ -41,6 +41,16 @@ impl<'a> Authority<'a> {
         };
         (host != Host::Name("")).then_some(Authority { host, port })
     }
+
+    /// Whether both are one, where a port that is not there is this one.
+    pub fn is_same(self, other: Authority<'_>, default_port: u16) -> bool {
+        let is_same_host = match (self.host, other.host) {
+            (Host::Name(one), Host::Name(other)) => one.eq_ignore_ascii_case(other),
+            (Host::V6(one), Host::V6(other)) => one == other,
+            (Host::Name(_), Host::V6(_)) | (Host::V6(_), Host::Name(_)) => false,
+        };
+        is_same_host && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
+    }
 }
 
 fn port(digits: &str) -> Option<u16> {

@@ -38,6 +38,13 @@ impl std::error::Error for BrokenChunks {}
 #[derive(Default, Debug)]
 pub struct HeldBodies(AtomicUsize);
 
+impl HeldBodies {
+    /// How many they are.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The share of one request; gives it back when it is dropped.
 #[derive(Debug)]
 pub struct Held {

@@ -5,7 +5,7 @@ use super::field::{FaultCode, Field, FieldFault};
 use super::form::{Form, Reading};
 
 /// Who sends the request, and for what.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Kind {
     /// A widget that a user opened in the portal.

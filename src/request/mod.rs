@@ -13,3 +13,5 @@ pub mod head;
 pub mod media_type;
 pub mod message;
 pub mod options;
+pub mod origin;
+pub mod outline;

@@ -15,7 +15,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         out.extend_from_slice(reason.code().as_bytes());
     });
     problem.text("title", reason.title());
-    problem.number("status", reason.status().into());
+    problem.number("status", rejection.status().into());
     problem.text("code", reason.code());
     problem.text("detail", &rejection.detail());
     problem.text("request_id", request_id);
@@ -24,6 +24,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         json::text(out, policy.label());
     });
     problem.end();
+    out.push(b'\n');
     out
 }
 
@@ -38,7 +39,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &FieldFault) {
 /// A small page without any outside resource, which may be framed.
 pub fn html(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     let reason = rejection.reason();
-    let (title, status, code) = (reason.title(), reason.status(), reason.code());
+    let (title, status, code) = (reason.title(), rejection.status(), reason.code());
     // Codes, names and our own words only; the request id is letters, digits and `-_.`.
     let detail = rejection.detail();
     format!(

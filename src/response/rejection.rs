@@ -10,6 +10,7 @@ use log::Level;
 
 use crate::policy::judge::{Ambiguity, Refusal};
 use crate::policy::limit::{Limited, PolicyName, Refused};
+use crate::policy::verify::Unproven;
 use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
@@ -94,14 +95,16 @@ rejections! {
     HeaderTooLarge = "header_too_large", 431, Info, "The header section is too large";
     /// Not exactly a urlencoded form without coding.
     UnsupportedMediaType = "unsupported_media_type", 415, Info, "The body is not a urlencoded form";
+    /// The caller is not who he says, or nobody can say whether he is.
+    CallerNotVerified(Unproven) = "caller_not_verified", 403, Warn, "The caller is not verified";
     /// A quota of this policy is used up.
     RateLimited(PolicyName, Limited) = "rate_limited", 429, Info, "Too many requests";
     /// CONNECT or a transfer coding other than chunked.
     NotImplemented = "not_implemented", 501, Info, "Not implemented";
     /// All bodies held together would be over `held_bodies`.
     Overloaded = "overloaded", 503, Warn, "The gateway is overloaded";
-    /// No server of the upstream could be connected to.
-    UpstreamUnavailable = "upstream_unavailable", 502, Error, "The application can not be reached";
+    /// No server of the upstream could be connected to, or there is none.
+    UpstreamUnavailable(Unreached) = "upstream_unavailable", 502, Error, "The application can not be reached";
     /// The upstream's answer is broken or was cut before its head was complete.
     UpstreamError = "upstream_error", 502, Error, "The application's answer is broken";
     /// The upstream did not answer in time.
@@ -110,6 +113,15 @@ rejections! {
     InternalError = "internal_error", 500, Error, "The gateway failed";
     /// The client went away before its answer ended.
     ClientClosed = "client_closed", 499, Info, "The client went away";
+}
+
+/// Why no server was reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreached {
+    /// None could be connected to.
+    Unconnected,
+    /// None has an address: there was nothing to connect to.
+    Nowhere,
 }
 
 /// What no route is for.
@@ -154,7 +166,7 @@ impl Reason {
         self.row().code
     }
 
-    /// HTTP status; 499 is written to the log only.
+    /// The usual HTTP status; [`Rejection::status`] is that of an occurrence.
     pub const fn status(self) -> u16 {
         self.row().status
     }
@@ -179,6 +191,7 @@ enum Occurrence<'r> {
     /// All faults, and those fields of them that the handler's own address may carry.
     Fields(&'r [FieldFault], &'r [Field]),
     Unexpected(Kind),
+    Unproven(Unproven),
     Allowed(&'r [Method]),
     Limited(PolicyName, Limited),
 }
@@ -207,16 +220,32 @@ impl Rejection {
                 "send exactly one Content-Type, application/x-www-form-urlencoded, and no Content-Encoding; \
                  JSON is taken where accepts has own, and uploads need a pass route with a path of their own",
             ),
+            Rejection::CallerNotVerified(unproven) => Occurrence::Unproven(*unproven),
             Rejection::RateLimited(policy, limited) => Occurrence::Limited(*policy, *limited),
             Rejection::NotImplemented => {
                 Plain("CONNECT and transfer codings other than chunked are not served")
             }
             Rejection::Overloaded => Later("too many requests are being held; try again in a moment", 1),
-            Rejection::UpstreamUnavailable => Plain("no connection to the application could be made"),
+            Rejection::UpstreamUnavailable(Unreached::Unconnected) => {
+                Plain("no connection to the application could be made")
+            }
+            Rejection::UpstreamUnavailable(Unreached::Nowhere) => Later(
+                "no server of the application has an address; try again in a moment",
+                1,
+            ),
             Rejection::UpstreamError => Plain("the application closed the connection or sent no valid HTTP"),
             Rejection::UpstreamTimeout => Plain("the application took too long"),
             Rejection::InternalError => Plain("the request id helps to find the cause in the log"),
             Rejection::ClientClosed => Plain("the connection was closed before the answer ended"),
+        }
+    }
+
+    /// The status of the answer; 499 is written to the log only.
+    pub const fn status(&self) -> u16 {
+        match self {
+            // Nobody is at fault between here and there: it is not there yet, or not at the moment.
+            Rejection::UpstreamUnavailable(Unreached::Nowhere) => 503,
+            other => other.reason().status(),
         }
     }
 
@@ -226,6 +255,7 @@ impl Rejection {
             Occurrence::Fields(faults, _) => faults,
             Occurrence::Plain(_)
             | Occurrence::Unexpected(_)
+            | Occurrence::Unproven(_)
             | Occurrence::Later(..)
             | Occurrence::Allowed(_)
             | Occurrence::Limited(..) => &[],
@@ -257,6 +287,7 @@ impl Rejection {
                 )
                 .into()
             }
+            Occurrence::Unproven(unproven) => unproven.says().into(),
             Occurrence::Allowed(methods) => format!("allowed here: {}", listed(methods)).into(),
             Occurrence::Limited(_, limited) => format!("try again in {} s", limited.retry_after).into(),
         }
@@ -275,7 +306,10 @@ impl Rejection {
     /// draft-ietf-httpapi-ratelimit-headers-11).
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let headers = match self.occurrence() {
-            Occurrence::Plain(_) | Occurrence::Fields(..) | Occurrence::Unexpected(_) => [None, None, None],
+            Occurrence::Plain(_)
+            | Occurrence::Fields(..)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Unproven(_) => [None, None, None],
             Occurrence::Later(_, seconds) => [Some((header::RETRY_AFTER, seconds.into())), None, None],
             Occurrence::Allowed(methods) => [text(header::ALLOW, listed(methods)), None, None],
             Occurrence::Limited(policy, Limited { quota, retry_after }) => {
@@ -291,11 +325,38 @@ impl Rejection {
         headers.into_iter().flatten()
     }
 
+    /// The kind of a message that the route does not take.
+    pub const fn unexpected_message(&self) -> Option<Kind> {
+        match self.occurrence() {
+            Occurrence::Unexpected(kind) => Some(kind),
+            Occurrence::Plain(_)
+            | Occurrence::Unproven(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Allowed(_)
+            | Occurrence::Limited(..) => None,
+        }
+    }
+
+    /// Why the caller is not verified.
+    pub const fn unproven(&self) -> Option<Unproven> {
+        match self.occurrence() {
+            Occurrence::Unproven(unproven) => Some(unproven),
+            Occurrence::Plain(_)
+            | Occurrence::Unexpected(_)
+            | Occurrence::Later(..)
+            | Occurrence::Fields(..)
+            | Occurrence::Allowed(_)
+            | Occurrence::Limited(..) => None,
+        }
+    }
+
     /// The policy that a rate-limited request violates.
     pub const fn violated_policy(&self) -> Option<PolicyName> {
         match self.occurrence() {
             Occurrence::Limited(policy, _) => Some(policy),
             Occurrence::Plain(_)
+            | Occurrence::Unproven(_)
             | Occurrence::Later(..)
             | Occurrence::Fields(..)
             | Occurrence::Unexpected(_)
@@ -363,7 +424,8 @@ impl From<BodyFault> for Rejection {
 impl From<SendFault> for Rejection {
     fn from(fault: SendFault) -> Rejection {
         match fault {
-            SendFault::Unreachable => Rejection::UpstreamUnavailable,
+            SendFault::Nowhere => Rejection::UpstreamUnavailable(Unreached::Nowhere),
+            SendFault::Unreachable => Rejection::UpstreamUnavailable(Unreached::Unconnected),
             SendFault::Reset | SendFault::BadAnswer => Rejection::UpstreamError,
             SendFault::TimedOut => Rejection::UpstreamTimeout,
         }

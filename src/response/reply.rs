@@ -6,8 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::date;
 
+use super::frame;
+use super::line::line;
 use super::page;
 use super::rejection::Rejection;
+use crate::policy::frame::Frame;
 use crate::request::head::Version;
 use crate::upstream::answer::{AnswerHead, BodyLength, Field};
 
@@ -49,14 +52,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What a server's answer becomes.
-    pub fn of_answer(head: &AnswerHead) -> Reply {
+    /// What a server's answer becomes, and where it is shown in a frame what it says of that.
+    pub fn of_answer(head: &AnswerHead, frame: Option<&Frame>) -> Reply {
         let judged = &head.judged;
         let fields = head.fields.iter().filter(|field| judged.goes_on(&field.name));
+        let mut fields: Vec<_> = fields.cloned().collect();
+        if let Some(frame) = frame {
+            frame::apply(frame, &mut fields);
+        }
         Reply {
             status: head.status,
             reason: head.reason.clone(),
-            fields: fields.cloned().collect(),
+            fields,
             length: Length::of(judged.body, head.status, judged.told_length),
         }
     }
@@ -74,9 +81,9 @@ impl Reply {
             ("application/problem+json", page::problem(rejection, request_id))
         };
         let mut fields = vec![
-            field(header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-            field(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            field(
+            line(header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+            line(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            line(
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
             ),
@@ -85,11 +92,11 @@ impl Reply {
         if let Ok(mut request_id) = HeaderValue::from_str(request_id) {
             // It never comes again: over HTTP/2 it is kept out of the table of lines (RFC 7541 6.2.3).
             request_id.set_sensitive(true);
-            fields.push(field(REQUEST_ID, request_id));
+            fields.push(line(REQUEST_ID, request_id));
         }
-        fields.extend(rejection.headers().map(|(name, value)| field(name, value)));
+        fields.extend(rejection.headers().map(|(name, value)| line(name, value)));
         // Every reason has a status of the registry.
-        let status = StatusCode::from_u16(rejection.reason().status());
+        let status = StatusCode::from_u16(rejection.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let length = body.len() as u64;
         let reply = Reply {
@@ -186,6 +193,18 @@ impl Length {
 
 /// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
 pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The answer of a server that speaks WebSocket from here on, as this hop does too.
+pub fn append_switch(out: &mut Vec<u8>, head: &AnswerHead) {
+    append_unended(out, head);
+    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+}
+
+/// Without the empty line, and without what is for one hop.
+fn append_unended(out: &mut Vec<u8>, head: &AnswerHead) {
     let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     append(&[
         b"HTTP/1.1 ",
@@ -201,35 +220,9 @@ pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
     {
         append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
-    append(&[b"\r\n"]);
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
-fn field(name: HeaderName, value: HeaderValue) -> Field {
-    const USUAL: [&str; 8] = [
-        "Content-Type",
-        "Cache-Control",
-        "X-Content-Type-Options",
-        "X-Request-Id",
-        "Retry-After",
-        "RateLimit-Policy",
-        "RateLimit",
-        "Allow",
-    ];
-    let usual = USUAL
-        .into_iter()
-        .find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
-    Field {
-        spelled: match usual {
-            Some(usual) => Bytes::from_static(usual.as_bytes()),
-            None => Bytes::copy_from_slice(name.as_str().as_bytes()),
-        },
-        name,
-        value,
-    }
-}
 
 /// Whether `text/html` is named with a higher quality than any JSON type (RFC 9110 12.5.1); what is not
 /// named explicitly does not count, so that curl and fetch get the problem document.

@@ -13,9 +13,10 @@ use pingora::listeners::tls::Acceptor;
 use pingora::protocols::{ALPN, Ssl as _, Stream};
 use pingora::server::ShutdownWatch;
 use prometheus::IntCounter;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pace::Paced;
+use super::plain::{self, is_plain};
 use super::proxy_protocol::{self, Fault};
 use super::shared::Server;
 use super::{http1, http2};
@@ -91,6 +92,16 @@ impl Listener {
                 }
             }
         };
+        let deadline = Instant::now() + server.rules.header_timeout;
+        let mut stream = stream;
+        if let Protocol::Tls { failed, .. } = &self.protocol
+            && timeout_at(deadline, is_plain(&mut stream)).await.unwrap_or(false)
+        {
+            failed.inc();
+            debug!("plain HTTP where TLS is spoken");
+            plain::tell(stream).await;
+            return Closed::Handshake;
+        }
         let paced = Paced::new(stream, server.rules.write_timeout);
         let stalled = paced.stalled();
         let closed = match &self.protocol {
@@ -100,7 +111,7 @@ impl Listener {
             }
             Protocol::Tls { acceptor, failed } => {
                 let peer = Peer { address, tls: true };
-                match timeout(server.rules.header_timeout, acceptor.tls_handshake(paced)).await {
+                match timeout_at(deadline, acceptor.tls_handshake(paced)).await {
                     Ok(Ok(stream)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
                         http2::serve(server, Box::new(stream), peer, stopping).await
                     }

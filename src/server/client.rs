@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::shared::Server;
 use super::stream::HandedOver;
-use crate::process::request::Sent;
+use super::tunnel::Switched;
+use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
@@ -70,6 +71,14 @@ pub trait Client: Send + Sized {
         server: &Server,
         passed: HandedOver,
         head: Box<RequestHead>,
+    ) -> impl Future<Output = Self::Next> + Send;
+
+    /// Tells the client that its server speaks WebSocket from here on, and carries that to its end.
+    fn switch(
+        self,
+        server: &Server,
+        request: Box<Request>,
+        switched: Switched,
     ) -> impl Future<Output = Self::Next> + Send;
 
     /// Leaves the connection as it has to be left.

@@ -1,27 +1,28 @@
-//! The way of a request, whatever carries it: identify, route, hold, decide, forward or refuse, record.
+//! The way of a request, whatever carries it: identify, route, hold, verify, decide, forward or refuse, record.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{Client, Ended, Gone};
 use super::shared::Server;
 use super::stream::HandedOver;
+use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::policy::limit::Start;
+use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::attempts::Attempts;
 use crate::upstream::caller::Peer;
-use crate::upstream::send::{self, SendFault};
+use crate::upstream::send::{self, Answer, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
 pub async fn exchange<C: Client>(
@@ -54,7 +55,10 @@ pub async fn exchange<C: Client>(
         Err(rejection) => Err(rejection),
     };
     let ended = match carried {
-        Ok(()) => {
+        Ok(Carried::Switched(switched)) => {
+            return Box::pin(client.switch(server, request, *switched)).await;
+        }
+        Ok(Carried::Answered) => {
             request.answered(client.sent());
             Ended::Answered
         }
@@ -63,8 +67,8 @@ pub async fn exchange<C: Client>(
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, decides, and waits where a limit holds it back or the upstream has its
-/// fill.
+/// Holds the body, where the route says so, has the caller verified, decides, and waits where a limit holds it back or
+/// the upstream has its fill.
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
@@ -75,13 +79,40 @@ async fn decide<C: Client>(
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => client.place().await?,
+        BodyPlan::Switch => {}
     }
-    let mut forward = request.decide(routed, head, peer).await?;
+    let mut read = request.read(routed, head);
+    let said = match read.asks() {
+        Some(ask) => Some(verify(client, request, ask).await?),
+        None => None,
+    };
+    // Who has waited for the store of limits is not asked to wait for it again.
+    let mut forward = loop {
+        match request.decide(read, said.as_ref(), head, peer) {
+            Ok(verdict) => break verdict?,
+            Err(waiting) => {
+                let since = Instant::now();
+                // Boxed: nearly nobody waits, and everybody would have to make room for it.
+                routed.settle(Box::pin(waiting.settled()).await);
+                request.waited(since.elapsed());
+            }
+        }
+        read = request.read(routed, head);
+    };
     request.own_time_ends();
+    // Nobody waits for a client that has left.
     if let Start::At(turn) = forward.start {
-        unless_gone(client, async { Ok(request.turn(turn).await) }).await?;
+        tokio::select! {
+            biased;
+            () = request.turn(turn) => {}
+            () = client.gone() => return Err(Rejection::ClientClosed),
+        }
     }
-    forward.attempts.admit().await?;
+    tokio::select! {
+        biased;
+        admitted = forward.attempts.admit() => admitted?,
+        () = client.gone() => return Err(Rejection::ClientClosed),
+    }
     Ok(forward)
 }
 
@@ -100,6 +131,30 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
     Ok(())
 }
 
+/// How far a request was carried.
+enum Carried {
+    /// The answer went back whole.
+    Answered,
+    /// Client and server go on in another protocol.
+    Switched(Box<Switched>),
+}
+
+/// Asks whose a token is, unless the client goes away first.
+async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
+    let since = Instant::now();
+    let Some(verifier) = request.live.verifier.clone() else {
+        // It could not be built, which a line has told; what that comes to is on_error's to say.
+        return Ok(Said::Nothing(Unknown::Unreachable));
+    };
+    let said = tokio::select! {
+        biased;
+        said = verifier.ask(ask) => Ok(said),
+        () = client.gone() => Err(Rejection::ClientClosed),
+    };
+    request.waited(since.elapsed());
+    said
+}
+
 /// Asks the server and relays its answer.
 async fn carry<C: Client>(
     server: &Server,
@@ -107,15 +162,11 @@ async fn carry<C: Client>(
     request: &mut Request,
     head: &RequestHead,
     mut forward: Box<Forward>,
-) -> Result<(), Rejection> {
+) -> Result<Carried, Rejection> {
     request.upstream_begins();
-    let wire = send::Request::new(
-        forward.rewrite.to_wire(head),
-        &request.body(),
-        head.method == Method::HEAD,
-    );
+    let wire = send::Request::new(forward.rewrite.to_wire(head), &request.body(), forward.asked);
     let total = forward.attempts.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward.attempts);
+    let relaying = relay(server, client, request, &wire, &mut forward);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
@@ -128,34 +179,43 @@ async fn carry<C: Client>(
         forward.attempts.failed(cause, Instant::now());
     }
     request.upstream_ended(forward.attempts.attempted());
-    relayed.map_err(Rejection::from)
+    Ok(match relayed? {
+        None => Carried::Answered,
+        Some(answer) => Carried::Switched(Box::new(Switched::new(answer, forward.attempts))),
+    })
 }
 
+/// Where the server switches to another protocol, its answer is returned.
 async fn relay<C: Client>(
     server: &Server,
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
-    attempts: &mut Attempts,
-) -> Result<(), Stopped> {
+    forward: &mut Forward,
+) -> Result<Option<Answer>, Stopped> {
+    let attempts = &mut forward.attempts;
     let mut retries = 0;
-    let asked = unless_gone(client, send::send(attempts, wire, || retries += 1)).await;
+    let asked = unless_gone(client, pin!(send::send(attempts, wire, || retries += 1))).await;
     request.upstream_retried(retries);
     let mut answer = asked?;
-    while answer.head.status.is_informational() {
+    while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         client.interim(&answer.head).await?;
-        unless_gone(client, answer.next_head()).await?;
+        unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
     request.upstream_answered(status);
-    client.begin(&Reply::of_answer(&answer.head), server.process.is_draining());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Some(answer));
+    }
+    let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
+    client.begin(&reply, server.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 client.flush().await?;
-                unless_gone(client, answer.read()).await?
+                unless_gone(client, pin!(answer.read())).await?
             }
         };
         match piece {
@@ -165,7 +225,7 @@ async fn relay<C: Client>(
     }
     client.finish().await?;
     answer.release(&server.process.idle);
-    Ok(())
+    Ok(None)
 }
 
 /// Tells the client, if nothing of another answer was sent and it has not left, and records the request.
@@ -227,10 +287,11 @@ impl From<Stopped> for Rejection {
     }
 }
 
-/// The server's next part, unless the client goes away first.
+/// The server's next part, unless the client goes away first. It stays where it is: moved in, it would have a second
+/// place in each request's memory.
 async fn unless_gone<C: Client, T>(
     client: &mut C,
-    part: impl Future<Output = Result<T, SendFault>>,
+    part: Pin<&mut impl Future<Output = Result<T, SendFault>>>,
 ) -> Result<T, Stopped> {
     tokio::select! {
         biased;

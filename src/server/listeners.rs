@@ -2,16 +2,22 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use listenfd::ListenFd;
 use parking_lot::Mutex;
 use pingora::server::{Fds, ListenFds};
+use socket2::{Domain, Socket, Type};
 
 use crate::config::{ListenerSettings, ServerSettings};
+use crate::process::notify;
+
+/// Connections that wait to be accepted; the system may allow fewer (net.core.somaxconn).
+const BACKLOG: i32 = 4096;
 
 /// A successor waits so long for its predecessor to hand over.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(60);
@@ -27,10 +33,50 @@ pub struct Bound {
     pub admin: SocketAddr,
 }
 
+/// What a listener of IPv6 takes.
+enum Families {
+    /// IPv6 alone: the port has a listener of IPv4 beside it.
+    Own,
+    /// On Linux `[::]` takes IPv4 too, unless it is told otherwise.
+    AsTheSystemSays,
+}
+
+fn listen(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    match (address, families) {
+        (SocketAddr::V6(_), Families::Own) => socket.set_only_v6(true)?,
+        (SocketAddr::V4(_), Families::Own) | (_, Families::AsTheSystemSays) => {}
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Listeners that the service manager passes on (sd_listen_fds(3)): of a socket unit, or those that the unit's
+/// process before had it keep. What is no TCP listener is left alone.
+pub fn inherited() -> Vec<TcpListener> {
+    let mut given = ListenFd::from_env();
+    (0..given.len())
+        .filter_map(|at| given.take_tcp_listener(at).ok().flatten())
+        .collect()
+}
+
 impl Sockets {
-    /// Nothing yet.
-    pub fn none() -> Sockets {
-        Sockets(Fds::new())
+    /// Those that were there before; the configuration takes what it names.
+    ///
+    /// # Errors
+    /// Where one of them can not be used.
+    pub fn of(inherited: Vec<TcpListener>) -> io::Result<Sockets> {
+        let mut sockets = Fds::new();
+        for listener in inherited {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?.to_string();
+            if sockets.get(&address).is_none() {
+                sockets.add(address, listener.into_raw_fd());
+            }
+        }
+        Ok(Sockets(sockets))
     }
 
     /// Waits at the upgrade socket until the predecessor, told by SIGQUIT, hands its sockets over.
@@ -55,7 +101,13 @@ impl Sockets {
     /// # Errors
     /// The address, and why it can not be bound.
     pub fn bind_all(&mut self, server: &ServerSettings) -> Result<Bound, (String, io::Error)> {
-        let mut bind = |address: &str| self.bind(address).map_err(|e| (address.to_owned(), e));
+        let addresses = server.listeners.iter().map(|listener| &listener.address);
+        let of_v4: HashSet<u16> = addresses
+            .chain([&server.admin])
+            .filter_map(|address| address.parse::<SocketAddrV4>().ok())
+            .map(|address| address.port())
+            .collect();
+        let mut bind = |address: &str| self.bind(address, &of_v4).map_err(|e| (address.to_owned(), e));
         let http = server
             .listeners
             .iter()
@@ -71,18 +123,30 @@ impl Sockets {
             .iter()
             .map(|(_, address)| address)
             .chain([&bound.admin]);
-        self.0
+        let closed = self
+            .0
             .close_unclaimed(&claimed.map(ToString::to_string).collect::<HashSet<_>>());
+        closed
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .for_each(notify::forget);
         Ok(bound)
     }
 
-    fn bind(&mut self, address: &str) -> io::Result<SocketAddr> {
+    /// `of_v4` are the ports that some listener of IPv4 has.
+    fn bind(&mut self, address: &str, of_v4: &HashSet<u16>) -> io::Result<SocketAddr> {
+        let parsed: SocketAddr = address.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
         if self.0.get(address).is_some() {
-            return address.parse().map_err(|_| io::ErrorKind::InvalidInput.into());
+            return Ok(parsed);
         }
-        let listener = TcpListener::bind(address)?;
+        let families = match of_v4.contains(&parsed.port()) {
+            true => Families::Own,
+            false => Families::AsTheSystemSays,
+        };
+        let listener = listen(parsed, families)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
+        notify::keep(&listener, bound);
         self.0.add(bound.to_string(), listener.into_raw_fd());
         Ok(bound)
     }

@@ -7,11 +7,14 @@ pub mod exchange;
 pub mod http1;
 pub mod http2;
 pub mod listeners;
+pub mod outcome;
 pub mod pace;
+mod plain;
 pub mod proxy_protocol;
 pub mod shared;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -29,7 +32,7 @@ use pingora_runtime::Runtime;
 use serde_json::json;
 
 use crate::process::{Process, most_idle};
-use crate::upstream::socket;
+use crate::upstream::wire;
 use accept::{Listener, Protocol};
 use listeners::Bound;
 use shared::{ConnectionRules, Server};
@@ -68,7 +71,7 @@ pub fn start(
         open: AtomicUsize::new(0),
         stopping: stopping.clone(),
     });
-    if !socket::can_prove() {
+    if !wire::can_prove() {
         let msg = "this kernel does not tell what was acknowledged: no call is sent again";
         process.log.event(Level::Warn, msg, json!({}));
     }

@@ -2,8 +2,8 @@
 //! decided before it is handed over; here it gets its server, its head and its record.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::{Method, header};
@@ -13,15 +13,17 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::timeout;
 
+use super::outcome::Outcome;
 use crate::pipeline::Forward;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BrokenChunks;
 use crate::request::head::Version;
 use crate::request::head::fault::Malformed;
-use crate::response::rejection::{BrokenForm, Rejection};
+use crate::response::rejection::{BrokenForm, Rejection, Unreached};
 use crate::response::reply::{Delimiter, Length, Reply};
-use crate::upstream::answer::Judged;
+use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
@@ -33,27 +35,18 @@ pub struct HandedOver {
     outcome: Outcome,
 }
 
-/// What became of a request that was handed over.
-#[derive(Clone, Default)]
-pub struct Outcome(Arc<AtomicBool>);
-
-impl Outcome {
-    /// Whether the client got an answer.
-    pub fn was_answered(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl HandedOver {
     /// For a client of this version.
     pub fn new(request: Box<Request>, forward: Box<Forward>, version: Version) -> HandedOver {
-        let outcome = Outcome::default();
+        let outcome = Outcome::new(forward.attempts.total_timeout());
         HandedOver {
             passed: Arc::new(Mutex::new(Some(Passed {
                 request,
                 forward,
                 version,
                 was_resent: false,
+                interim: 0,
+                status: None,
                 refused: None,
                 outcome: outcome.clone(),
             }))),
@@ -74,6 +67,10 @@ pub struct Passed {
     version: Version,
     /// Once is enough (RFC 9110 9.2.2).
     was_resent: bool,
+    /// Interim answers that came.
+    interim: usize,
+    /// Of the answer, once its head is on its way to the client.
+    status: Option<u16>,
     refused: Option<Rejection>,
     outcome: Outcome,
 }
@@ -81,7 +78,7 @@ pub struct Passed {
 /// Pingora's hooks. One hook, one call.
 pub struct Streamed {
     /// For a client that does not take its answer.
-    pub write_timeout: std::time::Duration,
+    pub write_timeout: Duration,
 }
 
 /// Nothing was handed over: a fault of ours.
@@ -90,8 +87,20 @@ fn lost() -> Box<Error> {
 }
 
 /// No server has an address.
-fn unreachable() -> Box<Error> {
-    Error::explain(ErrorType::ConnectError, "no server has an address").into_up()
+fn nowhere() -> Box<Error> {
+    Error::explain(NOWHERE, "no server has an address").into_up()
+}
+
+const NOWHERE: ErrorType = ErrorType::Custom("Nowhere");
+
+/// The whole time is over.
+fn too_late() -> Box<Error> {
+    Error::explain(ErrorType::ReadTimedout, "total_timeout").into_up()
+}
+
+/// What came is no answer.
+fn broken() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up()
 }
 
 impl Passed {
@@ -111,7 +120,7 @@ impl Passed {
         }
         session.set_keepalive(None);
         let written = self.write(session, &rejection).await;
-        self.outcome.0.store(written.is_ok(), Ordering::Relaxed);
+        self.outcome.is_answered(written.is_ok());
         self.refused = Some(match written {
             Ok(()) => rejection,
             Err(_) => Rejection::ClientClosed,
@@ -129,17 +138,16 @@ impl Passed {
             session.write_response_body(Some(body), true).await?;
         }
         if session.is_http2() && !session.is_body_done() {
-            let _ = tokio::time::timeout(DRAIN, session.drain_request_body()).await;
+            let _ = timeout(DRAIN, session.drain_request_body()).await;
         }
         Ok(())
     }
 
     /// What the one judgement of answers says is done to the head that the proxy has read.
     fn answer(&mut self, session: &mut Session, answer: &mut ResponseHeader) -> Result<()> {
-        let to_head = session.req_header().method == Method::HEAD;
+        let asked = Asked::by(&session.req_header().method);
         let is_http11 = answer.version == http::Version::HTTP_11;
-        let judged = Judged::of(is_http11, answer.status, &answer.headers, to_head)
-            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the answer is broken").into_up())?;
+        let judged = Judged::of(is_http11, answer.status, &answer.headers, asked).map_err(|_| broken())?;
         let ends_here: Vec<_> = answer
             .headers
             .keys()
@@ -151,9 +159,18 @@ impl Passed {
         }
         answer.set_version(http::Version::HTTP_11);
         if answer.status.is_informational() {
-            return Ok(());
+            self.interim += 1;
+            return match self.interim <= MAX_INTERIM {
+                true => Ok(()),
+                false => Err(broken()),
+            };
+        }
+        if self.outcome.left() == Some(Duration::ZERO) {
+            return Err(too_late());
         }
         let status = answer.status.as_u16();
+        self.outcome.has_begun();
+        self.status = Some(status);
         self.forward.attempts.answered(status, Instant::now);
         self.request.upstream_answered(status);
         let length = Length::of(judged.body, answer.status, judged.told_length);
@@ -168,29 +185,34 @@ impl Passed {
         Ok(())
     }
 
-    fn end(self, sent: Sent, streamed: usize) {
-        let Passed {
-            mut request,
-            forward,
-            refused,
-            outcome,
-            version: _,
-            was_resent: _,
-        } = self;
-        request.streamed(streamed);
-        request.upstream_ended(forward.attempts.attempted());
-        match refused {
-            Some(rejection) => request.refused(rejection, sent),
+    fn end(mut self, sent: Sent, streamed: usize) {
+        self.request.streamed(streamed);
+        self.request.upstream_ended(self.forward.attempts.attempted());
+        match self.refused.take() {
+            Some(rejection) => self.request.breaks_off(rejection, sent),
             None => {
-                outcome.0.store(true, Ordering::Relaxed);
-                request.answered(sent);
+                self.outcome.is_answered(true);
+                self.request.ends_well(sent);
             }
         }
     }
 }
 
+impl Drop for Passed {
+    /// What the proxy was not waited for is the server's failure.
+    fn drop(&mut self) {
+        if self.outcome.took_too_long() {
+            self.forward.attempts.failed(Cause::Timeout, Instant::now());
+            self.request.upstream_ended(self.forward.attempts.attempted());
+            let (status, bytes) = (self.status, 0);
+            self.request
+                .breaks_off(Rejection::UpstreamTimeout, Sent { status, bytes });
+        }
+    }
+}
+
 /// For what is left of a body that nobody wants.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl ProxyHttp for Streamed {
@@ -232,9 +254,13 @@ impl ProxyHttp for Streamed {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Option<Passed>) -> Result<Box<HttpPeer>> {
         let passed = ctx.as_mut().ok_or_else(lost)?;
         passed.request.upstream_begins();
+        let left = passed.outcome.left();
+        if left == Some(Duration::ZERO) {
+            return Err(too_late());
+        }
         let attempts = &mut passed.forward.attempts;
-        let server = attempts.server().ok_or_else(unreachable)?.clone();
-        let mut peer = http_peer::of(&server, &attempts.upstream().rules)?;
+        let server = attempts.server().ok_or_else(nowhere)?.clone();
+        let mut peer = http_peer::of(&server, &attempts.upstream().rules, left)?;
         if passed.was_resent {
             // A group of its own has no idle connection: what is sent again goes over a fresh one.
             static GROUP: AtomicU64 = AtomicU64::new(1);
@@ -279,6 +305,10 @@ impl ProxyHttp for Streamed {
             Some(passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
                 error.retry.decide_reuse(client_reused);
                 if error.retry() {
+                    // The last attempt is told of by whoever ends the request.
+                    if let Some(cause) = cause_of(&error) {
+                        passed.forward.attempts.failed(cause, Instant::now());
+                    }
                     passed.was_resent = true;
                     passed.request.upstream_retried(1);
                 }
@@ -315,6 +345,9 @@ impl ProxyHttp for Streamed {
         }
         for (name, value) in passed.forward.rewrite.to_set() {
             upstream.insert_header(name, value)?;
+        }
+        if let Some(proof) = passed.forward.rewrite.proof() {
+            upstream.insert_header(proof.header(), proof.secret())?;
         }
         // An origin server gets origin-form (RFC 9112 3.2.1): same path, same query, byte for byte.
         if let Some(origin_form) = &passed.forward.origin_form {
@@ -388,8 +421,9 @@ impl ProxyHttp for Streamed {
 /// What an error of the proxy means.
 fn rejection_of(error: &Error) -> Rejection {
     use ErrorType::{
-        BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InternalError,
-        InvalidHTTPHeader, ReadTimedout, SocketError, WriteTimedout,
+        BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InternalError, InvalidCert,
+        InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+        WriteTimedout,
     };
     let broken_chunks = error
         .root_cause()
@@ -405,8 +439,11 @@ fn rejection_of(error: &Error) -> Rejection {
         (
             ErrorSource::Upstream,
             ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError | BindError
-            | InternalError,
-        ) => Rejection::UpstreamUnavailable,
+            | TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | InternalError,
+        ) => Rejection::UpstreamUnavailable(Unreached::Unconnected),
+        (ErrorSource::Upstream, kind) if *kind == NOWHERE => {
+            Rejection::UpstreamUnavailable(Unreached::Nowhere)
+        }
         (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Rejection::UpstreamTimeout,
         (ErrorSource::Upstream, _) => Rejection::UpstreamError,
         (ErrorSource::Internal | ErrorSource::Unset, _) => Rejection::InternalError,
@@ -417,10 +454,10 @@ fn rejection_of(error: &Error) -> Rejection {
 fn cause_of_connect(error: &Error) -> Option<Cause> {
     match (error.root_cause().downcast_ref::<std::io::Error>(), error.etype()) {
         (_, ErrorType::ConnectTimedout) => Some(Cause::Timeout),
-        (Some(error), _) => failure::of_connect(error),
-        (None, ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert) => {
+        (_, ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert) => {
             Some(Cause::Tls)
         }
+        (Some(error), _) => failure::of_connect(error),
         (None, _) => Some(Cause::Refused),
     }
 }

@@ -53,6 +53,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         rejection,
         would_reject,
         faults,
+        verdict,
         member_id,
         domain,
         placement,
@@ -69,6 +70,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         overhead: _,
         held: _,
         scheme_replaced: _,
+        origin_differs: _,
     } = record;
     let mut object = Object::begin(out);
     object.plain("ts", append_timestamp);
@@ -98,6 +100,12 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     });
     object.number("status", u64::from(*status));
     object.list("errors", *faults, fault);
+    if let Some(verdict) = verdict {
+        object.text("verified", verdict.label());
+        if let Some(unproven) = verdict.cause() {
+            object.text("unverified", unproven.label());
+        }
+    }
     if let Some(member_id) = member_id {
         object.plain("member_id", |out| {
             out.extend_from_slice(member_id.to_string().as_bytes())

@@ -15,9 +15,11 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         faults,
         limits,
         message,
+        verdict,
         member_id,
         placement,
         scheme_replaced,
+        origin_differs,
         duration,
         overhead,
         held,
@@ -52,12 +54,16 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
             series.inc();
         }
     }
+    if let Some(verdict) = verdict {
+        metrics.verification(*verdict);
+    }
     if let Some(message) = message {
         series.messages(*message).inc();
     }
     metrics
         .forwarding_headers_replaced
         .inc_by(u64::from(*scheme_replaced));
+    metrics.origin_mismatch.inc_by(u64::from(*origin_differs));
     if let (Some(placement), Some(_)) = (placement, member_id) {
         metrics.placement(placement::label(placement)).inc();
     }
@@ -77,6 +83,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         server: _,
         tries: _,
         cause: _,
+        since: _,
+        attempted: _,
     }) = upstream
     {
         series.duration.observe(duration.as_secs_f64());

@@ -16,6 +16,7 @@ use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::shared::StoreFault;
 use crate::policy::limit::{self, Decision, PolicyName};
+use crate::policy::verify::{Unproven, Verdict};
 use crate::request::field::{FaultCode, Field, FieldFault};
 use crate::request::message::Kind;
 use crate::response::rejection::Reason;
@@ -24,10 +25,10 @@ use crate::response::rejection::Reason;
 pub const NO_ROUTE: &str = "none";
 
 /// A whole request, in seconds: from a millisecond to the 5 s at which Bitrix24 counts a
-/// PAGE_BACKGROUND_WORKER as too slow, and beyond.
-const SECONDS: [f64; 19] = [
+/// PAGE_BACKGROUND_WORKER as too slow, and on to the longest that handlers are given.
+const SECONDS: [f64; 21] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
-    60.0, 120.0,
+    60.0, 120.0, 300.0, 600.0,
 ];
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
@@ -226,6 +227,12 @@ pub struct Metrics {
     upstream_in_flight: IntGaugeVec,
     upstream_queued: IntGaugeVec,
     placements: HashMap<&'static str, IntCounter>,
+    /// Yes, no, unknown.
+    verifications: [IntCounter; 3],
+    /// In the order of [`Unproven::all`].
+    verification_failures: Vec<IntCounter>,
+    /// Questions to authorization servers.
+    pub verification_duration: Histogram,
     limit_decisions: [[IntCounter; 4]; PolicyName::ALL.len()],
     limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
@@ -237,10 +244,13 @@ pub struct Metrics {
     limiter_overflow: IntCounterVec,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
     pub forwarding_headers_replaced: IntCounter,
+    /// Widget calls whose `Origin` is another host than `DOMAIN`.
+    pub origin_mismatch: IntCounter,
     /// Requests between their head and their end.
     pub in_flight: IntGauge,
     /// Requests that a limit holds back at the moment.
     pub held_back: IntGauge,
+    held_body_bytes: IntGauge,
     /// Connections of all listeners.
     pub connections_open: IntGauge,
     connections_closed: [IntCounter; Closed::ALL.len()],
@@ -319,6 +329,24 @@ impl Metrics {
             "Validated widget calls by placement.",
             &["placement"],
         )?;
+        let verifications = make.counters(
+            "verifications_total",
+            "Sound messages by what is known of their callers; only with [verify].",
+            &["result"],
+        )?;
+        let verification_failures = make.counters(
+            "verification_failures_total",
+            "Callers that were not verified, by why.",
+            &["cause"],
+        )?;
+        let verification_duration = make
+            .histograms(
+                "verification_duration_seconds",
+                "Questions to an authorization server: connect, TLS, answer.",
+                &SECONDS,
+                &[],
+            )?
+            .with_label_values::<&str>(&[]);
         let limit_decisions = make.counters(
             "ratelimit_decisions_total",
             "What the limits said.",
@@ -391,7 +419,7 @@ impl Metrics {
             durations: make.histograms("request_duration_seconds", "From the complete head to the end.", &SECONDS, route_outcome)?,
             overhead: make.histograms(
                 "overhead_seconds",
-                "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body excluded.",
+                "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body and for an authorization server excluded.",
                 &OVERHEAD_SECONDS,
                 route,
             )?,
@@ -419,6 +447,11 @@ impl Metrics {
                 Maker::opts("upstream_in_flight", "Requests that the servers of an upstream have."),
                 &["upstream"],
             )?)?,
+            verifications: ["yes", "no", "unknown"].map(|result| verifications.with_label_values(&[result])),
+            verification_failures: Unproven::all()
+                .map(|cause| verification_failures.with_label_values(&[cause.label()]))
+                .collect(),
+            verification_duration,
             placements: placement::labels().map(|label| (label, placements.with_label_values(&[label]))).collect(),
             limit_decisions: PolicyName::ALL.map(|policy| {
                 ["allowed", "held_back", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
@@ -445,7 +478,12 @@ impl Metrics {
                 "Requests in which a peer outside trusted_proxies said another scheme than its connection has.",
             )?,
             held_back: make.gauge("requests_held_back", "Requests that wait for their turn under a limit.")?,
+            origin_mismatch: make.counter(
+                "origin_mismatch_total",
+                "Widget calls whose Origin has another host than DOMAIN, where [widget.frame] looks at it.",
+            )?,
             in_flight: make.gauge("requests_in_flight", "Requests between their head and their end.")?,
+            held_body_bytes: make.gauge("held_body_bytes", "Bytes of all bodies that are held now.")?,
             connections_open: make.gauge("connections_open", "Open connections of all listeners.")?,
             connections_closed: Closed::ALL.map(|reason| closed.with_label_values(&[reason.label()])),
             handshake_failures: make.counters(
@@ -460,7 +498,7 @@ impl Metrics {
                 "When the last attempt that was not refused ended.",
             )?,
             generation: make.gauge("config_generation", "Counts the configurations that were applied.")?,
-            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of the configuration in force.")?,
+            config_hash: make.real_gauge("config_hash", "48 bits of the sha256 of what replicas share of the configuration in force.")?,
             restart_pending: make.gauge("config_restart_pending", "Changed keys that wait for a restart.")?,
             log_lines_dropped: make.counter("log_lines_dropped_total", "Log lines dropped because nobody read them fast enough or they could not be written.")?,
             engine_lines: make.counters("engine_lines_total", "Lines that the engine wanted to write at warn or error; all but told and unknown are chatter.", &["kind"])?,
@@ -619,6 +657,22 @@ impl Metrics {
         }
     }
 
+    /// `verifications_total` and `verification_failures_total`
+    pub fn verification(&self, verdict: Verdict) {
+        let [yes, no, unknown] = &self.verifications;
+        match verdict {
+            Verdict::Yes(_) => yes.inc(),
+            Verdict::No(_) => no.inc(),
+            Verdict::Unknown(_) => unknown.inc(),
+        }
+        let failure = verdict
+            .cause()
+            .and_then(|cause| self.verification_failures.get(cause.index()));
+        if let Some(failure) = failure {
+            failure.inc();
+        }
+    }
+
     /// What a policy has said so far: allowed, held back, limited, and what it would have limited.
     pub fn limit_decisions(&self, policy: PolicyName) -> [u64; 4] {
         let counted = self.limit_decisions.get(policy as usize);
@@ -654,11 +708,16 @@ impl Metrics {
         }
     }
 
-    /// Tells which configuration is in force.
-    pub fn in_force(&self, generation: u64, sha256: &[u8; 32], restart_pending: usize) {
+    /// `held_body_bytes`
+    pub fn held_body_bytes(&self, bytes: usize) {
+        self.held_body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Tells which configuration is in force. `shared` is the hash of what replicas share of it.
+    pub fn in_force(&self, generation: u64, shared: &[u8; 32], restart_pending: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         // A double holds 53 bits exactly.
-        let [a, b, c, d, e, f, ..] = *sha256;
+        let [a, b, c, d, e, f, ..] = *shared;
         self.config_hash
             .set(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as f64);
         self.restart_pending

@@ -5,6 +5,7 @@ pub mod count;
 pub mod log;
 pub mod metrics;
 pub mod notice;
+pub mod observed;
 pub mod outcome;
 pub mod placement;
 pub mod recent;

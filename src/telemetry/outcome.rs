@@ -57,6 +57,7 @@ impl Outcome {
             | Reason::UnexpectedMessage
             | Reason::MissingField
             | Reason::InvalidField
+            | Reason::CallerNotVerified
             | Reason::NotFound
             | Reason::MethodNotAllowed
             | Reason::BodyTimeout

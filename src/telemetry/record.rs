@@ -2,14 +2,16 @@
 //! a new fact of a request is a decision for each of them.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::metrics::{RouteSeries, UpstreamSeries};
 use super::outcome::Outcome;
 use crate::policy::limit::Decisions;
+use crate::policy::verify::Verdict;
 use crate::request::field::{FieldFault, MemberId};
 use crate::request::message::Kind;
 use crate::response::rejection::Rejection;
+use crate::upstream::attempts::Attempted;
 
 /// One ended request.
 pub struct RequestRecord<'a> {
@@ -39,6 +41,8 @@ pub struct RequestRecord<'a> {
     pub faults: &'a [FieldFault],
     /// What the limits said, as far as they were asked.
     pub limits: &'a Decisions,
+    /// Who is calling; none where nobody was verified.
+    pub verdict: Option<Verdict>,
     /// Validated.
     pub member_id: Option<&'a MemberId>,
     /// Validated, normalized.
@@ -47,6 +51,8 @@ pub struct RequestRecord<'a> {
     pub placement: Option<&'a str>,
     /// The client's address.
     pub client: IpAddr,
+    /// Whether the browser named another host than the portal's as the sender.
+    pub origin_differs: bool,
     /// Whether what an untrusted peer said of the client's connection was replaced.
     pub scheme_replaced: bool,
     /// What the client got; 499 where it did not wait for an answer.
@@ -85,4 +91,8 @@ pub struct UpstreamRecord<'a> {
     pub tries: usize,
     /// The last failure of a server.
     pub cause: Option<&'static str>,
+    /// When the first of them was asked.
+    pub since: Instant,
+    /// How each attempt ended.
+    pub attempted: &'a Attempted,
 }

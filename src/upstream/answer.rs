@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::request::chunks::Chunks;
 use crate::request::head::hop;
@@ -14,11 +14,35 @@ const MAX_HEAD: usize = 128 * 1024;
 /// The most header lines of one.
 const MAX_LINES: usize = 256;
 
+/// An answer has at most so many interim ones before it.
+pub const MAX_INTERIM: usize = 16;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The answer breaks a rule of HTTP, or is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BrokenAnswer;
+
+/// What was asked for, as far as it says how the answer is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// An answer with a body.
+    Usual,
+    /// HEAD: the answer has none.
+    Head,
+    /// To speak WebSocket from here on.
+    WebSocket,
+}
+
+impl Asked {
+    /// By a request of this method, to speak nothing else.
+    pub fn by(method: &Method) -> Asked {
+        match *method == Method::HEAD {
+            true => Asked::Head,
+            false => Asked::Usual,
+        }
+    }
+}
 
 /// How long the body of an answer is (RFC 9112 6.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,16 +94,13 @@ impl Judged {
     ///
     /// # Errors
     /// Where the length of the body can be read in two ways (RFC 9112 6.3), the coding is one that nobody
-    /// asked for (7.4), chunks come with HTTP/1.0 (6.1), or another protocol is spoken from here on.
+    /// asked for (7.4), chunks come with HTTP/1.0 (6.1), or another protocol is to be spoken that nobody asked for.
     pub fn of(
         is_http11: bool,
         status: StatusCode,
         fields: &impl Fields,
-        to_head: bool,
+        asked: Asked,
     ) -> Result<Judged, BrokenAnswer> {
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(BrokenAnswer);
-        }
         let mut named = Vec::new();
         let mut keeps_alive = is_http11;
         let mut closes = false;
@@ -94,6 +115,16 @@ impl Judged {
                 }
             }
         }
+        let switches = || {
+            let mut to = fields.values(&header::UPGRADE);
+            asked == Asked::WebSocket
+                && named.contains(&header::UPGRADE)
+                && to.next().is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
+                && to.next().is_none()
+        };
+        if status == StatusCode::SWITCHING_PROTOCOLS && !switches() {
+            return Err(BrokenAnswer);
+        }
         let mut told_length = None;
         for value in fields.values(&header::CONTENT_LENGTH) {
             for each in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
@@ -106,7 +137,7 @@ impl Judged {
         let mut codings = fields.values(&header::TRANSFER_ENCODING);
         let coding = codings.next();
         let is_bare = status.is_informational()
-            || to_head
+            || asked == Asked::Head
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let body = match (coding, told_length) {
             (Some(_), _) if !is_http11 || codings.next().is_some() => return Err(BrokenAnswer),
@@ -118,7 +149,7 @@ impl Judged {
         };
         // What a server announces beside its chunks is not to be trusted, and neither is what it sends next;
         // nor is a body behind a head that has none.
-        let is_odd = coding.is_some() && (told_length.is_some() || is_bare && !to_head)
+        let is_odd = coding.is_some() && (told_length.is_some() || is_bare && asked != Asked::Head)
             || status == StatusCode::NO_CONTENT && told_length.is_some_and(|length| length > 0);
         Ok(Judged {
             body,
@@ -176,11 +207,11 @@ impl Fields for Vec<Field> {
 }
 
 impl AnswerHead {
-    /// Takes a head from the front of `ahead`, once it is there whole. `to_head`: the request was a HEAD.
+    /// Takes a head from the front of `ahead`, once it is there whole.
     ///
     /// # Errors
     /// Where it is none, or longer than 128 KiB or 256 lines.
-    pub fn take(ahead: &mut BytesMut, to_head: bool) -> Result<Option<AnswerHead>, BrokenAnswer> {
+    pub fn take(ahead: &mut BytesMut, asked: Asked) -> Result<Option<AnswerHead>, BrokenAnswer> {
         let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
@@ -221,7 +252,7 @@ impl AnswerHead {
         let status = code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(BrokenAnswer)?;
         Ok(Some(AnswerHead {
-            judged: Judged::of(is_http11, status, &fields, to_head)?,
+            judged: Judged::of(is_http11, status, &fields, asked)?,
             status,
             reason: reason.map(part).unwrap_or_default(),
             fields,

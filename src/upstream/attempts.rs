@@ -18,6 +18,9 @@ pub struct Attempts {
     asked: Asked,
     /// The last failure.
     cause: Option<Cause>,
+    failed: Vec<Failed>,
+    /// Whether the server that is asked has not failed yet.
+    is_open: bool,
     place: Option<Place>,
 }
 
@@ -42,6 +45,17 @@ struct One {
     tried: Vec<usize>,
 }
 
+/// An attempt that came to nothing.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Who was asked.
+    pub server: Arc<Server>,
+    /// Why.
+    pub cause: Cause,
+    /// When that was known.
+    pub at: Instant,
+}
+
 /// What is told of the way of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Attempted {
@@ -51,6 +65,10 @@ pub struct Attempted {
     pub tries: usize,
     /// The last failure.
     pub cause: Option<Cause>,
+    /// Every attempt that failed, in order.
+    pub failed: Vec<Failed>,
+    /// Whether the last attempt is none of them.
+    pub is_open: bool,
 }
 
 impl Attempts {
@@ -65,6 +83,8 @@ impl Attempts {
             pace,
             asked: Asked::Nobody,
             cause: None,
+            failed: Vec::new(),
+            is_open: false,
             place: None,
         }
     }
@@ -114,7 +134,10 @@ impl Attempts {
             }
         }
         match &self.asked {
-            Asked::One(one) => Some(one.server.server()),
+            Asked::One(one) => {
+                self.is_open = true;
+                Some(one.server.server())
+            }
             Asked::Nobody | Asked::Everybody { .. } => None,
         }
     }
@@ -184,6 +207,14 @@ impl Attempts {
         self.cause = Some(cause);
         if let Asked::One(one) = &self.asked {
             let server = one.server.server();
+            if std::mem::take(&mut self.is_open) {
+                let server = server.clone();
+                self.failed.push(Failed {
+                    server,
+                    cause,
+                    at: now,
+                });
+            }
             server.counts.failed(cause);
             if server.health.failed(&self.upstream.rules.eject) {
                 self.upstream.eject(server, cause, now);
@@ -200,7 +231,7 @@ impl Attempts {
         server.counts.answered(status);
         if self.upstream.rules.eject.statuses.contains(&status) {
             self.failed(Cause::BadAnswer, now());
-        } else if status >= 200 {
+        } else if status >= 200 || status == 101 {
             server.health.succeeded();
         }
     }
@@ -216,6 +247,8 @@ impl Attempts {
             server,
             tries,
             cause: self.cause,
+            failed: self.failed.clone(),
+            is_open: self.is_open,
         }
     }
 }
@@ -232,6 +265,8 @@ mod tests {
             entry: Arc::new(Entry::new(
                 &format!("s{port}"),
                 entry::Place::Fixed(Address::Inet(([10, 0, 0, 1], port).into())),
+                None,
+                None,
             )),
             weight: 1,
             backup: false,

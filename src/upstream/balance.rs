@@ -161,7 +161,12 @@ mod tests {
     fn member(port: u16, weight: u32, backup: bool) -> Member {
         let address = Address::Inet(([10, 0, 0, 1], port).into());
         Member {
-            server: Arc::new(Server::new("name".into(), address, Arc::<Counts>::default())),
+            server: Arc::new(Server::new(
+                "name".into(),
+                address,
+                None,
+                Arc::<Counts>::default(),
+            )),
             weight,
             backup,
         }

@@ -1,6 +1,6 @@
 //! Who is calling: the client behind trusted proxies, the id of the request, the trace it belongs to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -94,7 +94,7 @@ impl Caller {
             scheme_replaced: !is_trusted
                 && headers
                     .get("x-forwarded-proto")
-                    .is_some_and(|said| said != peer.scheme()),
+                    .is_some_and(|said| !said.as_bytes().eq_ignore_ascii_case(peer.scheme().as_bytes())),
             traceparent: received.map(str::to_owned),
             trusted: is_trusted,
         }
@@ -149,7 +149,7 @@ fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies
         // What is no address was written by someone who is not to be believed further.
         let Some(address) = std::str::from_utf8(hop)
             .ok()
-            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
+            .and_then(|hop| hop_address(hop.trim()))
         else {
             break;
         };
@@ -159,6 +159,16 @@ fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies
         }
     }
     client
+}
+
+/// An address, alone or with the port that some balancers write (`203.0.113.9:4711`, `[2001:db8::9]:4711`).
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let alone = || hop.parse().ok();
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    alone()
+        .or_else(with_port)
+        .or_else(|| in_brackets().map(IpAddr::V6))
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -181,4 +191,39 @@ fn is_traceparent(value: &str) -> bool {
 
 fn push_hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
     out.push_str(std::str::from_utf8(hex(bytes).as_flattened()).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_found_behind_proxies_that_write_ports() {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let peer = Peer {
+            address: IpAddr::from([10, 0, 0, 1]),
+            tls: false,
+        };
+        for (chain, client) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("6.6.6.6, 203.0.113.9:4711, 10.0.0.2:80", "203.0.113.9"),
+            ("2001:db8::9", "2001:db8::9"),
+            ("[2001:db8::9]:4711", "2001:db8::9"),
+            ("[2001:db8::9]", "2001:db8::9"),
+            // No address: whoever wrote it is not believed further.
+            ("6.6.6.6, 203.0.113.9:x", "10.0.0.1"),
+            ("unknown", "10.0.0.1"),
+        ] {
+            let headers = [("x-forwarded-for", chain), ("x-forwarded-proto", "HTTP")];
+            let headers: HeaderMap = headers
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect();
+            let caller = Caller::of(peer, &headers, &trusted, || [0; 16]);
+            assert_eq!(caller.client, client.parse::<IpAddr>().unwrap(), "{chain}");
+            let stranger = Caller::of(peer, &headers, &TrustedProxies::default(), || [0; 16]);
+            assert!(!stranger.scheme_replaced, "the scheme's case means nothing");
+        }
+    }
 }

@@ -6,28 +6,39 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::address::Address;
-use super::failure::{self, Cause};
+use super::answer::Asked;
+use super::failure::Cause;
 use super::health::CheckRule;
+use super::proof::Proof;
 use super::send;
 use super::server::Server;
 use super::socket::Connection;
 
 /// Connects, and asks for the rule's path if it has one; all of it within the rule's time. Says whether the
 /// server is healthy; none where that could not be found out.
-pub async fn check(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {
-    timeout(rule.timeout, ask(server, rule))
+pub async fn check(
+    server: &Arc<Server>,
+    rule: &CheckRule,
+    proof: Option<&Proof>,
+) -> Option<Result<(), Cause>> {
+    timeout(rule.timeout, ask(server, rule, proof))
         .await
         .unwrap_or(Some(Err(Cause::Timeout)))
 }
 
-async fn ask(server: &Arc<Server>, rule: &CheckRule) -> Option<Result<(), Cause>> {
-    match Connection::open(&server.address).await {
-        Ok(connection) => Some(answers(connection, server, rule).await),
-        Err(e) => failure::of_connect(&e).map(Err),
+async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> Option<Result<(), Cause>> {
+    match Connection::open(&server.address, server.secured.as_ref()).await {
+        Ok(connection) => Some(answers(connection, server, rule, proof).await),
+        Err(unopened) => unopened.cause().map(Err),
     }
 }
 
-async fn answers(connection: Connection, server: &Arc<Server>, rule: &CheckRule) -> Result<(), Cause> {
+async fn answers(
+    connection: Connection,
+    server: &Arc<Server>,
+    rule: &CheckRule,
+    proof: Option<&Proof>,
+) -> Result<(), Cause> {
     let Some(path) = &rule.path else {
         return Ok(());
     };
@@ -35,11 +46,16 @@ async fn answers(connection: Connection, server: &Arc<Server>, rule: &CheckRule)
         Address::Inet(_) => &*server.name,
         Address::Unix(_) | Address::Sample => "localhost",
     };
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+    let mut head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {}\r\nAccept: */*\r\nConnection: close\r\n",
         env!("CARGO_PKG_NAME")
-    );
-    let request = send::Request::new(head.into_bytes(), &Bytes::new(), false);
+    )
+    .into_bytes();
+    if let Some(proof) = proof {
+        proof.append(&mut head);
+    }
+    head.extend_from_slice(b"\r\n");
+    let request = send::Request::new(head, &Bytes::new(), Asked::Usual);
     let status = send::status_of(connection, server, rule.timeout, &request).await?;
     let (least, most) = rule.status;
     match (least..=most).contains(&status) {

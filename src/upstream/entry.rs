@@ -11,6 +11,7 @@ use super::address::Address;
 use super::failure::Cause;
 use super::health::Next;
 use super::resolve::{HostName, NotFound};
+use super::secure::Secured;
 use super::server::{Counts, Server};
 
 /// What an entry says.
@@ -29,6 +30,8 @@ pub struct Entry {
     pub name: Arc<str>,
     /// Where it is.
     pub place: Place,
+    /// None = its servers are spoken to without TLS.
+    pub secured: Option<Secured>,
     /// Over all its servers.
     pub counts: Arc<Counts>,
     servers: ArcSwap<Vec<Arc<Server>>>,
@@ -49,14 +52,16 @@ pub struct Moved {
 }
 
 impl Entry {
-    /// An entry whose servers are taken to be up; a name has none until it was looked up.
-    pub fn new(name: &str, place: Place) -> Entry {
+    /// An entry whose servers are taken to be up; a name has none until it was looked up. What was counted of
+    /// it `before` goes on.
+    pub fn new(name: &str, place: Place, secured: Option<Secured>, before: Option<&Entry>) -> Entry {
         let name: Arc<str> = name.into();
-        let counts = Arc::<Counts>::default();
+        let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
         let servers = match &place {
             Place::Fixed(address) => vec![Arc::new(Server::new(
                 name.clone(),
                 address.clone(),
+                secured.clone(),
                 counts.clone(),
             ))],
             Place::Named(_) => Vec::new(),
@@ -64,6 +69,7 @@ impl Entry {
         Entry {
             name,
             place,
+            secured,
             counts,
             servers: ArcSwap::from_pointee(servers),
             look_up: Mutex::new(Next::At(None)),
@@ -86,7 +92,8 @@ impl Entry {
         self.addresses() != addresses
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// The addresses that it has.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         let servers = self.servers.load();
         let addresses = servers.iter().filter_map(|server| match &server.address {
             Address::Inet(address) => Some(*address),
@@ -137,7 +144,12 @@ impl Entry {
             let address = Address::Inet(*address);
             match present.iter().find(|server| server.address == address) {
                 Some(server) => server.clone(),
-                None => Arc::new(Server::new(self.name.clone(), address, self.counts.clone())),
+                None => Arc::new(Server::new(
+                    self.name.clone(),
+                    address,
+                    self.secured.clone(),
+                    self.counts.clone(),
+                )),
             }
         });
         self.servers.store(Arc::new(servers.collect()));

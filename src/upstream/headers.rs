@@ -9,11 +9,13 @@ use http::{HeaderMap, header};
 
 use super::caller::{Caller, Peer};
 use crate::policy::validate::Known;
+use crate::policy::verify::{UserId, Verdict};
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
 pub use cookies::CookieRule;
+pub use reserved::is_free;
 use reserved::{Reserve, is_removed};
 pub use rewrite::Rewrite;
 
@@ -22,6 +24,8 @@ pub use rewrite::Rewrite;
 pub struct Established<'a> {
     /// What is established.
     pub known: Known<'a>,
+    /// Who is calling; none where nobody is verified.
+    pub verdict: Option<Verdict>,
     /// Of the body.
     pub media_type: MediaType,
     /// Bytes of the body.
@@ -39,6 +43,14 @@ pub fn on_pass_route(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrit
     rewrite
 }
 
+/// The rewriting for the handshake of WebSocket on a pass route. What the client said of this hop is said anew.
+pub fn to_websocket(peer: Peer, caller: &Caller, headers: &HeaderMap) -> Rewrite {
+    let mut rewrite = on_pass_route(peer, caller, headers);
+    rewrite.set("Connection", "upgrade");
+    rewrite.set("Upgrade", "websocket");
+    rewrite
+}
+
 /// The rewriting for a widget route: besides what every route has, the established fields, the framing, the
 /// cookies.
 pub fn on_widget_route(
@@ -49,6 +61,12 @@ pub fn on_widget_route(
 ) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
     rewrite.establish(established.known);
+    if let Some(verdict) = established.verdict {
+        rewrite.set("X-Bitrix24-Verified", verdict.label());
+    }
+    if let Some(Verdict::Yes(Some(UserId(user)))) = established.verdict {
+        rewrite.set("X-Bitrix24-User-Id", itoa::Buffer::new().format(user));
+    }
     rewrite.remove.push(header::EXPECT);
     rewrite.set("Content-Length", &established.length.to_string());
     rewrite.set("Content-Type", established.media_type.as_str());
@@ -83,7 +101,11 @@ fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Res
     rewrite.set(
         "X-Forwarded-Proto",
         forwarded("x-forwarded-proto")
-            .filter(|p| matches!(*p, "http" | "https"))
+            .and_then(|said| {
+                ["http", "https"]
+                    .into_iter()
+                    .find(|scheme| said.eq_ignore_ascii_case(scheme))
+            })
             .unwrap_or(peer.scheme()),
     );
     let host = headers

@@ -12,6 +12,7 @@ use super::entry::Entry;
 use super::failure::Cause;
 use super::health::{CheckRule, EjectRule};
 use super::places::{Places, PlacesRule};
+use super::proof::Proof;
 use super::server::Server;
 
 /// `[upstreams.NAME]` without its servers.
@@ -41,6 +42,8 @@ pub struct Rules {
     pub check: Option<CheckRule>,
     /// When a server is not asked for a while.
     pub eject: EjectRule,
+    /// None = a handler can not tell who asks.
+    pub proof: Option<Arc<Proof>>,
 }
 
 impl Default for Rules {
@@ -61,6 +64,7 @@ impl Default for Rules {
             places: None,
             check: None,
             eject: EjectRule::default(),
+            proof: None,
         }
     }
 }

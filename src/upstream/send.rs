@@ -8,40 +8,37 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{AnswerHead, Body, BrokenAnswer};
+use super::answer::{AnswerHead, Asked, Body, BrokenAnswer, MAX_INTERIM};
 use super::attempts::Attempts;
-use super::failure::{self, Cause};
+use super::failure::Cause;
 use super::idle::IdleBound;
 use super::pool::Resend;
 use super::server::Server;
-use super::socket::Connection;
+use super::socket::{Connection, Filled};
 
 /// Up to here a body is copied behind its head, so that one packet holds both.
 const JOINED: usize = 16 * 1024;
 /// Room for a usual answer, and for a piece of a long one.
 const READ: usize = 4096;
 const READ_MORE: usize = 16 * 1024;
-/// An answer has at most so many interim ones before it.
-const MAX_INTERIM: usize = 16;
 
 /// A request as it goes over the wire, complete.
 pub struct Request {
     head: Vec<u8>,
     body: Bytes,
-    /// Whether it is a HEAD, whose answer has no body.
-    is_head: bool,
+    asked: Asked,
 }
 
 impl Request {
     /// Head, with its empty line, and body.
-    pub fn new(mut head: Vec<u8>, body: &Bytes, is_head: bool) -> Request {
+    pub fn new(mut head: Vec<u8>, body: &Bytes, asked: Asked) -> Request {
         let body = if body.len() > JOINED {
             body.clone()
         } else {
             head.extend_from_slice(body);
             Bytes::new()
         };
-        Request { head, body, is_head }
+        Request { head, body, asked }
     }
 
     fn len(&self) -> u64 {
@@ -64,6 +61,8 @@ impl Request {
 /// Why there is no answer, or no whole one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendFault {
+    /// There is no server: no name has an address.
+    Nowhere,
     /// No server could be connected to: nothing was sent.
     Unreachable,
     /// The connection broke.
@@ -84,7 +83,7 @@ impl SendFault {
     /// What it says of the server that has the request; none where no server has it.
     pub const fn cause(self) -> Option<Cause> {
         match self {
-            SendFault::Unreachable => None,
+            SendFault::Nowhere | SendFault::Unreachable => None,
             SendFault::Reset => Some(Cause::Reset),
             SendFault::BadAnswer => Some(Cause::BadAnswer),
             SendFault::TimedOut => Some(Cause::Timeout),
@@ -114,7 +113,7 @@ pub struct Answer {
     server: Arc<Server>,
     body: Body,
     limits: Limits,
-    is_head: bool,
+    asked: Asked,
     interim: usize,
     /// Whether the whole request was sent: else the connection is of no more use.
     is_sent: bool,
@@ -144,7 +143,7 @@ pub async fn send(
     let mut may_resend = true;
     let mut kept = true;
     loop {
-        let server = attempts.server().ok_or(SendFault::Unreachable)?.clone();
+        let server = attempts.server().ok_or(SendFault::Nowhere)?.clone();
         let rules = &attempts.upstream().rules;
         let resend = rules.resend;
         let limits = Limits {
@@ -185,8 +184,8 @@ pub async fn send(
 
 /// Why it failed, as far as that is the server's fault.
 async fn connect(server: &Server, within: Duration) -> Result<Connection, Option<Cause>> {
-    match timeout(within, Connection::open(&server.address)).await {
-        Ok(opened) => opened.map_err(|e| failure::of_connect(&e)),
+    match timeout(within, Connection::open(&server.address, server.secured.as_ref())).await {
+        Ok(opened) => opened.map_err(|unopened| unopened.cause()),
         Err(_) => Err(Some(Cause::Timeout)),
     }
 }
@@ -223,32 +222,32 @@ async fn exchange(
     limits: Limits,
     request: &Request,
 ) -> Result<Answer, Attempt> {
-    let before = connection.sent();
+    let (before, written) = (connection.taken(), connection.written());
     loop {
-        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, before));
+        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, written));
         match timeout(limits.silence, writing).await {
             Ok(Ok(Wrote::Some)) => {}
             Ok(Ok(Wrote::Enough)) => break,
             // The server may have said why before it stopped to listen.
-            Ok(Err(_)) if connection.sent() > before => break,
+            Ok(Err(_)) if connection.taken() > before => break,
             Ok(Err(_)) => return Err(Attempt::NothingTaken),
             Err(_) => return Err(SendFault::TimedOut.into()),
         }
     }
-    let is_sent = connection.sent() - before == request.len();
+    let is_sent = connection.written() - written == request.len() && connection.is_flushed();
     let head = loop {
-        if let Some(head) =
-            AnswerHead::take(&mut connection.ahead, request.is_head).map_err(SendFault::from)?
-        {
+        if let Some(head) = AnswerHead::take(&mut connection.ahead, request.asked).map_err(SendFault::from)? {
             break head;
         }
-        if fill(&mut connection, READ, limits.silence).await? == 0 {
-            return Err(
-                match connection.ahead.is_empty() && connection.nothing_taken_since(before) {
+        match fill(&mut connection, READ, limits.silence).await? {
+            Filled::More => {}
+            Filled::Ended | Filled::Cut => {
+                let is_untaken = connection.ahead.is_empty() && connection.nothing_taken_since(before).await;
+                return Err(match is_untaken {
                     true => Attempt::NothingTaken,
                     false => SendFault::Reset.into(),
-                },
-            );
+                });
+            }
         }
     };
     Ok(Answer {
@@ -257,7 +256,7 @@ async fn exchange(
         connection,
         server: server.clone(),
         limits,
-        is_head: request.is_head,
+        asked: request.asked,
         interim: 0,
         is_sent,
     })
@@ -276,26 +275,29 @@ fn poll_write(
     connection: &mut Connection,
     cx: &mut Context<'_>,
     request: &Request,
-    before: u64,
+    written: u64,
 ) -> Poll<io::Result<Wrote>> {
-    let so_far = connection.sent();
+    let so_far = connection.taken();
     loop {
-        let rest = request.rest(connection.sent() - before);
-        if rest.is_empty() {
-            return Poll::Ready(Ok(Wrote::Enough));
-        }
-        match connection.poll_send(cx, rest) {
-            Poll::Ready(Ok(_)) => {}
+        let rest = request.rest(connection.written() - written);
+        let is_last = rest.is_empty();
+        let step = match is_last {
+            true => connection.poll_flush(cx),
+            false => connection.poll_send(cx, rest).map_ok(|_| ()),
+        };
+        match step {
+            Poll::Ready(Ok(())) if is_last => return Poll::Ready(Ok(Wrote::Enough)),
+            Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-            Poll::Pending if connection.sent() > so_far => return Poll::Ready(Ok(Wrote::Some)),
+            Poll::Pending if connection.taken() > so_far => return Poll::Ready(Ok(Wrote::Some)),
             // The end of the stream is for the reader to find again.
             Poll::Pending => return connection.poll_fill(cx, READ).map_ok(|_| Wrote::Enough),
         }
     }
 }
 
-/// Waits for more bytes, at most as long as the server may be silent; 0 is the end of the stream.
-async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<usize, SendFault> {
+/// Waits for more bytes, at most as long as the server may be silent.
+async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<Filled, SendFault> {
     match timeout(silence, connection.fill(room)).await {
         Ok(filled) => filled.map_err(|_| SendFault::Reset),
         Err(_) => Err(SendFault::TimedOut),
@@ -313,13 +315,14 @@ impl Answer {
             return Err(SendFault::BadAnswer);
         }
         loop {
-            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.is_head)? {
+            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.asked)? {
                 self.body = Body::of(head.judged.body);
                 self.head = head;
                 return Ok(());
             }
-            if fill(&mut self.connection, READ, self.limits.silence).await? == 0 {
-                return Err(SendFault::Reset);
+            match fill(&mut self.connection, READ, self.limits.silence).await? {
+                Filled::More => {}
+                Filled::Ended | Filled::Cut => return Err(SendFault::Reset),
             }
         }
     }
@@ -337,13 +340,20 @@ impl Answer {
             if self.body.is_complete() {
                 return Ok(None);
             }
-            if fill(&mut self.connection, READ_MORE, self.limits.silence).await? == 0 {
-                return match self.body {
-                    Body::ToTheEnd => Ok(None),
-                    Body::Bytes(_) | Body::Chunks(_) => Err(SendFault::Reset),
-                };
+            let filled = fill(&mut self.connection, READ_MORE, self.limits.silence).await?;
+            match (filled, &self.body) {
+                (Filled::More, _) => {}
+                (Filled::Ended, Body::ToTheEnd) => return Ok(None),
+                (Filled::Ended, Body::Bytes(_) | Body::Chunks(_)) | (Filled::Cut, _) => {
+                    return Err(SendFault::Reset);
+                }
             }
         }
+    }
+
+    /// The connection, of which nothing behind the head was taken: another protocol is spoken there.
+    pub fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Keeps the connection for the next request, where that is possible. The body has been read.

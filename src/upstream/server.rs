@@ -7,6 +7,7 @@ use super::address::Address;
 use super::failure::Cause;
 use super::health::Health;
 use super::idle::Idle;
+use super::secure::Secured;
 
 /// What is counted of a server, over all addresses of its name.
 #[derive(Debug, Default)]
@@ -71,6 +72,8 @@ pub struct Server {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: Address,
+    /// None = it is spoken to without TLS.
+    pub secured: Option<Secured>,
     /// The address, to be read: `server_address`.
     pub shown: String,
     /// Connections of held calls that wait for the next one.
@@ -86,12 +89,13 @@ pub struct Server {
 
 impl Server {
     /// A server that is taken to be up until something fails.
-    pub fn new(name: Arc<str>, address: Address, counts: Arc<Counts>) -> Server {
+    pub fn new(name: Arc<str>, address: Address, secured: Option<Secured>, counts: Arc<Counts>) -> Server {
         let shown = address.to_string();
         Server {
             name,
             seed: seed(shown.as_bytes()),
             address,
+            secured,
             shown,
             idle: Idle::default(),
             health: Health::default(),

@@ -1,83 +1,142 @@
-//! A connection to a server: the socket, what was read ahead, and what the kernel says of what was sent.
+//! A connection to a server, plain or over TLS: what was read ahead, and what is known of what was sent.
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use nix::sys::socket::getsockopt;
-use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
+use super::failure::{self, Cause};
 use super::sample;
+use super::secure::Secured;
+use super::wire::Wire;
 
-/// The kernel's `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes. A kernel that knows
-/// more fields writes as many as there is room for; one that knows fewer (before Linux 4.1) is an error.
-#[derive(Clone, Copy)]
-struct TcpInfo;
-getsockopt_impl!(
-    TcpInfo,
-    libc::IPPROTO_TCP,
-    libc::TCP_INFO,
-    [u64; 16],
-    nix::sys::socket::sockopt::GetStruct<[u64; 16]>
-);
+/// How long the end of the TCP stream may come behind the end of that of TLS.
+const END: Duration = Duration::from_secs(1);
 
-/// Either kind of socket.
 #[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+enum Stream {
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
 }
 
 /// One connection to a server.
 #[derive(Debug)]
 pub struct Connection {
-    socket: Socket,
+    stream: Stream,
     /// What was read and not yet taken.
     pub ahead: BytesMut,
-    /// Bytes that the kernel has taken from us, ever.
-    sent: u64,
-    /// What the server's kernel had acknowledged when nothing had been sent: 1 for the SYN.
-    acknowledged_at_start: Option<u64>,
+    /// Bytes that were handed over, ever; over TLS not what the kernel gets.
+    written: u64,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Unopened {
+    /// Nobody listens, or cannot be reached.
+    Unconnected(io::Error),
+    /// The other end speaks no TLS, or cannot prove its name.
+    Unproven,
+}
+
+impl Unopened {
+    /// What that says of the server; none where this process is to blame.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Unopened::Unconnected(error) => failure::of_connect(error),
+            Unopened::Unproven => Some(Cause::Tls),
+        }
+    }
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Unopened {
+        Unopened::Unconnected(error)
+    }
+}
+
+/// What a wait for bytes came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filled {
+    /// There are more.
+    More,
+    /// The server has ended its stream.
+    Ended,
+    /// The stream broke off before TLS said its end: whoever is between could have cut it.
+    Cut,
 }
 
 impl Connection {
-    /// Connects. It has no time limit of its own.
+    /// Connects, and shakes hands where the server is spoken to over TLS. It has no time limit of its own.
     ///
     /// # Errors
-    /// Where nobody listens, or cannot be reached.
-    pub async fn open(address: &Address) -> io::Result<Connection> {
-        let socket = match address {
-            Address::Inet(address) => tcp(*address).await?,
-            Address::Sample => tcp(sample::address()?).await?,
-            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+    /// See [`Unopened`].
+    pub async fn open(address: &Address, secured: Option<&Secured>) -> Result<Connection, Unopened> {
+        let wire = match address {
+            Address::Inet(address) => Wire::tcp(*address).await?,
+            Address::Sample => Wire::tcp(sample::address()?).await?,
+            Address::Unix(path) => Wire::unix(path).await?,
+        };
+        let stream = match secured {
+            None => Stream::Plain(wire),
+            Some(secured) => {
+                let (connector, name) = secured.connector();
+                let shaken = connector.connect(name, wire).await;
+                Stream::Tls(Box::new(shaken.map_err(|_| Unopened::Unproven)?))
+            }
         };
         Ok(Connection {
-            acknowledged_at_start: acknowledged(&socket),
-            socket,
+            stream,
             ahead: BytesMut::new(),
-            sent: 0,
+            written: 0,
         })
     }
 
-    /// Whether it can be proven that the server's kernel has not taken a single byte of what was sent after
-    /// the first `before` bytes of this connection.
-    ///
-    /// Asked after the end of the server's stream came, without a reset: a FIN acknowledges all that had
-    /// arrived, so one that acknowledges nothing of a request was sent before the request was there.
-    pub fn nothing_taken_since(&self, before: u64) -> bool {
-        match (self.acknowledged_at_start, acknowledged(&self.socket)) {
-            (Some(start), Some(now)) => now <= start.saturating_add(before),
-            (None, _) | (_, None) => false,
+    fn wire(&self) -> &Wire {
+        match &self.stream {
+            Stream::Plain(wire) => wire,
+            Stream::Tls(stream) => stream.get_ref().0,
         }
     }
 
     /// Bytes that the kernel has taken from us, ever.
-    pub fn sent(&self) -> u64 {
-        self.sent
+    pub fn taken(&self) -> u64 {
+        self.wire().taken()
+    }
+
+    /// Bytes that were handed over, ever.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether the kernel has all that was handed over.
+    pub fn is_flushed(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => true,
+            Stream::Tls(stream) => !stream.get_ref().1.wants_write(),
+        }
+    }
+
+    /// Whether it is proven that the server's kernel has taken nothing of what was sent after the first `before`
+    /// bytes that our kernel took. Asked once the server has ended its stream.
+    pub async fn nothing_taken_since(&mut self, before: u64) -> bool {
+        // The end that TLS tells acknowledges nothing: that of the TCP stream is waited for.
+        if !self.wire().has_ended() {
+            let _ = tokio::time::timeout(END, self.read_to_the_end()).await;
+        }
+        self.wire().has_ended() && self.wire().nothing_taken_since(before)
+    }
+
+    async fn read_to_the_end(&mut self) -> io::Result<usize> {
+        let mut rest = [0; 64];
+        match &mut self.stream {
+            Stream::Plain(wire) => wire.read(&mut rest).await,
+            Stream::Tls(stream) => stream.get_mut().0.read(&mut rest).await,
+        }
     }
 
     /// Whether an idle connection can carry a request: nothing came, and the server has not ended it.
@@ -86,84 +145,97 @@ impl Connection {
         self.ahead.is_empty() && self.poll_fill(&mut nobody, 64).is_pending()
     }
 
-    /// Waits for more bytes and puts them behind what was read ahead; 0 is the end of the stream.
+    /// Waits for more bytes and puts them behind what was read ahead.
     ///
     /// # Errors
     /// Where the connection is broken.
-    pub async fn fill(&mut self, room: usize) -> io::Result<usize> {
+    pub async fn fill(&mut self, room: usize) -> io::Result<Filled> {
         std::future::poll_fn(|cx| self.poll_fill(cx, room)).await
     }
 
     /// The same for those who write at the same time.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<Filled>> {
         self.ahead.reserve(room);
-        pin!(self.socket.read_buf(&mut self.ahead)).poll(cx)
+        let read = ready!(pin!(self.stream.read_buf(&mut self.ahead)).poll(cx));
+        Poll::Ready(match read {
+            Ok(0) => Ok(Filled::Ended),
+            Ok(_) => Ok(Filled::More),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Filled::Cut),
+            Err(e) => Err(e),
+        })
     }
 
-    /// Hands bytes to the kernel; how many it took.
+    /// Hands bytes over; how many were taken. Over TLS the kernel may not have them before a flush.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
-        self.sent += sent as u64;
-        match sent {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.written += written as u64;
+        match written {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            sent => Poll::Ready(Ok(sent)),
+            written => Poll::Ready(Ok(written)),
         }
     }
-}
 
-async fn tcp(address: std::net::SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
-    // A request is written whole: nothing is gained by waiting for more of it.
-    stream.set_nodelay(true)?;
-    Ok(Socket::Tcp(stream))
-}
-
-/// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
-fn acknowledged(socket: &Socket) -> Option<u64> {
-    match socket {
-        Socket::Tcp(stream) => getsockopt(stream, TcpInfo).ok().map(|[.., acked]| acked),
-        Socket::Unix(_) => None,
+    /// Waits until the kernel has all that was handed over.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 }
 
-/// Whether this kernel tells what was acknowledged, so that a request that a server has not taken can be told
-/// from one that it has.
-pub fn can_prove() -> bool {
-    let socket = nix::sys::socket::socket(
-        nix::sys::socket::AddressFamily::Inet,
-        nix::sys::socket::SockType::Stream,
-        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
-        None,
-    );
-    socket.is_ok_and(|socket| getsockopt(&socket, TcpInfo).is_ok())
+/// What was read ahead comes first.
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, out);
+        }
+        let ahead = this.ahead.split_to(this.ahead.len().min(out.remaining()));
+        out.put_slice(&ahead);
+        Poll::Ready(Ok(()))
+    }
 }
 
-impl AsyncRead for Socket {
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, out),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, out),
+            Stream::Plain(wire) => Pin::new(wire).poll_read(cx, out),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, out),
         }
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Plain(wire) => Pin::new(wire).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket of the kernel keeps nothing back.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(wire) => Pin::new(wire).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Plain(wire) => Pin::new(wire).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

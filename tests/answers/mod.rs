@@ -1,7 +1,10 @@
 //! What becomes of an upstream's answer on its way to the client, and of a connection that breaks.
 
 mod odd;
+mod endless;
+mod flow;
 mod delivery;
+mod frame;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

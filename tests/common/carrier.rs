@@ -127,6 +127,22 @@ impl Sent {
         }
     }
 
+    /// Reads until this has come of the answer, in one piece.
+    pub fn read_until(&mut self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Sent::Http1(conn) => conn.read_until(text),
+            Sent::Http2(frames) => frames.read_until(text),
+        }
+    }
+
+    /// Reads so many bytes of the answer.
+    pub fn skip(&mut self, bytes: usize) {
+        match self {
+            Sent::Http1(conn) => conn.skip(bytes),
+            Sent::Http2(frames) => frames.skip(bytes),
+        }
+    }
+
     /// Resets the stream and keeps the connection.
     pub fn reset(self) -> Frames {
         match self {

@@ -295,6 +295,26 @@ impl Conn {
         matches!(self.stream.read(&mut vec![0; bytes]), Ok(1..))
     }
 
+    /// Reads until this has come in one piece, and returns what came with it.
+    pub fn read_until(&mut self, text: &[u8]) -> Vec<u8> {
+        while !self.held.windows(text.len()).any(|window| window == text) {
+            assert!(self.fill(), "the end came first: {}", shown(&self.held));
+        }
+        std::mem::take(&mut self.held)
+    }
+
+    /// Reads so many bytes, whatever they are.
+    pub fn skip(&mut self, bytes: usize) {
+        let mut left = bytes.saturating_sub(std::mem::take(&mut self.held).len());
+        let mut piece = vec![0; 256 * 1024];
+        while left > 0 {
+            match self.stream.read(&mut piece) {
+                Ok(size @ 1..) => left = left.saturating_sub(size),
+                ended => panic!("{ended:?} with {left} bytes to come"),
+            }
+        }
+    }
+
     /// Waits for the other side to close; anything that comes instead is a failure.
     pub fn expect_closed(&mut self) {
         assert!(self.held.is_empty(), "more came: {}", shown(&self.held));

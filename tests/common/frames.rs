@@ -129,6 +129,26 @@ impl Frames {
         matches!(self.stream.read(&mut vec![0; bytes]), Ok(1..))
     }
 
+    /// Reads DATA until this has come in one piece, and returns what came with it.
+    pub fn read_until(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut held = Vec::new();
+        while !held.windows(text.len()).any(|window| window == text) {
+            let frame = self.next_that(|frame| frame.kind == DATA);
+            held.extend(frame.expect("the end came first").content);
+        }
+        held
+    }
+
+    /// Reads so many bytes of DATA.
+    pub fn skip(&mut self, bytes: usize) {
+        let mut left = bytes;
+        while left > 0 {
+            let frame = self.next_that(|frame| frame.kind == DATA);
+            let frame = frame.unwrap_or_else(|| panic!("the end with {left} bytes to come"));
+            left = left.saturating_sub(frame.content.len());
+        }
+    }
+
     /// The next frame; none at the end of the connection.
     pub fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];

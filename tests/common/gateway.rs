@@ -505,6 +505,7 @@ impl Gateway {
 
 /// A command that starts the gateway where this file is /etc/hosts.
 fn in_a_mount_namespace(hosts: &std::path::Path) -> Command {
+    assert_own_mounts();
     let mut command = own_mounts();
     command
         .args([
@@ -518,22 +519,23 @@ fn in_a_mount_namespace(hosts: &std::path::Path) -> Command {
     command
 }
 
-/// Whether a name can be given a meaning for one process.
-pub fn can_rename_hosts() -> bool {
+/// A name can be given a meaning for one process, or the test ends here.
+fn assert_own_mounts() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut command = own_mounts();
     command
         .args(["mount", "--bind"])
         .arg(file.path())
         .arg("/etc/hosts");
-    let can = command
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !can {
-        eprintln!("skipped: no mount namespace can be made here");
-    }
-    can
+    let output = command
+        .output()
+        .expect("unshare; apt-get install util-linux mount");
+    assert!(
+        output.status.success(),
+        "a mount namespace of its own is needed for a hosts file of its own: as root with CAP_SYS_ADMIN, or \
+         where unprivileged user namespaces are allowed (sysctl kernel.unprivileged_userns_clone=1): {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A command that runs another with mounts of its own.

@@ -14,8 +14,10 @@ pub mod h2;
 pub mod identity;
 pub mod load;
 pub mod metrics;
+pub mod oauth;
 pub mod php;
 pub mod request;
+pub mod servers;
 pub mod store;
 pub mod upstream;
 

@@ -63,7 +63,7 @@ impl Gate {
     }
 
     /// Whether it was opened in time.
-    fn wait(&self) -> bool {
+    pub fn wait(&self) -> bool {
         let opened = self.0.0.lock().unwrap();
         let waited = self.0.1.wait_timeout_while(opened, PATIENCE, |open| !*open);
         *waited.unwrap().0

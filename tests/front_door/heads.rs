@@ -3,7 +3,7 @@
 use super::{REJECTIONS, refused, refused_on_every_route, setting};
 use crate::common::Gateway;
 use crate::common::Upstream;
-use crate::common::forms::{BODY, TARGET, request};
+use crate::common::forms::{self, BODY, TARGET, request};
 use crate::common::shown;
 
 #[test]
@@ -139,8 +139,6 @@ fn heads_that_are_none() {
         "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         // Absolute-form: the authority that counts is Host's.
-        // (Case does not matter to HTTP, but it does to the engine.)
-        "GET http://A/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -241,4 +239,40 @@ fn broken_chunks_do_not_reach_a_pass_route_as_a_whole_request_either() {
     );
     // The body streams here, so the upstream may have seen its begin, but never a whole request.
     assert!(upstream.connections() <= 1);
+}
+
+#[test]
+fn an_absolute_target_names_its_host_in_any_case_and_with_the_schemes_port() {
+    let (upstream, gateway) = setting("");
+    for (authority, host) in [
+        ("widgets.example", "widgets.example"),
+        ("Widgets.EXAMPLE", "widgets.example"),
+        ("widgets.example:80", "Widgets.Example"),
+        ("widgets.example", "widgets.example:80"),
+        ("[::1]", "[0:0::1]:80"),
+    ] {
+        for (method, path, body) in [("POST", TARGET, forms::BODY), ("GET", "/admin/x?y=z", "")] {
+            let length = body.len();
+            let answer = gateway.ask(format!(
+                "{method} http://{authority}{path} HTTP/1.1\r\nHost: {host}\r\n{}\r\nContent-Length: {length}\r\n\r\n{body}",
+                forms::TYPE
+            ));
+            assert_eq!(
+                answer.status,
+                200,
+                "{method} {authority} {host}: {}",
+                answer.text()
+            );
+            let received = upstream.take_one();
+            assert_eq!(received.target(), path.as_bytes(), "{authority}");
+            assert_eq!(received.header("Host").as_deref(), Some(host));
+        }
+    }
+    // Another port is another authority, and so is the other scheme's.
+    for authority in ["widgets.example:443", "widgets.example:8080", "widgets.example."] {
+        let head = format!("GET http://{authority}/admin/x HTTP/1.1\r\nHost: widgets.example\r\n\r\n");
+        refused(&gateway, &upstream, head.as_bytes(), 400, "malformed_request");
+    }
+    let https = "GET https://widgets.example:443/admin/x HTTP/1.1\r\nHost: widgets.example\r\n\r\n";
+    assert_eq!(gateway.ask(https).status, 200);
 }

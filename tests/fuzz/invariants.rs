@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use widget_gateway::pipeline::{self, BodyPlan, Decision, Env, Forward};
 use widget_gateway::policy::Mode;
-use widget_gateway::policy::limit::keys::KeyTables;
+use widget_gateway::policy::limit::KeyTables;
 use widget_gateway::policy::limit::{
     ClientSpec, EventSpec, Limits, LimitsSpec, Period, PlacementSpec, PolicySpec, Quota,
 };
 use widget_gateway::policy::pattern::Pattern;
-use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, WidgetRoute};
+use widget_gateway::policy::route::{Kind, PathRule, Route, Routes, Upgrade, WidgetRoute};
 use widget_gateway::policy::selection::Selection;
 use widget_gateway::policy::validate::PlaceRule;
 use widget_gateway::request::chunks::Chunks;
@@ -358,11 +358,12 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let body = match routed.body {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
-        BodyPlan::Stream => &[],
+        BodyPlan::Stream | BodyPlan::Switch => &[],
     };
+    let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
-    } = pipeline::decide(&routed, head, PEER, &caller, body, now, env).expect("no store is waited for");
+    } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
@@ -422,7 +423,7 @@ impl World {
         };
         let place = Place::Fixed(Address::Inet(([127, 0, 0, 1], 9000).into()));
         let listed = Listed {
-            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place)),
+            entry: std::sync::Arc::new(Entry::new("127.0.0.1:9000", place, None, None)),
             weight: 1,
             backup: false,
         };
@@ -479,7 +480,12 @@ impl World {
                         ..WidgetRoute::default()
                     }),
                 ),
-                route("pass", "/", &[Method::GET, Method::HEAD], Kind::Pass),
+                route(
+                    "pass",
+                    "/",
+                    &[Method::GET, Method::HEAD],
+                    Kind::Pass(Upgrade::Never),
+                ),
             ]),
             limits,
             upstreams: [("handlers".into(), std::sync::Arc::new(upstream))].into(),

@@ -117,7 +117,8 @@ impl Expression {
         for word in ["by", "on"] {
             for part in self.text.split(&format!(" {word} (")).skip(1) {
                 let list = part.split(')').next().unwrap_or_default();
-                found.extend(list.split(',').map(|label| label.trim().to_owned()));
+                let labels = list.split(',').map(str::trim).filter(|label| !label.is_empty());
+                found.extend(labels.map(str::to_owned));
             }
         }
         found

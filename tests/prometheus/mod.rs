@@ -1,6 +1,8 @@
 //! A real Prometheus scrapes a real gateway: every series that rules and dashboard ask for is there,
-//! every panel has something to show, and the alerts fire when they should and end when they should.
+//! every panel has something to show, and the alerts fire when they should, for nothing else, and end when they
+//! should.
 
+mod causes;
 mod expressions;
 mod server;
 
@@ -80,6 +82,11 @@ impl Handlers {
             upstream("failing", &[self.failing.address]),
             upstream("broken", &[self.broken.address]),
             upstream("gone", &[self.gone.address()]),
+            // Nobody answers: all callers are unknown, and go on.
+            format!(
+                "[verify]\nmethod = \"app_info\"\nclient_id = \"app.1\"\nservers = [\"http://{}\"]\n",
+                self.gone.address()
+            ),
             "[limits]\nmax_keys = 2\n[limits.member]\nrate = \"1/h\"\nburst = 3\n".to_owned(),
         ]
         .concat()
@@ -192,7 +199,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
     certificate(folder.path());
     let handlers = Handlers::start();
     let gateway = Gateway::with(Setup::of(handlers.rest(folder.path())));
-    let prometheus = Prometheus::start(gateway.admin(), &impatient_rules());
+    let prometheus = Prometheus::start(&[(JOB, vec![gateway.admin()])], &impatient_rules());
     // Growth is only seen from a first scrape on.
     prometheus.wait("scraped", |prometheus| {
         let up = prometheus.query("up == 1 and on (job) widget_gateway_build_info");
@@ -237,17 +244,13 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
         })
     });
     let expected = [
-        "WidgetGatewayAmbiguousFields",
-        "WidgetGatewayCertificateExpiring",
         "WidgetGatewayCertificateExpiringSoon",
         "WidgetGatewayConfigRestartPending",
-        "WidgetGatewayErrorBudgetBurnFast",
-        "WidgetGatewayErrorBudgetBurnSlow",
-        "WidgetGatewayLimiterOverflow",
         "WidgetGatewayLimiterTableNearlyFull",
         "WidgetGatewayUnexpectedMessages",
         "WidgetGatewayUpstreamDown",
         "WidgetGatewayUpstreamServerDown",
+        "WidgetGatewayVerificationFailing",
     ];
     prometheus.wait("the alerts of this traffic", |prometheus| {
         let firing = prometheus.firing();

@@ -1,5 +1,6 @@
 //! A real Prometheus in a folder of its own, and its API.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -17,16 +18,16 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the target and judges the rules, both five times a second.
-    pub fn start(target: SocketAddr, rules: &str) -> Prometheus {
+    /// Scrapes the targets of each job and judges the rules, both five times a second.
+    pub fn start(jobs: &[(&str, Vec<SocketAddr>)], rules: &str) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("rules.yml"), rules).unwrap();
         let config = format!(
             "global:\n  scrape_interval: 200ms\n  evaluation_interval: 200ms\n\
              rule_files: [rules.yml]\n\
-             scrape_configs:\n  - job_name: {}\n    static_configs:\n      - targets: [\"{target}\"]\n",
-            super::JOB
+             scrape_configs:\n{}",
+            jobs.iter().map(job).collect::<String>()
         );
         std::fs::write(path("prometheus.yml"), config).unwrap();
         let mut child = Command::new("prometheus")
@@ -103,16 +104,19 @@ impl Prometheus {
 
     /// The names of the alerts that fire.
     pub fn firing(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self.alerts().into_iter().map(|(_, name)| name).collect();
+        names.into_iter().collect()
+    }
+
+    /// Job and name of each alert that fires.
+    pub fn alerts(&self) -> BTreeSet<(String, String)> {
         let alerts = self.api("alerts", "");
         let alerts = alerts["alerts"].as_array().cloned().unwrap_or_default();
-        let mut names: Vec<_> = alerts
-            .iter()
-            .filter(|alert| alert["state"] == "firing")
-            .map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned())
-            .collect();
-        names.sort();
-        names.dedup();
-        names
+        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+        let text = |label: &Value| label.as_str().unwrap_or_default().to_owned();
+        firing
+            .map(|alert| (text(&alert["labels"]["job"]), text(&alert["labels"]["alertname"])))
+            .collect()
     }
 }
 
@@ -121,6 +125,14 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn job((name, targets): &(&str, Vec<SocketAddr>)) -> String {
+    let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
+    format!(
+        "  - job_name: {name}\n    static_configs:\n      - targets: [{}]\n",
+        targets.join(", ")
+    )
 }
 
 fn encoded(text: &str) -> String {

@@ -2,9 +2,12 @@
 
 mod balance;
 mod descriptors;
+mod failover;
 mod health;
+mod https;
 mod names;
 mod overload;
+mod proof;
 mod retries;
 mod truth;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{FAILURES, UP, call, shares, spelled};
-use crate::common::gateway::can_rename_hosts;
+use crate::common::forms::request;
 use crate::common::{Gateway, Setup, Upstream};
 
 const MOVED: &str = "a name has other addresses";
@@ -16,9 +16,6 @@ fn gateway(servers: &[Upstream; 2], keys: &str) -> Gateway {
 
 #[test]
 fn a_name_that_moves_is_followed_without_a_reload() {
-    if !can_rename_hosts() {
-        return;
-    }
     let servers = Upstream::pair();
     let gateway = gateway(&servers, "resolve_interval = \"100ms\"\n");
     let [first, second] = &servers;
@@ -67,9 +64,6 @@ fn a_name_that_moves_is_followed_without_a_reload() {
 
 #[test]
 fn a_reload_looks_up_at_once_and_knows_a_move_from_nothing() {
-    if !can_rename_hosts() {
-        return;
-    }
     let servers = Upstream::pair();
     let gateway = gateway(&servers, "resolve_interval = \"1h\"\n");
     let [first, second] = &servers;
@@ -97,9 +91,6 @@ fn a_reload_looks_up_at_once_and_knows_a_move_from_nothing() {
 
 #[test]
 fn every_address_of_a_name_is_a_server() {
-    if !can_rename_hosts() {
-        return;
-    }
     let servers = Upstream::pair();
     let gateway = gateway(&servers, "resolve_interval = \"100ms\"\n");
     gateway.hosts("127.0.0.1 app.test\n127.0.0.2 app.test\n");
@@ -128,21 +119,28 @@ fn every_address_of_a_name_is_a_server() {
 
 #[test]
 fn a_name_without_an_address_is_a_server_that_is_down_until_it_has_one() {
-    if !can_rename_hosts() {
-        return;
-    }
     let server = Upstream::start();
     let name = format!("app.test:{}", server.address.port());
     let gateway = Gateway::with(Setup::of(spelled(&format!("\"{name}\""), "")).hosts(""));
     let refused = call(&gateway);
+    assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(
         (refused.status, &refused.json()["code"]),
-        (502, &json!("upstream_unavailable"))
+        (503, &json!("upstream_unavailable"))
     );
     let line = &gateway.request_lines(1)[0];
     assert_eq!(
         (&line["cause"], &line["tries"], &line["server"]),
         (&json!("dns"), &json!(0), &json!(null))
+    );
+    let passed = gateway.ask(request("GET", "/", &[], ""));
+    assert_eq!(
+        (
+            passed.status,
+            &passed.json()["code"],
+            passed.header("retry-after")
+        ),
+        (503, &json!("upstream_unavailable"), Some("1"))
     );
     let labels = [("upstream", "handlers"), ("server", &*name)];
     assert_eq!(gateway.metrics().value(UP, &labels), 0.0);

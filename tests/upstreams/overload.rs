@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{call, over};
+use crate::common::carrier::each;
 use crate::common::forms::{BODY, TARGET, post, request};
-use crate::common::{Gateway, Upstream};
+use crate::common::{Gateway, Request, Upstream};
 
 const QUEUED: &str = "widget_gateway_upstream_queued";
 
@@ -52,4 +53,29 @@ fn the_wait_in_the_queue_has_an_end() {
     );
     gate.open();
     assert_eq!(asked.response().status, 200);
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_is_noticed_at_once() {
+    each("leaving the queue", |carrier| {
+        let server = Upstream::start();
+        let gate = server.hold();
+        let keys = "max_in_flight = 1\nqueue = 1\nqueue_timeout = \"1h\"\n";
+        let gateway = Gateway::on_every_carrier(over(&[server.address], keys));
+        let mut asked = gateway.connect();
+        asked.send(post(TARGET, &[], BODY));
+        server.wait_for(1);
+        for request in [Request::call(), Request::get("/")] {
+            let queued = carrier.send(&gateway, &request);
+            gateway.metrics_when("one in the queue", |now| now.value(QUEUED, &[]) == 1.0);
+            drop(queued);
+            gateway.metrics_when("nobody in the queue", |now| now.value(QUEUED, &[]) == 0.0);
+        }
+        gate.open();
+        assert_eq!(asked.response().status, 200);
+        let lines = gateway.request_lines(3);
+        let left = lines.iter().filter(|line| line["reason"] == "client_closed");
+        assert_eq!(left.count(), 2);
+        assert_eq!(server.take().len(), 1, "nobody asks for who has left");
+    });
 }

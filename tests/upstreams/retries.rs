@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use super::{FAILURES, call, over};
-use crate::common::forms::{BODY, TARGET, post};
-use crate::common::{Gateway, PATIENCE, Reply, Upstream};
+use crate::common::carrier::{Got, each};
+use crate::common::forms::{BODY, TARGET, post, routes};
+use crate::common::{Gateway, PATIENCE, Reply, Request, Upstream};
 
 const RETRIES: &str = "widget_gateway_upstream_retries_total";
 
@@ -61,4 +63,85 @@ fn the_whole_time_is_bounded_and_that_of_the_background_by_itself() {
         200,
         "another placement has the time it needs"
     );
+}
+
+/// A server that says the beginning of an answer and then a byte now and then, without an end.
+fn trickling() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let mut read = [0; 4096];
+                let _ = stream.read(&mut read);
+                let mut piece = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+                while stream.write_all(&piece).is_ok() {
+                    piece = b"x".to_vec();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_whole_of_an_answer_is_bounded_on_a_pass_route_too() {
+    each("the whole time", |carrier| {
+        let keys = "timeout = \"1h\"\ntotal_timeout = \"500ms\"\n";
+        // Silence is told; an answer that has begun is cut.
+        let gate = crate::common::upstream::Gate::default();
+        let silent = Upstream::replying(Reply::Held(gate.clone()));
+        let gateway = Gateway::on_every_carrier(over(&[silent.address], keys));
+        let refused = carrier.ask(&gateway, &Request::get("/"));
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (504, &"upstream_timeout".into())
+        );
+        gate.open();
+        let server = trickling();
+        let gateway = Gateway::on_every_carrier(over(&[server], keys));
+        for request in [Request::get("/"), Request::call()] {
+            let began = Instant::now();
+            match carrier.open(&gateway).get(&request) {
+                Got::Cut(answer) => assert_eq!(answer.status, 200),
+                other => panic!("{other:?}"),
+            }
+            assert!(
+                began.elapsed() >= Duration::from_millis(400),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+        for line in gateway.request_lines(2) {
+            assert_eq!(
+                (&line["reason"], &line["cause"], &line["server"]),
+                (
+                    &"upstream_timeout".into(),
+                    &"timeout".into(),
+                    &server.to_string().into()
+                ),
+                "{line}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_failure_counts_though_the_request_is_sent_again() {
+    let server = Upstream::start();
+    let gateway = Gateway::start(routes(&[server.address]));
+    let get = || {
+        gateway
+            .ask(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            .status
+    };
+    assert_eq!(get(), 200);
+    server.reply(Reply::Close);
+    assert_eq!(get(), 502);
+    // The kept connection, and a fresh one.
+    assert_eq!(server.take().len(), 3);
+    let metrics = gateway.metric_reaches(FAILURES, &[("cause", "reset")], 2.0);
+    assert_eq!(metrics.value(RETRIES, &[]), 1.0);
 }

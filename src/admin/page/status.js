@@ -13,6 +13,10 @@ const when = (ms) => Date.now() - ms < 8.64e7 ? clock(ms) : new Date(ms).toLocal
 const sum = (list) => list.reduce((a, b) => a + b, 0);
 const plural = (n, one) => count.format(n) + " " + one + (n === 1 ? "" : "s");
 
+function bytes(n) {
+  const at = n < 1024 ? 0 : n < 1 << 20 ? 1 : 2;
+  return +(n / 1024 ** at).toPrecision(3) + " " + ["B", "KiB", "MiB"][at];
+}
 function span(seconds) {
   if (seconds == null) return "-";
   if (seconds < 0.001) return Math.round(seconds * 1e6) + " µs";
@@ -157,6 +161,7 @@ function traffic(s) {
     ["of that in the gateway", own ? `${span(own.p50)} / ${span(own.p95)}` : "-"],
     ["in flight", count.format(s.in_flight)],
     ["connections", count.format(s.connections_open)],
+    ["held bodies", `${bytes(s.held_body_bytes)} of ${bytes(s.held_bodies)}`],
   ]);
   numbers(rates, length);
 }
@@ -180,9 +185,16 @@ function refusals(s) {
   rows($("refusals").tBodies[0], sorted.map((r) =>
     [`${r.reason} (${r.status})`, r.recently_enforced, r.enforced, r.recently_observed, r.observed]));
 }
+function observed(s) {
+  // Where nothing is observed, it would only take room.
+  $("observed").hidden = s.would_refuse.length === 0;
+  rows($("would-refuse").tBodies[0], s.would_refuse.map((r) =>
+    [r.rule ? `${r.reason}: ${r.rule}` : r.reason, r.route, r.placement || "-", r.requests,
+      { text: r.members ? "≈ " + count.format(r.members) : "-", kind: "number" }, when(r.last)]));
+}
 function upstreams(s) {
   rows($("servers").tBodies[0], s.upstreams.flatMap((u) => u.servers.map((server) =>
-    [server.name, u.name, server.up ? { text: "✔ up", kind: "state good" } : { text: "✖ DOWN", kind: "state bad" }])));
+    [server.name, u.name, server.in_flight, server.up ? { text: "✔ up", kind: "state good" } : { text: "✖ DOWN", kind: "state bad" }])));
   rows($("answers").tBodies[0], s.upstreams.map((u) =>
     [u.name, u.answers["2xx"], u.answers["3xx"], u.answers["4xx"], u.answers["5xx"], u.retries]));
 }
@@ -229,13 +241,16 @@ function limiter(s) {
   const tables = policies.filter((p, at) => policies.findIndex((other) => other.name === p.name) === at);
   say($("table-text"), tables.length ? tables.map(of).join("; ") : "No limit, no keys");
 }
+const value = (v) => v === null ? "not set" : typeof v === "string" ? v : JSON.stringify(v);
+const waits = (w) => `${w.key}: runs with ${value(w.running)}, waiting is ${value(w.waiting)}`;
 const RESULT = { applied: ["✔ applied", "good"], unchanged: ["= unchanged", ""], refused: ["✖ REFUSED", "bad"] };
 const TRIGGER = { sighup: "by SIGHUP", watch: "the file changed", api: "asked for", start: "at the start" };
 function configuration(s) {
   const c = s.configuration;
   facts($("config"), [
     ["generation", c.generation], ["sha256", c.sha256.slice(0, 12)], ["file", c.file],
-    ["waits for a restart", c.restart_pending.join(", ") || "nothing"],
+    ["in force since", `${when(c.since)}, ${TRIGGER[c.trigger] || c.trigger}`],
+    ["waits for a restart", c.waiting.map(waits).join("; ") || "nothing"],
   ]);
   const list = $("reloads");
   list.previousElementSibling.hidden = c.reloads.length > 0;
@@ -250,10 +265,13 @@ function configuration(s) {
     const [word, kind] = RESULT[reload.result], [state, about, faults] = item.children;
     say(state, word).className = "state " + kind;
     say(about, ` ${when(reload.at)}, ${TRIGGER[reload.trigger] || reload.trigger}`);
-    faults.hidden = reload.fault_count === 0;
-    const shown = reload.faults.length < reload.fault_count ? `, the first ${reload.faults.length} of them` : "";
-    say(faults.firstChild, plural(reload.fault_count, "fault") + shown);
-    children(faults.lastChild, reload.faults, () => make("li", "id"), say);
+    const [count, what, list] = reload.fault_count
+      ? [reload.fault_count, "fault", reload.faults]
+      : [reload.change_count, "change", reload.changes.map((c) => `${c.key}: ${value(c.old)} → ${value(c.new)}`)];
+    faults.hidden = count === 0;
+    const shown = list.length < count ? `, the first ${list.length} of them` : "";
+    say(faults.firstChild, plural(count, what) + shown);
+    children(faults.lastChild, list, () => make("li", "id"), say);
   });
 }
 function routes(s) {
@@ -285,8 +303,10 @@ function problems(s) {
   if (last && last.result === "refused")
     warn(`The last reload (${when(last.at)}) was REFUSED: ${plural(last.fault_count, "fault")}. ` +
       `Generation ${s.configuration.generation} stays in force`);
-  if (s.configuration.restart_pending.length)
-    warn(`Waits for a restart: ${s.configuration.restart_pending.join(", ")}`);
+  if (s.configuration.waiting.length)
+    warn(`Waits for a restart: ${s.configuration.waiting.map((w) => w.key).join(", ")}`);
+  for (const text of s.configuration.warnings) warn(`The configuration: ${text}`);
+  if (s.held_body_bytes > 0.9 * s.held_bodies) warn("Held bodies are near widget.held_bodies");
   if (recent("overloaded")) warn("Requests refused as overloaded in the last 2 minutes");
   for (const p of s.limiter.policies)
     if (p.keys > 0.9 * s.limiter.max_keys) warn(`The limiter's table of keys per ${p.name} is over 90 % full`);
@@ -331,7 +351,7 @@ function show(s) {
   say($("version"), `${s.version} (${s.revision})`);
   say($("uptime"), span(s.uptime_seconds));
   say($("generation"), s.configuration.generation);
-  for (const part of [traffic, refusals, upstreams, members, limiter, configuration, routes]) part(s);
+  for (const part of [traffic, refusals, observed, upstreams, members, limiter, configuration, routes]) part(s);
 }
 async function ask() {
   if (asking) return;

@@ -4,10 +4,12 @@
 mod limits;
 mod others;
 mod routes;
+mod secure;
 mod selection;
 mod server;
 mod shared;
 mod upstreams;
+mod verify;
 mod warnings;
 mod widget;
 
@@ -22,17 +24,11 @@ use super::values::{At, Share, word};
 pub use others::Others;
 pub use server::ADMIN;
 
-/// Settings, and the other files whose content belongs to them.
-pub(super) struct Built {
-    pub(super) settings: Settings,
-    pub(super) others: Others,
-}
-
-/// `base` is the folder of the file: relative paths in it start there.
-pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built {
-    let mut others = Others::default();
-    let server = server::build(&file.server, base, &mut others, faults);
-    let upstreams = upstreams::build(&file.upstreams, faults);
+/// `base` is the folder of the file: relative paths in it start there. The files that are read there are added
+/// to `others`.
+pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Settings {
+    let server = server::build(&file.server, base, others, faults);
+    let upstreams = upstreams::build(&file.upstreams, base, others, faults);
     let routes = routes::build(file, faults);
     let own = server.listeners.iter().map(|listener| listener.address.as_str());
     let own: Vec<_> = own
@@ -41,11 +37,12 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
         .collect();
     warnings::collect(file, &routes, &own, faults);
     let widget = widget::widget(&file.widget, faults);
+    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
     let limits = limits::limits(
         &file.limits,
         widget.member_id,
         server.grace_period,
-        (base, &mut others),
+        (base, others),
         faults,
     );
     let trusted = file
@@ -57,18 +54,16 @@ pub(super) fn build(file: &File, base: &Path, faults: &mut Faults<'_>) -> Built 
     let spec = EnvSpec {
         routes,
         widget,
+        verify,
         limits,
         upstreams,
         trusted,
     };
-    Built {
-        settings: Settings {
-            server,
-            spec,
-            log: log(&file.log),
-            traces: traces(&file.traces),
-        },
-        others,
+    Settings {
+        server,
+        spec,
+        log: log(&file.log),
+        traces: traces(&file.traces),
     }
 }
 

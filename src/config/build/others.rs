@@ -10,16 +10,18 @@ use crate::config::mark::Watched;
 /// same content.
 #[derive(Default)]
 pub struct Others {
-    pub contents: Vec<(Watched, Vec<u8>)>,
+    /// Each that was asked for, readable or not.
+    pub files: Vec<Watched>,
+    pub contents: Vec<(PathBuf, Vec<u8>)>,
     pub certificates: Certificates,
 }
 
 impl Others {
     /// Reads one more; what is wrong with it otherwise.
     pub fn read(&mut self, path: PathBuf, largest: u64) -> Result<&[u8], String> {
-        let watched = Watched::now(&path);
+        self.files.push(Watched::now(&path));
         let content = read_file(&path, largest)?;
-        self.contents.push((watched, content));
+        self.contents.push((path, content));
         Ok(self
             .contents
             .last()

@@ -12,7 +12,8 @@ use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, KindWord, RouteTable};
 use crate::config::values::{At, Word, quoted, word};
 use crate::policy::Mode;
-use crate::policy::route::{Kind, PathRule, Route, WidgetRoute};
+use crate::policy::portion::Portion;
+use crate::policy::route::{Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
 use crate::request::field::{Field, FieldSet, MemberIdShape};
 use crate::request::message::{self, Kinds};
@@ -86,10 +87,13 @@ fn one(
         faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
     }
     let kind = match kind? {
-        KindWord::Widget => Kind::Widget(widget(table, default_mode, faults)),
+        KindWord::Widget => {
+            of_pass_routes_alone(table, faults);
+            Kind::Widget(widget(table, default_mode, faults))
+        }
         KindWord::Pass => {
             of_widgets_alone(table, faults);
-            Kind::Pass
+            Kind::Pass(upgrade(table, &methods, faults))
         }
     };
     let methods = methods.into_iter().map(|(method, _)| method).collect();
@@ -110,12 +114,28 @@ fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> Wi
         Some(list) => accepts(list, faults),
         None => default.accepts,
     };
+    let mode = word(&table.mode, default_mode);
     WidgetRoute {
-        mode: word(&table.mode, default_mode),
+        mode,
+        enforce: enforce(table, mode, faults),
         accepts,
         require: required(table, accepts, faults),
         places: word(&table.places, default.places),
     }
+}
+
+/// For how many members: nothing to say where nobody is refused.
+fn enforce(table: &RouteTable, mode: Mode, faults: &mut Faults<'_>) -> Portion {
+    let Some(enforce) = &table.enforce else {
+        return Portion::ALL;
+    };
+    if mode == Mode::Observe {
+        faults.at(
+            &enforce.span,
+            "has no meaning on a route whose mode is \"observe\", allowed is it with mode = \"enforce\"",
+        );
+    }
+    enforce.value.0
 }
 
 fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
@@ -179,6 +199,12 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
     if let Some(mode) = &table.mode {
         faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
     }
+    if let Some(enforce) = &table.enforce {
+        faults.at(
+            &enforce.span,
+            format!("{MEANINGLESS} a portion of members on widget routes"),
+        );
+    }
     if let Some(accepts) = &table.accepts {
         faults.at(
             &accepts.span(),
@@ -206,6 +232,44 @@ fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
             format!("{MEANINGLESS} a list of patterns on widget routes"),
         );
     }
+}
+
+fn of_pass_routes_alone(table: &RouteTable, faults: &mut Faults<'_>) {
+    if let Some(upgrade) = &table.upgrade {
+        faults.at(
+            &upgrade.span(),
+            "has no meaning on a widget route, allowed is a list of protocols on pass routes",
+        );
+    }
+}
+
+/// A list that changes nothing is not what somebody meant who wrote it.
+fn upgrade(
+    table: &RouteTable,
+    methods: &[(Method, Option<Range<usize>>)],
+    faults: &mut Faults<'_>,
+) -> Upgrade {
+    let Some(list) = &table.upgrade else {
+        return Upgrade::Never;
+    };
+    let span = list.span();
+    if faults.is_unread_below(&faults.index().of_value(&span)) {
+        return Upgrade::Never;
+    }
+    let takes_get = methods.iter().any(|(method, _)| *method == Method::GET);
+    match list.get_ref().as_slice() {
+        [] => faults.at(&span, "is empty, allowed is [\"websocket\"]"),
+        [_, second, ..] => faults.at(
+            &second.span,
+            "\"websocket\" stands in the list twice, allowed is once",
+        ),
+        [_] if !takes_get => faults.at(
+            &span,
+            "begins with a GET, which this route does not take, allowed is a route whose methods have it",
+        ),
+        [_] => {}
+    }
+    list.get_ref().first().map_or(Upgrade::Never, |word| word.value.0)
 }
 
 fn name(

@@ -2,18 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 use super::others::Others;
-use crate::config::certificate::Certificate;
+use crate::config::certificate::{Certificate, Unfit};
 use crate::config::fault::Faults;
 use crate::config::file::{CertTable, ListenerTable, ServerTable};
-use crate::config::settings::{CertPaths, ListenerSettings, ServerSettings};
-use crate::config::units::Span;
+use crate::config::settings::{AdminToken, CertPaths, ListenerSettings, ServerSettings};
+use crate::config::units::{Network, Span};
 use crate::config::values::{At, quoted};
 use crate::request::field::Domain;
 
@@ -27,10 +28,10 @@ pub(super) fn build(
     faults: &mut Faults<'_>,
 ) -> ServerSettings {
     let (listeners, admin) = addresses(table, base, others, faults);
-    let admin_token_file = table
+    let admin_token = table
         .admin_token_file
         .as_ref()
-        .map(|path| token_file(path, base, others, faults));
+        .and_then(|path| token_file(path, base, others, faults));
     ServerSettings {
         listeners,
         admin: admin.to_string(),
@@ -45,13 +46,10 @@ pub(super) fn build(
         drain_delay: seconds(&table.drain_delay, 5),
         grace_period: seconds(&table.grace_period, 20),
         upgrade_socket: table.upgrade_socket.as_ref().map(|path| base.join(&path.value)),
-        admin_allow: table
-            .admin_allow
-            .iter()
-            .flatten()
-            .map(|network| network.value.0)
-            .collect(),
-        admin_token_file,
+        admin_allow: networks(&table.admin_allow),
+        admin_metrics_allow: networks(&table.admin_metrics_allow),
+        admin_token,
+        watch: table.watch.as_ref().is_none_or(|watch| watch.value),
         ready_requires_upstream: table.ready_requires_upstream.as_ref().is_some_and(|is| is.value),
         admin_hosts: table
             .admin_hosts
@@ -60,6 +58,10 @@ pub(super) fn build(
             .filter_map(|host| admin_host(host, faults))
             .collect(),
     }
+}
+
+fn networks(given: &Option<Vec<At<Network>>>) -> Vec<IpNet> {
+    given.iter().flatten().map(|network| network.value.0).collect()
 }
 
 pub(super) fn seconds(given: &Option<At<Span>>, default: u64) -> Duration {
@@ -221,14 +223,20 @@ fn tls(
             match loaded {
                 Some(Ok(loaded)) => {
                     if loaded.not_after <= now() {
-                        faults.warn(&cert.span, "the certificate has expired");
+                        faults.warn(
+                            &cert.span,
+                            format!("the certificate has expired, on {}", date(loaded.not_after)),
+                        );
                     }
                     certificates.push(Arc::new(loaded));
                 }
-                Some(Err(wrong)) => faults.at(
-                    &cert.span,
-                    format!("{wrong}, allowed is a PEM chain with its key"),
-                ),
+                Some(Err(unfit)) => {
+                    let (at, wrong) = match unfit {
+                        Unfit::Chain(wrong) => (cert, wrong),
+                        Unfit::Key(wrong) => (key, wrong),
+                    };
+                    faults.at(&at.span, format!("{wrong}, allowed is a PEM chain with its key"));
+                }
                 None => {}
             }
         }
@@ -249,28 +257,41 @@ fn pem(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<
     }
 }
 
+/// Of seconds since the epoch.
+fn date(at: i64) -> String {
+    let at = Duration::from_secs(u64::try_from(at).unwrap_or(0));
+    let text = humantime::format_rfc3339_seconds(std::time::SystemTime::UNIX_EPOCH + at).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
 /// Seconds since the epoch.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Whether the token can be had is part of whether the file is sound.
-fn token_file(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> PathBuf {
+fn token_file(
+    path: &At<String>,
+    base: &Path,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> Option<AdminToken> {
     const ALLOWED: &str = "allowed is a readable file with a token of 16 to 4096 visible ASCII characters";
-    let full = base.join(&path.value);
-    let wrong = match others.read(full.clone(), 4200) {
+    let file = base.join(&path.value);
+    let wrong = match others.read(file.clone(), 4200) {
         Ok(content) => {
             let token = content.trim_ascii();
-            let sound = (16..=4096).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
-            (!sound).then(|| format!("{} holds no such token, {ALLOWED}", quoted(&path.value)))
+            if (16..=4096).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic) {
+                let sha256 = Sha256::digest(token).into();
+                return Some(AdminToken { file, sha256 });
+            }
+            "holds no such token".to_owned()
         }
-        Err(wrong) => Some(format!("{} {wrong}, {ALLOWED}", quoted(&path.value))),
+        Err(wrong) => wrong,
     };
-    if let Some(message) = wrong {
-        faults.at(&path.span, message);
-    }
-    full
+    faults.at(&path.span, format!("{} {wrong}, {ALLOWED}", quoted(&path.value)));
+    None
 }
 
 fn admin_host(host: &At<String>, faults: &mut Faults<'_>) -> Option<String> {

@@ -1,10 +1,14 @@
 //! `[upstreams.NAME]`. No name is looked up here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
 
+use super::others::Others;
+use super::secure::{Tls, proof, tls};
 use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::settings::{ServerSpec, UpstreamSpec};
@@ -18,10 +22,13 @@ use crate::upstream::entry::Place;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::places::PlacesRule;
 use crate::upstream::pool::{Resend, Rules};
+use crate::upstream::proof::Proof;
 use crate::upstream::resolve::Host;
 
 pub(super) fn build(
     tables: &BTreeMap<At<Name>, Spanned<UpstreamTable>>,
+    base: &Path,
+    others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Vec<UpstreamSpec> {
     let mut upstreams = Vec::new();
@@ -43,7 +50,13 @@ pub(super) fn build(
             }
             _ => {}
         }
-        let servers = servers(items, faults);
+        let tls = table.tls.as_ref().map(|given| tls(given, base, others, faults));
+        let proof = table
+            .proof
+            .as_ref()
+            .map(|given| proof(given, base, others, faults));
+        let (secret_file, proof) = proof.unwrap_or_default();
+        let servers = servers(items, tls.as_ref(), faults);
         if !servers.is_empty()
             && servers.iter().all(|server| server.backup)
             && let Some(list) = &table.servers
@@ -56,7 +69,9 @@ pub(super) fn build(
         upstreams.push(UpstreamSpec {
             name: name.value.0.as_str().into(),
             servers,
-            rules: rules(table, faults),
+            rules: rules(table, proof.map(Arc::new), faults),
+            tls: tls.map(|tls| tls.spec),
+            secret_file,
         });
     }
     upstreams
@@ -64,7 +79,7 @@ pub(super) fn build(
 
 const NEEDED: &str = "at least one \"host:port\", \"unix:/path\" or \"sample\" is needed";
 
-fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
+fn rules(table: &UpstreamTable, proof: Option<Arc<Proof>>, faults: &mut Faults<'_>) -> Rules {
     Rules {
         balance: word(&table.balance, Balance::RoundRobin),
         resolve_interval: seconds(&table.resolve_interval, 10),
@@ -98,6 +113,7 @@ fn rules(table: &UpstreamTable, faults: &mut Faults<'_>) -> Rules {
             Some(eject) => self::eject(eject.get_ref(), faults),
             None => EjectRule::default(),
         },
+        proof,
     }
 }
 
@@ -140,7 +156,7 @@ fn count<const MAX: u32>(given: &Option<At<Count<MAX>>>, default: u32) -> u32 {
     given.as_ref().map_or(default, |count| count.value.0)
 }
 
-fn servers(items: &[Spanned<ServerItem>], faults: &mut Faults<'_>) -> Vec<ServerSpec> {
+fn servers(items: &[Spanned<ServerItem>], tls: Option<&Tls>, faults: &mut Faults<'_>) -> Vec<ServerSpec> {
     let mut specs: Vec<ServerSpec> = Vec::new();
     for item in items {
         let (text, span, weight, backup) = match item.get_ref() {
@@ -180,6 +196,7 @@ fn servers(items: &[Spanned<ServerItem>], faults: &mut Faults<'_>) -> Vec<Server
             },
             weight,
             backup,
+            secured: tls.and_then(|tls| tls.secured(address, &span, faults)),
         });
     }
     specs

@@ -89,7 +89,7 @@ fn ends_in_star(route: &Spanned<RouteTable>, faults: &mut Faults<'_>) {
 /// on behind it.
 fn is_opened_by(widget: &Route, pass: &Route) -> bool {
     let takes_post = |route: &Route| route.methods.contains(&http::Method::POST);
-    if !matches!(widget.kind, Kind::Widget(_)) || pass.kind != Kind::Pass || !takes_post(pass) {
+    if !matches!(widget.kind, Kind::Widget(_)) || !matches!(pass.kind, Kind::Pass(_)) || !takes_post(pass) {
         return false;
     }
     let (own, other) = (path(&widget.path), path(&pass.path));

@@ -3,8 +3,8 @@
 use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::file::WidgetTable;
-use crate::config::values::quoted;
-use crate::config::values::word;
+use crate::config::frame::FrameTable;
+use crate::config::values::{quoted, word};
 use crate::pipeline::WidgetRules;
 use crate::request::field::{Domain, ServerEndpoints};
 
@@ -30,6 +30,7 @@ pub(super) fn widget(table: &WidgetTable, faults: &mut Faults<'_>) -> WidgetRule
         member_id: word(&table.member_id, default.member_id),
         cookies: word(&table.cookies, default.cookies),
         server_endpoints: server_endpoints(table, default.server_endpoints, faults),
+        frame: table.frame.as_ref().map(FrameTable::rules),
     };
     if let Some(limit) = table
         .body_limit

@@ -104,8 +104,8 @@ impl Key for Sender {
     fn read(text: &str, shape: MemberIdShape) -> Option<Sender> {
         match MemberId::parse(text.as_bytes(), shape) {
             Ok(member) => Some(Sender::member(&member)),
-            // A single word is more likely a member_id with a slip in it.
-            Err(_) if !text.contains('.') => None,
+            // A single word is more likely a member_id with a slip in it, and an address is a client's.
+            Err(_) if !text.contains('.') || text.parse::<IpAddr>().is_ok() => None,
             Err(_) => Domain::parse(text.as_bytes())
                 .ok()
                 .map(|domain| Sender::portal(&domain)),
@@ -142,6 +142,7 @@ mod tests {
             Sender::of(Caller::Member(&member))
         );
         assert_eq!(Sender::of(Caller::Unnamed), None);
+        assert_eq!(Sender::read("192.0.2.1", hex), None);
         assert_eq!(Everyone::read("gateway", hex), Some(Everyone));
         assert_eq!(ClientAddress::read("portal.bitrix24.com", hex), None);
     }

@@ -24,53 +24,10 @@ use governor::state::StateStore;
 use parking_lot::Mutex;
 
 use super::clock::{Now, ToldClock};
-use super::decision::PolicyName;
 use super::key::{ClientAddress, Key as _};
 use super::seen::{Memory, Seen};
 use super::shards::Shards;
 use crate::request::fingerprint::Fingerprint;
-
-/// The tables of all policies, one each: a flood of one kind of key takes no room from another.
-#[derive(Debug)]
-pub struct KeyTables {
-    of_policy: [Arc<KeyTable>; PolicyName::ALL.len()],
-    newcomers: Arc<KeyTable>,
-}
-
-impl KeyTables {
-    /// A bound of `max_keys` for each of them.
-    pub fn new(max_keys: usize) -> KeyTables {
-        let table = || Arc::new(KeyTable::new(max_keys));
-        KeyTables {
-            of_policy: PolicyName::ALL.map(|_| table()),
-            newcomers: table(),
-        }
-    }
-
-    /// Changes the bound of each.
-    pub fn set_max_keys(&self, max_keys: usize) {
-        let all = self.of_policy.iter().chain([&self.newcomers]);
-        all.for_each(|table| table.set_max_keys(max_keys));
-    }
-
-    /// The table of a policy.
-    pub fn of(&self, policy: PolicyName) -> &Arc<KeyTable> {
-        let [first, ..] = &self.of_policy;
-        self.of_policy.get(policy as usize).unwrap_or(first)
-    }
-
-    /// The table of what clients may bring.
-    pub(super) fn newcomers(&self) -> &Arc<KeyTable> {
-        &self.newcomers
-    }
-
-    /// Each policy and its table.
-    pub fn each(&self) -> impl Iterator<Item = (PolicyName, &KeyTable)> {
-        PolicyName::ALL
-            .into_iter()
-            .zip(self.of_policy.iter().map(|table| &**table))
-    }
-}
 
 /// Says whether a client may bring a key that was never here.
 pub(super) trait Doorkeeper: Send + Sync {

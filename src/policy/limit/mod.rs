@@ -17,6 +17,7 @@ mod newcomers;
 mod seen;
 mod shards;
 mod spec;
+mod tables;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,9 @@ pub use limiter::{KeyState, Limited, Limiter, Verdict};
 pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
 pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
+pub use tables::KeyTables;
 
-use self::keys::{KeyTables, Source};
+use self::keys::Source;
 use self::newcomers::Newcomers;
 use self::policy::Kept;
 use self::shared::{Naming, Settled, Store, Waiting};

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::{KeyTable, KeyTables};
+use super::keys::KeyTable;
 use super::*;
 use crate::policy::validate::{FieldRules, PlaceRule, validate};
 use crate::request::field::{FieldSet, MemberIdShape, ServerEndpoints};

@@ -14,6 +14,7 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -85,7 +86,7 @@ impl RequestHead {
             return Err(HeadFault::NotImplemented);
         }
         let target = Target::parse(head.slice_ref(target))?;
-        check_authority(target.authority(), host)?;
+        check_authority(&target, host)?;
         let framing = match (coding, length) {
             (Some(_), Some(_)) => return Err(Malformed::ContentLength.into()),
             (Some(_), None) if version == Version::Http10 => return Err(Malformed::TransferEncoding.into()),
@@ -234,11 +235,18 @@ fn is_host(value: &[u8]) -> bool {
     })
 }
 
-/// An absolute target names the same authority as Host.
-fn check_authority(authority: Option<&[u8]>, host: Option<&[u8]>) -> Result<(), Malformed> {
-    match (authority, host) {
-        // Byte for byte, as the engine compares them.
-        (Some(authority), Some(host)) if authority != host => Err(Malformed::Authority),
+/// An absolute target names the same authority as Host: in whatever case, with the scheme's port or without.
+fn check_authority(target: &Target, host: Option<&[u8]>) -> Result<(), Malformed> {
+    match (target.authority(), host) {
+        (Some(authority), Some(host)) if authority == host => Ok(()),
+        (Some(authority), Some(host)) => {
+            let [one, other] = [authority, host].map(|text| std::str::from_utf8(text).ok());
+            let are_one = match (one.and_then(Authority::parse), other.and_then(Authority::parse)) {
+                (Some(one), Some(other)) => one.is_same(other, target.default_port()),
+                _ => false,
+            };
+            are_one.then_some(()).ok_or(Malformed::Authority)
+        }
         (Some(authority), None) if !is_host(authority) => Err(Malformed::Authority),
         _ => Ok(()),
     }

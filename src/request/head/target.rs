@@ -66,6 +66,14 @@ impl Target {
         self.raw.get(scheme(&self.raw)?..self.path_at)
     }
 
+    /// The port that the scheme of an absolute-form target stands for.
+    pub fn default_port(&self) -> u16 {
+        match self.raw.get(..5) {
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => 443,
+            _ => 80,
+        }
+    }
+
     /// The path as it came; `/` where an absolute-form target has none.
     pub fn raw_path(&self) -> &[u8] {
         match self.raw.get(self.path_at..self.path_end) {

@@ -1,6 +1,6 @@
 //! The client of one request on an HTTP/1 connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::apps::{HttpServerApp as _, ReusedHttpStream};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::incoming::Incoming;
 use super::wire::Wire;
-use crate::process::request::Sent;
+use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::{Framing, RequestHead, Version};
 use crate::response::rejection::Rejection;
@@ -17,8 +17,10 @@ use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
+use crate::server::tunnel::{End, Switched};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::answer::AnswerHead;
+use crate::upstream::failure::Cause;
 
 /// Gathered up to so many bytes before a write.
 const GATHER: usize = 32 * 1024;
@@ -178,13 +180,18 @@ impl Client for Http1Client {
         Ok(())
     }
 
-    async fn stream(mut self, server: &Server, passed: HandedOver, _: Box<RequestHead>) -> Self::Next {
-        let prefix = self.wire.hand_over(&self.head, self.framing);
+    async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> Self::Next {
+        let prefix = self
+            .wire
+            .hand_over(&in_origin_form(self.head, &head), self.framing);
         let mut session = ServerSession::new_http1(self.wire);
         session.set_pipelined_prefix(prefix);
+        let outcome = passed.outcome();
         session.set_connection_user_context(Some(Box::new(passed)));
-        let reused = server.proxy.process_new_http(session, &server.stopping).await;
+        let proxying = server.proxy.process_new_http(session, &server.stopping);
+        let reused = outcome.within(proxying).await;
         let next = reused
+            .flatten()
             .map(ReusedHttpStream::consume)
             .and_then(|(stream, _)| stream.into_any().downcast().ok());
         match next {
@@ -193,6 +200,46 @@ impl Client for Http1Client {
             None if server.process.is_draining() => Err(Closed::Drain),
             None => Err(Closed::Client),
         }
+    }
+
+    async fn switch(mut self, server: &Server, mut request: Box<Request>, switched: Switched) -> Self::Next {
+        self.out.clear();
+        reply::append_switch(&mut self.out, switched.head());
+        let sent = Sent {
+            status: Some(switched.head().status.as_u16()),
+            bytes: 0,
+        };
+        self.taken = sent;
+        if self.write_out().await == Err(Gone) {
+            request.refused(Rejection::ClientClosed, self.sent);
+            return Err(Closed::Client);
+        }
+        self.wire.speaks_another();
+        let (moved, mut attempts) = switched.run(&mut self.wire, &server.stopping).await;
+        let sent = Sent {
+            bytes: moved.to_client,
+            ..sent
+        };
+        request.streamed(moved.from_client);
+        let (rejection, closed) = match moved.end {
+            End::Closed => (None, Closed::Client),
+            End::Idle => (None, Closed::Idle),
+            End::Drained => (None, Closed::Drain),
+            End::ClientBroke => (Some(Rejection::ClientClosed), Closed::Client),
+            End::ServerBroke => {
+                attempts.failed(Cause::Reset, Instant::now());
+                request.upstream_ended(attempts.attempted());
+                (Some(Rejection::UpstreamError), Closed::Client)
+            }
+        };
+        match rejection {
+            None => request.answered(sent),
+            Some(rejection) => request.refused(rejection, sent),
+        }
+        // The server has one request less from here on, whatever the client's end takes.
+        drop(attempts);
+        self.wire.close().await;
+        Err(closed)
     }
 
     async fn end(mut self, ended: Ended) -> Self::Next {
@@ -210,4 +257,19 @@ impl Client for Http1Client {
         self.wire.close().await;
         Err(closed)
     }
+}
+
+/// The head as the engine gets it: it compares an absolute target with Host byte by byte, so it sees the path alone,
+/// which is what the server gets too.
+fn in_origin_form(raw: Bytes, head: &RequestHead) -> Bytes {
+    if head.target.authority().is_none() {
+        return raw;
+    }
+    // One space stands between them.
+    let begin = head.method.as_str().len() + 1;
+    let after = raw.get(begin + head.target.raw().len()..).unwrap_or_default();
+    let [path, query] = head.target.origin_form();
+    [raw.get(..begin).unwrap_or_default(), path, query, after]
+        .concat()
+        .into()
 }

@@ -58,7 +58,7 @@ pub async fn serve(
             Arrived::Head(length) => (wire.take(length), Instant::now()),
             Arrived::Refused(fault) => return refuse_head(server, wire, fault, &[], peer).await,
             Arrived::Http2 => {
-                wire.speaks_http2();
+                wire.speaks_another();
                 return http2::serve(server, wire, peer, stopping).await;
             }
             Arrived::Ended(closed) => return closed,

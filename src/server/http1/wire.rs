@@ -32,7 +32,7 @@ enum Expect {
     Length(u64),
     /// Chunks up to the last one.
     Chunks(Chunks),
-    /// Everything: HTTP/2 is spoken from here on.
+    /// Everything: HTTP/2, or WebSocket, is spoken from here on.
     All,
     /// The request was refused: nothing, and what is left is of no interest.
     Nothing,
@@ -120,8 +120,8 @@ impl Wire {
         let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
     }
 
-    /// The connection speaks HTTP/2, from the preface on, which was read ahead.
-    pub fn speaks_http2(&mut self) {
+    /// The connection speaks something else than HTTP/1, from what was read ahead on.
+    pub fn speaks_another(&mut self) {
         self.expect = Expect::All;
     }
 

@@ -21,6 +21,7 @@ use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
 use crate::server::stream::HandedOver;
+use crate::server::tunnel::Switched;
 use crate::upstream::answer::AnswerHead;
 use crate::upstream::caller::Peer;
 
@@ -199,8 +200,16 @@ impl Client for Http2Client {
         parts.extensions.insert(passed);
         *self.session.req_header_mut() = RequestHeader::from(parts);
         let session = ServerSession::new_http2(*self.session);
-        server.proxy.process_new_http(session, &server.stopping).await;
+        let proxying = server.proxy.process_new_http(session, &server.stopping);
+        outcome.within(proxying).await;
         outcome.was_answered()
+    }
+
+    /// No head of HTTP/2 asks for it (RFC 9113 8.2.2).
+    async fn switch(mut self, _: &Server, request: Box<Request>, _: Switched) -> bool {
+        request.refused(Rejection::InternalError, self.sent);
+        self.session.shutdown();
+        false
     }
 
     async fn end(mut self, ended: Ended) -> bool {

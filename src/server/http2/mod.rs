@@ -22,7 +22,7 @@ use super::exchange::exchange;
 use super::shared::Server;
 use crate::process::request::{Request, Sent};
 use crate::request::head::RequestHead;
-use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
+use crate::request::head::fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::{Http2Client, RefusedHead};
@@ -192,25 +192,31 @@ async fn accept(connection: &mut h2::server::Connection<Stream, Bytes>, digest: 
     }
 }
 
-/// Serves one stream, beside the others.
+/// Serves one stream, beside the others. Its head is judged before it has a task, which is the smaller for it:
+/// hundreds of them may be open.
 fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>, peer: Peer) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
     let server = server.clone();
-    tokio::spawn(async move {
-        let was_answered = serve_stream(&server, &stream.0, session, peer, at).await;
-        stream.ends(was_answered);
-    });
+    let (client, head) = received(&server, streams, session);
+    match head {
+        Ok(head) => tokio::spawn(async move {
+            let was_answered = exchange(&server, client, head, peer, at).await;
+            stream.ends(was_answered);
+        }),
+        Err((head, fault)) => tokio::spawn(async move {
+            let was_answered = client::refuse_head(&server, client, head, fault, peer, at).await;
+            stream.ends(was_answered);
+        }),
+    };
 }
 
-/// Whether the client took an answer.
-async fn serve_stream(
+/// The client of a stream, and its head or why that is refused.
+fn received(
     server: &Server,
     streams: &Streams,
     mut session: Box<HttpSession>,
-    peer: Peer,
-    at: Instant,
-) -> bool {
+) -> (Http2Client, Result<Box<RequestHead>, (RefusedHead, HeadFault)>) {
     let ends = session.is_body_empty();
     // Taken, not copied: what is needed of the head is in ours.
     let (nothing, ()) = http::Request::new(()).into_parts();
@@ -222,16 +228,13 @@ async fn serve_stream(
     let target = Bytes::copy_from_slice(target.as_bytes());
     let authority = uri.authority().map(|authority| authority.as_str());
     let refused = RefusedHead::of(&method, &headers);
-    match RequestHead::of_http2(method, target, authority, headers, ends) {
-        Ok(head) => {
-            let client = Http2Client::new(session, uri, streams.streamed.clone(), server);
-            exchange(server, client, Box::new(head), peer, at).await
-        }
-        Err(fault) => {
-            let client = Http2Client::new(session, uri.clone(), streams.streamed.clone(), server);
-            Box::pin(client::refuse_head(server, client, refused, fault, peer, at)).await
-        }
-    }
+    let head = RequestHead::of_http2(method, target, authority, headers, ends)
+        .map(Box::new)
+        .map_err(|fault| (refused, fault));
+    (
+        Http2Client::new(session, uri, streams.streamed.clone(), server),
+        head,
+    )
 }
 
 /// Counts a stream that the engine rejected by itself: its head was malformed.

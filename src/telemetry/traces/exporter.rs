@@ -1,14 +1,16 @@
 //! The thread that sends spans, and the bounded queue before it.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
 use log::Level;
+use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
@@ -76,6 +78,32 @@ impl Queue {
     }
 }
 
+/// Who sends. What the environment says goes over what is said here (`OTEL_RESOURCE_ATTRIBUTES`,
+/// `OTEL_SERVICE_NAME`).
+fn resource() -> Resource {
+    let own = [
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", INSTANCE.as_str()),
+    ];
+    let resource = Resource::builder_empty()
+        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_attributes(own)
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match std::env::var("OTEL_SERVICE_NAME") {
+        Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
+        Ok(_) | Err(_) => resource.build(),
+    }
+}
+
+/// Another for each process, the same for all that it sends: a UUID of version 4 (RFC 9562 5.4).
+static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+    let drawn = rand::random::<u128>();
+    let id = drawn & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let digits = format!("{id:032x}");
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| digits.get(group).unwrap_or_default());
+    groups.join("-")
+});
+
 /// Starts the thread. The receiver is closed once it has ended.
 pub(super) fn start(
     endpoint: &str,
@@ -89,13 +117,7 @@ pub(super) fn start(
         .with_timeout(EXPORT_TIMEOUT)
         .with_http_client(Client)
         .build()?;
-    let resource = Resource::builder_empty()
-        .with_service_name(env!("CARGO_PKG_NAME"))
-        .with_attribute(opentelemetry::KeyValue::new(
-            "service.version",
-            env!("CARGO_PKG_VERSION"),
-        ));
-    exporter.set_resource(&resource.build());
+    exporter.set_resource(&resource());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

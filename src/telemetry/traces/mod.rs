@@ -1,11 +1,13 @@
-//! Spans: one per request, for an OpenTelemetry collector. A span is gathered in memory that is bounded
+//! Spans: one per request, and one under it for each attempt at a server, for an OpenTelemetry collector. A span is gathered in memory that is bounded
 //! and sent by a thread of its own, so that a request never waits for a collector. Who is not sampled
 //! pays for a look at two bytes; without `[traces] endpoint` there is nothing at all.
 //!
 //! What is in a span is what the metrics may say, and the client's address: no path, no field, no token.
 
+mod attempt;
 mod client;
 mod exporter;
+mod part;
 mod span;
 
 use std::sync::Arc;
@@ -65,9 +67,11 @@ impl Traces {
         })
     }
 
-    /// Takes the span of a request that has ended.
+    /// Takes the spans of a request that has ended.
     pub fn end(&self, span: &Span, record: &RequestRecord<'_>) {
-        self.queue.push(span.ended(record));
+        for span in span.ended(record) {
+            self.queue.push(span);
+        }
     }
 
     /// Sends what there is and ends; waits for that, but no longer than `within`.

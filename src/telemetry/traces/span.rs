@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use opentelemetry::trace::{SpanId, SpanKind, TraceId};
+use opentelemetry::{Array, KeyValue, StringValue, Value};
+use opentelemetry_sdk::trace::SpanData;
 
+use super::attempt::attempts;
+use super::part::Part;
 use crate::response::rejection::{Reason, Rejection};
 use crate::telemetry::record::RequestRecord;
 
@@ -16,6 +18,8 @@ pub struct Span {
     id: SpanId,
     /// Invalid where the trace begins here.
     parent: SpanId,
+    /// Of the attempt that the upstream's work hangs under.
+    attempt: SpanId,
 }
 
 /// What a request with this `traceparent` comes to.
@@ -28,9 +32,9 @@ pub struct Begun {
 }
 
 /// Begins a span, or none. A `traceparent` that was `received` is obeyed: its sampled flag decides, and
-/// the span hangs under it. One that was made here for the upstream names our span already; `share` of
-/// those are sampled, and of the others the upstream is told that they are not.
-pub fn begin(traceparent: &str, received: bool, share: f64, fresh: impl FnOnce() -> u64) -> Begun {
+/// the span hangs under it. One that was made here for the upstream names the span of our attempt at it
+/// already; `share` of those are sampled, and of the others the upstream is told that they are not.
+pub fn begin(traceparent: &str, received: bool, share: f64, mut fresh: impl FnMut() -> u64) -> Begun {
     let none = Begun {
         span: None,
         traceparent: None,
@@ -41,21 +45,23 @@ pub fn begin(traceparent: &str, received: bool, share: f64, fresh: impl FnOnce()
     match (received, flags & 1 == 1) {
         (true, false) => none,
         (true, true) => {
-            let own = SpanId::from(fresh().max(1));
+            let [own, attempt] = [fresh(), fresh()].map(|id| SpanId::from(id.max(1)));
             Begun {
                 span: Some(Span {
                     trace,
                     id: own,
                     parent: id,
+                    attempt,
                 }),
-                traceparent: Some(format!("00-{trace}-{own}-{flags:02x}")),
+                traceparent: Some(format!("00-{trace}-{attempt}-{flags:02x}")),
             }
         }
         (false, _) if is_sampled(trace, share) => Begun {
             span: Some(Span {
                 trace,
-                id,
+                id: SpanId::from(fresh().max(1)),
                 parent: SpanId::INVALID,
+                attempt: id,
             }),
             traceparent: None,
         },
@@ -81,31 +87,24 @@ fn is_sampled(trace: TraceId, share: f64) -> bool {
 }
 
 impl Span {
-    /// As it is sent.
-    pub(super) fn ended(&self, record: &RequestRecord<'_>) -> SpanData {
+    /// As they are sent: that of the request, and those of its attempts.
+    pub(super) fn ended(&self, record: &RequestRecord<'_>) -> Vec<SpanData> {
         let start = SystemTime::now()
             .checked_sub(record.age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        SpanData {
-            span_context: SpanContext::new(self.trace, self.id, TraceFlags::SAMPLED, false, TraceState::NONE),
-            parent_span_id: self.parent,
-            parent_span_is_remote: self.parent != SpanId::INVALID,
-            span_kind: SpanKind::Server,
-            name: name(record).into(),
-            start_time: start,
-            end_time: start + record.duration,
+        let own = Part {
+            id: self.id,
+            parent: self.parent,
+            kind: SpanKind::Server,
+            name: name(record),
+            between: (start, start + record.duration),
             attributes: attributes(record),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: match error_type(record) {
-                Some(_) => Status::error(""),
-                None => Status::Unset,
-            },
-            instrumentation_scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-                .with_version(env!("CARGO_PKG_VERSION"))
-                .build(),
-        }
+            is_error: error_type(record).is_some(),
+        };
+        let mut spans = vec![own.of(self.trace)];
+        let attempts = attempts(record, self.id, self.attempt);
+        spans.extend(attempts.into_iter().map(|attempt| attempt.of(self.trace)));
+        spans
     }
 }
 
@@ -128,6 +127,7 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         outcome,
         rejection,
         would_reject,
+        verdict,
         client,
         status,
         upstream,
@@ -144,6 +144,7 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         limits: _,
         message: _,
         scheme_replaced: _,
+        origin_differs: _,
         member_id: _,
         domain: _,
         placement: _,
@@ -167,6 +168,9 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
     if let Some(rejection) = rejection {
         all.push(KeyValue::new("widget_gateway.reason", rejection.reason().code()));
     }
+    if let Some(verdict) = verdict {
+        all.push(KeyValue::new("widget_gateway.verified", verdict.label()));
+    }
     if !would_reject.is_empty() {
         let codes = would_reject.iter().map(Rejection::reason).map(Reason::code);
         let codes = codes.map(StringValue::from).collect();
@@ -177,6 +181,13 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
     }
     if let Some(upstream) = upstream {
         all.push(KeyValue::new("widget_gateway.upstream", upstream.name.to_owned()));
+        all.push(KeyValue::new(
+            "widget_gateway.tries",
+            i64::try_from(upstream.tries).unwrap_or(i64::MAX),
+        ));
+        if let Some(cause) = upstream.cause {
+            all.push(KeyValue::new("widget_gateway.cause", cause));
+        }
     }
     all.extend(error_type(record).map(|kind| KeyValue::new("error.type", kind)));
     all
@@ -200,13 +211,18 @@ mod tests {
 
     #[test]
     fn a_received_trace_is_obeyed() {
-        let begun = begin(SAMPLED, true, 0.0, || 0xab);
+        let mut next = 0xaa;
+        let begun = begin(SAMPLED, true, 0.0, || {
+            next += 1;
+            next
+        });
         let span = begun.span.unwrap();
         assert_eq!(span.parent.to_string(), "00f067aa0ba902b7");
         assert_eq!(span.id.to_string(), "00000000000000ab");
+        assert_eq!(span.attempt.to_string(), "00000000000000ac");
         assert_eq!(
             begun.traceparent.unwrap(),
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-01"
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ac-01"
         );
         let begun = begin(UNSAMPLED, true, 1.0, || 0xab);
         assert_eq!((begun.span, begun.traceparent), (None, None));
@@ -215,7 +231,8 @@ mod tests {
     #[test]
     fn of_the_others_a_share_is_sampled() {
         let begun = begin(SAMPLED, false, 1.0, || 0xab);
-        assert_eq!(begun.span.unwrap().id.to_string(), "00f067aa0ba902b7");
+        assert_eq!(begun.span.unwrap().id.to_string(), "00000000000000ab");
+        assert_eq!(begun.span.unwrap().attempt.to_string(), "00f067aa0ba902b7");
         assert_eq!(
             (begun.span.unwrap().parent, begun.traceparent),
             (SpanId::INVALID, None)

@@ -102,6 +102,33 @@ pub(super) fn is_removed(name: &HeaderName, reserve: Reserve, from_proxy: bool) 
     !is_plain && OF_HOPS.iter().any(is)
 }
 
+/// Names that mean something else to servers and handlers, beside those above.
+const MEANT: [&[u8]; 12] = [
+    b"host",
+    b"connection",
+    b"cookie",
+    b"te",
+    b"trailer",
+    b"expect",
+    b"date",
+    b"via",
+    b"range",
+    b"authorization",
+    b"user_agent",
+    b"max_forwards",
+];
+
+/// Whether a name says nothing to anybody yet, so that the proof of an upstream may have it.
+pub fn is_free(name: &HeaderName) -> bool {
+    let spelled = name.as_str().as_bytes();
+    let is = |known: &&[u8]| spelled.len() == known.len() && begins(spelled, known);
+    let is_meant = MEANT.iter().chain(&OF_HOPS).any(is)
+        || [&b"accept"[..], b"content_", b"if_"]
+            .iter()
+            .any(|known| begins(spelled, known));
+    !is_meant && !is_removed(name, Reserve::EveryBitrix24Name, false)
+}
+
 fn begins(name: &[u8], known: &[u8]) -> bool {
     let byte = |b: u8| match b.is_ascii_alphanumeric() {
         true => b.to_ascii_lowercase(),

@@ -1,8 +1,11 @@
 //! What the server's copy of a head loses and gains.
 
-use http::HeaderName;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
 
 use crate::request::head::RequestHead;
+use crate::upstream::proof::Proof;
 
 /// Headers to take away, then headers to set.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,6 +16,8 @@ pub struct Rewrite {
     set: Vec<(&'static str, usize)>,
     /// All values behind one another.
     values: Vec<u8>,
+    /// Set last; what came under its name is taken away.
+    proof: Option<Arc<Proof>>,
 }
 
 impl Rewrite {
@@ -22,6 +27,7 @@ impl Rewrite {
             remove: Vec::with_capacity(8),
             set: Vec::with_capacity(20),
             values: Vec::with_capacity(768),
+            proof: None,
         }
     }
 
@@ -41,6 +47,17 @@ impl Rewrite {
         } else {
             self.set.push((name, self.values.len()));
         }
+    }
+
+    /// Has the handler know who asks, and nobody else say so.
+    pub fn prove(&mut self, proof: &Arc<Proof>, headers: &HeaderMap) {
+        self.remove.extend(proof.claimed(headers).cloned());
+        self.proof = Some(proof.clone());
+    }
+
+    /// What is set besides, last. It is nobody's to read.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_deref()
     }
 
     /// In order; each replaces what has the name.
@@ -70,6 +87,9 @@ impl Rewrite {
             for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);
             }
+        }
+        if let Some(proof) = &self.proof {
+            proof.append(&mut out);
         }
         out.extend_from_slice(b"\r\n");
         out

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
@@ -139,11 +139,10 @@ impl Connection {
             .arg(charge.quota.burst.get())
             .arg(charge.owed)
             .arg(charge.wanted);
-        let value = match self {
-            Connection::Server(connection) => connection.clone().req_packed_command(&cmd).await?,
-            Connection::Cluster(connection) => connection.clone().req_packed_command(&cmd).await?,
-        };
-        redis::from_redis_value(value).map_err(RedisError::from)
+        match self {
+            Connection::Server(connection) => cmd.query_async(&mut connection.clone()).await,
+            Connection::Cluster(connection) => cmd.query_async(&mut connection.clone()).await,
+        }
     }
 }
 

@@ -1,0 +1,52 @@
+//! `[widget.frame]` as types.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::values::{At, Word, Words, word};
+use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
+
+/// What answers say that are shown in a frame of a portal; without this table what the handler says.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct FrameTable {
+    /// Who may show the answer to a widget call in a frame: `portal`, the calling one alone, or `keep` what the
+    /// handler says.
+    #[schemars(extend("default" = "portal"))]
+    pub ancestors: Option<At<Word<AncestorsRule>>>,
+    /// Cookies that the answer sets: `partitioned`, so that browsers take them in a frame of another site, or
+    /// `keep` them as they are.
+    #[schemars(extend("default" = "partitioned"))]
+    pub cookies: Option<At<Word<SetCookieRule>>>,
+    /// Whether no cache keeps the answer, and its address goes to no other origin.
+    #[schemars(extend("default" = true))]
+    pub no_store: Option<At<bool>>,
+}
+
+impl FrameTable {
+    /// With every default filled in.
+    pub(super) fn rules(&self) -> FrameRules {
+        let default = FrameRules::default();
+        FrameRules {
+            ancestors: word(&self.ancestors, default.ancestors),
+            cookies: word(&self.cookies, default.cookies),
+            store: match &self.no_store {
+                Some(At { value: false, .. }) => StoreRule::Keep,
+                Some(At { value: true, .. }) => StoreRule::NoStore,
+                None => default.store,
+            },
+        }
+    }
+}
+
+impl Words for AncestorsRule {
+    const WORDS: &'static [(&'static str, AncestorsRule)] =
+        &[("portal", AncestorsRule::Portal), ("keep", AncestorsRule::Keep)];
+}
+
+impl Words for SetCookieRule {
+    const WORDS: &'static [(&'static str, SetCookieRule)] = &[
+        ("partitioned", SetCookieRule::Partitioned),
+        ("keep", SetCookieRule::Keep),
+    ];
+}

@@ -1,0 +1,36 @@
+//! A header line of ours.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::upstream::answer::Field;
+
+/// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
+pub(super) fn line(name: HeaderName, value: HeaderValue) -> Field {
+    const USUAL: [&str; 13] = [
+        "Content-Type",
+        "Content-Language",
+        "Content-Security-Policy",
+        "Content-Security-Policy-Report-Only",
+        "Cache-Control",
+        "Referrer-Policy",
+        "Set-Cookie",
+        "X-Content-Type-Options",
+        "X-Request-Id",
+        "Retry-After",
+        "RateLimit-Policy",
+        "RateLimit",
+        "Allow",
+    ];
+    let usual = USUAL
+        .into_iter()
+        .find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
+    Field {
+        spelled: match usual {
+            Some(usual) => Bytes::from_static(usual.as_bytes()),
+            None => Bytes::copy_from_slice(name.as_str().as_bytes()),
+        },
+        name,
+        value,
+    }
+}
