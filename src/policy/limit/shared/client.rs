@@ -51,14 +51,11 @@ impl<W: Witness> Task<W> {
         loop {
             let tried = while_failing(&mut asks, self.connect()).await;
             let Some(tried) = tried else { return };
-            if let Some(told) = self.tried.take() {
-                // The start may have waited long enough.
-                let _ = told.try_send(());
-            }
             match tried {
                 Ok(connection) => {
                     breaker.closes(self.now());
                     self.state.is_up.store(true, Ordering::Relaxed);
+                    self.tell_tried();
                     self.witness.up(self.now().saturating_sub(down_since));
                     let Some(fault) = self.ask_while_well(&connection, &mut breaker, &mut asks).await else {
                         return;
@@ -68,6 +65,7 @@ impl<W: Witness> Task<W> {
                     self.witness.down(fault, self.spec.on_error);
                 }
                 Err(fault) => {
+                    self.tell_tried();
                     self.state.count(fault);
                     if !is_told {
                         // It was not up since the start.
@@ -80,6 +78,13 @@ impl<W: Witness> Task<W> {
             let Some(()) = while_failing(&mut asks, pause).await else {
                 return;
             };
+        }
+    }
+
+    fn tell_tried(&mut self) {
+        if let Some(told) = self.tried.take() {
+            // The start may have waited long enough.
+            let _ = told.try_send(());
         }
     }
 
