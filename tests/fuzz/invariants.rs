@@ -363,7 +363,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
-    } = pipeline::decide(read, None, PEER, &caller, now, env);
+    } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
