@@ -122,6 +122,7 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         "admin_token_file = \"admin.token\"",
         "ca = \"roots.pem\"",
         "tokens_file = \"application-tokens\"",
+        "url_file = \"store.url\"",
         "refusal_page = \"refusal.html\"",
         "url_file = \"store.url\"",
     ]
