@@ -237,21 +237,24 @@ pub fn route<'e>(
     caller: &Caller,
     now: Now,
     env: &'e Env,
-) -> Result<Routed<'e>, Unrouted> {
-    let unrouted = |route_index, rejection| Unrouted {
-        route_index,
-        rejection,
-        limits: Decisions::default(),
+) -> Result<Routed<'e>, Box<Unrouted>> {
+    let unrouted = |route_index, rejection, limits| {
+        Box::new(Unrouted {
+            route_index,
+            rejection,
+            limits,
+        })
     };
+    let unasked = |rejection| unrouted(None, rejection, Decisions::default());
     let path = head.target.path();
     if let Some(merged) = head.target.merged_slashes()
         && !env.routes.same(path, &merged)
     {
-        return Err(unrouted(None, Malformed::Slashes.into()));
+        return Err(unasked(Malformed::Slashes.into()));
     }
     let (route_index, route) = env.routes.find(path, &head.method).map_err(|none| match none {
-        NoRoute::NotFound => unrouted(None, Rejection::NotFound(Unserved::Path)),
-        NoRoute::MethodNotAllowed(allowed) => unrouted(None, Rejection::MethodNotAllowed(allowed)),
+        NoRoute::NotFound => unasked(Rejection::NotFound(Unserved::Path)),
+        NoRoute::MethodNotAllowed(allowed) => unasked(Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
         Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
@@ -260,15 +263,13 @@ pub fn route<'e>(
             let entered = env
                 .limits
                 .enter(counted(caller), first.mode, now)
-                .map_err(|refused| Unrouted {
-                    limits: refused.decisions,
-                    ..unrouted(Some(route_index), refused.into())
+                .map_err(|refused| {
+                    let limits = refused.decisions;
+                    unrouted(Some(route_index), refused.into(), limits)
                 })?;
             let accepted = accepted(route_index, &env.routes);
-            let body = hold(head, accepted, &env.widget).map_err(|rejection| Unrouted {
-                limits: *entered.decisions(),
-                ..unrouted(Some(route_index), rejection)
-            })?;
+            let body = hold(head, accepted, &env.widget)
+                .map_err(|rejection| unrouted(Some(route_index), rejection, *entered.decisions()))?;
             (body, Way::Widget(first, entered))
         }
     };

@@ -116,7 +116,8 @@ fn a_widget_is_shown_by_its_portal_alone_and_keeps_its_session() {
         true,
         "not before Retry-After"
     );
-    assert!(browser.text("#retry").starts_with("Повторить 59:"));
+    let retry = browser.text("#retry");
+    assert!(retry.starts_with("Повторить 59:"), "{retry}");
     browser.run("document.querySelector('#copy').click()");
     assert_eq!(
         browser.value("getSelection().toString()"),

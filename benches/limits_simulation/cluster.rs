@@ -282,7 +282,7 @@ impl World<'_> {
             Balancing::Even => self.chance.below(count),
             Balancing::Uneven if self.chance.part() < 0.5 => 0,
             Balancing::Uneven => self.chance.below(count),
-            Balancing::ByMemberOneLeaves if number % count == 0 && at > f64::from(SECONDS) / 2.0 => {
+            Balancing::ByMemberOneLeaves if number.is_multiple_of(count) && at > f64::from(SECONDS) / 2.0 => {
                 1 + number / count % (count - 1)
             }
             Balancing::ByMember | Balancing::ByMemberOneLeaves => number % count,

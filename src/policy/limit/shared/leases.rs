@@ -41,11 +41,6 @@ impl Terms {
             ahead: lease / 2,
         }
     }
-
-    /// Both together: the bound for one replica and one key.
-    pub(super) fn lease(self) -> u32 {
-        self.held + self.ahead
-    }
 }
 
 /// What is known of one key.
@@ -130,10 +125,6 @@ impl Leases {
             count: AtomicUsize::new(0),
             shards: std::array::from_fn(|_| Shard::default()),
         }
-    }
-
-    pub(super) fn terms(&self) -> Terms {
-        self.terms
     }
 
     fn shard(&self, key: Fingerprint) -> &Mutex<HashTable<Lease>> {

@@ -305,7 +305,8 @@ fn no_stretch_of_time_has_more_than_the_bound() {
             for (first, from) in admitted.iter().enumerate() {
                 for (last, to) in admitted.iter().enumerate().skip(first) {
                     let span = (*to - *from).as_secs_f64();
-                    let most = f64::from(burst) + f64::from(rate) * span + f64::from(4 * terms.lease());
+                    let most =
+                        f64::from(burst) + f64::from(rate) * span + f64::from(4 * (terms.held + terms.ahead));
                     let count = (last - first + 1) as f64;
                     prop_assert!(count <= most + 0.01, "{count} of {most} in {span} s, {terms:?}");
                 }
