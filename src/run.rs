@@ -38,6 +38,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const TRACES_FINISH: Duration = Duration::from_secs(2);
 /// How often a drain looks whether the last request has ended.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
+/// Without a connection for so long, the listeners' loops have heard of the stop and nobody comes any more.
+const SETTLED: Duration = Duration::from_millis(250);
 
 /// How the process ended.
 #[derive(Clone, Copy)]
@@ -336,9 +338,14 @@ impl Running {
         let _ = self.stop_accepting.send(true);
         let deadline = Instant::now() + server.grace_period;
         // Connections, not requests: one that was accepted may have a request on its way. Idle ones end
-        // at once.
-        while metrics.connections_open.get() > 0 && Instant::now() < deadline {
+        // at once. One that was accepted at the very end is not counted yet, and its reset would be the first that
+        // its client hears: there has to be none for a while.
+        let mut none_since = Instant::now();
+        while none_since.elapsed() < SETTLED && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
+            if metrics.connections_open.get() > 0 {
+                none_since = Instant::now();
+            }
         }
         let traces = self.process.live.load().traces.clone();
         if let Some(traces) = traces {

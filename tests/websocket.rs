@@ -45,9 +45,13 @@ impl Server {
                 std::thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
                     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-                    let head = read_head(&mut stream)?;
-                    stream.write_all(answer.as_bytes()).unwrap();
-                    opens.send((head, stream)).ok()
+                    while let Some(head) = read_head(&mut stream) {
+                        stream.write_all(answer.as_bytes()).unwrap();
+                        let switches = answer.contains(" 101 ");
+                        if opens.send((head, stream.try_clone().unwrap())).is_err() || switches {
+                            break;
+                        }
+                    }
                 });
             }
         });
@@ -425,7 +429,7 @@ fn a_connection_that_breaks_is_told_of_and_takes_the_other_along() {
     assert_eq!(
         told,
         [
-            &101.into(),
+            &502.into(),
             &"upstream_error".into(),
             &serde_json::Value::from("reset")
         ],

@@ -92,6 +92,9 @@ fn nowhere() -> Box<Error> {
     Error::explain(NOWHERE, "no server has an address").into_up()
 }
 
+/// An idle connection that can not carry a request.
+const SPOKEN: ErrorType = ErrorType::Custom("Spoken");
+
 const NOWHERE: ErrorType = ErrorType::Custom("Nowhere");
 
 /// The whole time is over.
@@ -309,6 +312,11 @@ impl ProxyHttp for Streamed {
             Method::GET | Method::HEAD | Method::OPTIONS
         );
         let is_bare = session.is_body_empty();
+        if *error.etype() == SPOKEN {
+            // Nothing was sent. The pool has one connection less.
+            error.set_retry(true);
+            return error;
+        }
         match ctx {
             Some(passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
                 error.retry.decide_reuse(client_reused);
@@ -329,12 +337,16 @@ impl ProxyHttp for Streamed {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _reused: bool,
+        reused: bool,
         _: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
+        fd: std::os::unix::io::RawFd,
         _: Option<&Digest>,
         ctx: &mut Option<Passed>,
     ) -> Result<()> {
+        // The engine's own look may come too late, and an answer that nobody asked for is no one's.
+        if reused && !http_peer::is_silent(fd) {
+            return Err(Error::explain(SPOKEN, "the idle connection has spoken or ended").into_up());
+        }
         if let Some(passed) = ctx {
             passed.forward.attempts.connected();
         }

@@ -282,7 +282,15 @@ fn unexpected() -> Case {
 }
 
 fn overloaded() -> Case {
-    let gateway = sound("[widget]\nheld_bodies = \"8KiB\"\n");
+    let gateway = sound("[widget]\nbody_limit = \"8KiB\"\nheld_bodies = \"8KiB\"\n");
+    let part = move || {
+        let head = format!(
+            "POST /app?{QUERY} HTTP/1.1\r\nHost: widgets.example\r\n{TYPE}\r\nContent-Length: 7000\r\n\r\n"
+        );
+        let mut conn = gateway.connect();
+        conn.send([head.as_bytes(), &[b'x'; 6000]].concat());
+        conn
+    };
     case(
         "overloaded",
         &[gateway],
@@ -291,12 +299,10 @@ fn overloaded() -> Case {
                 move || {
                     // So few of all that no budget burns.
                     calls(gateway, 2500, 200, call);
-                    let large = format!(
-                        "POST /app?{QUERY} HTTP/1.1\r\nHost: widgets.example\r\n{TYPE}\r\nContent-Length: 20000\r\n\r\n"
-                    );
-                    let mut conn = gateway.connect();
-                    conn.send([large.as_bytes(), &[b'x'; 20000]].concat());
-                    assert_eq!(conn.response().status, 503);
+                    let _first = part();
+                    let held = "widget_gateway_held_body_bytes";
+                    gateway.metrics_when("the first body", |now| now.value(held, &[]) == 6000.0);
+                    assert_eq!(part().response().status, 503);
                 },
                 &["WidgetGatewayOverloaded"],
             ),
