@@ -116,8 +116,11 @@ fn a_widget_is_shown_by_its_portal_alone_and_keeps_its_session() {
         true,
         "not before Retry-After"
     );
-    let retry = browser.text("#retry");
-    assert!(retry.starts_with("Повторить 59:"), "{retry}");
+    let left = browser.text("#retry");
+    assert!(
+        left == "Повторить 60:00" || left.starts_with("Повторить 59:"),
+        "{left}"
+    );
     browser.run("document.querySelector('#copy').click()");
     assert_eq!(
         browser.value("getSelection().toString()"),
@@ -153,7 +156,7 @@ fn a_frame_can_be_loaded_again() {
     browser.leave();
     browser.wait("the second load", "document.body.dataset.loads === '2'");
     browser.enter("#widget");
-    assert_eq!(browser.text("body"), "handled");
+    assert_eq!(browser.text("body").trim(), "handled");
     assert_eq!(upstream.take_one().method(), "POST");
 }
 
