@@ -116,6 +116,8 @@
 //! | call | a sound message, every field in its type ([`Call`](policy::validate::Call)) |
 //! | member | a portal, by its `member_id`; the key of its limit |
 //! | limit | how many calls a key may have: a quota under a policy's name, kept by a limiter |
+//! | store | what keeps the limits of members for several gateways: Redis, Valkey |
+//! | lease | how far one gateway may be from what the store knows of a key, in requests |
 //! | claim | what a message shows for who it says it is: a token, or nothing |
 //! | verdict | what is known of the caller: yes, no, unknown ([`Verdict`](policy::verify::Verdict)) |
 //! | portion | the share of members that a route enforces for; the rest is observed |
@@ -181,6 +183,10 @@
 //! - **A limit refuses or holds back.** An event's turn is taken when it is decided: the arrival time moves on, and the
 //!   decision says the moment. So there is no queue to bound, turns come in the order of arrival, and a reload or a stop
 //!   in the middle has nothing to lose.
+//! - **A store is not asked for each request** ([`policy::limit::shared`]): half of a lease is in hand, half runs ahead,
+//!   and the bound of both is proven. `decide` stays synchronous: where only the store can tell, the decision says so, the
+//!   request waits as long as it may, and is decided again. A gateway's own share is charged all the while, so that an
+//!   outage finds nobody with a second burst.
 //! - **One snapshot per request**, taken once; limiter state lives beside the configuration, since governor's times are
 //!   relative to a limiter's birth and can not move into another. "Unchanged" is judged by what a configuration means, not
 //!   by its bytes. Time is a parameter: the clock is read at the edge, tests drive it.

@@ -11,7 +11,10 @@ use std::time::Duration;
 use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::judge::{Grammar, Refused, judge};
-use crate::policy::limit::{ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start};
+use crate::policy::limit::shared::{Settled, Waiting};
+use crate::policy::limit::{
+    ClientAddress, Decisions, Entered, Limits, Now, Outcome, Permit, Start, Unpermitted,
+};
 use crate::policy::route::{ForwardAs, Kind, NoRoute, Route, Routes, Upgrade, WidgetRoute};
 use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Known, Unsound};
@@ -132,6 +135,15 @@ enum Way {
 }
 
 impl Routed<'_> {
+    /// The store that limits are shared by has answered, or not in time; what is [`read`] from here on waits for it no
+    /// more.
+    pub fn settle(&mut self, settled: Settled) {
+        match &mut self.way {
+            Way::Pass | Way::Switch => {}
+            Way::Widget(_, entered) => entered.settle(settled),
+        }
+    }
+
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
@@ -352,6 +364,10 @@ pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env:
 }
 
 /// Decides what was read. `said` is the answer to its question, where it [asks](Read::asks) one.
+///
+/// # Errors
+/// Where only the store that limits are shared by can tell. Once it has [settled](Routed::settle) the request is read
+/// and decided again.
 pub fn decide(
     read: Read<'_>,
     said: Option<&Said>,
@@ -359,18 +375,23 @@ pub fn decide(
     caller: &Caller,
     now: Now,
     env: &Env,
-) -> Decision {
+) -> Result<Decision, Waiting> {
     let Read {
         head,
         route_index,
         mut findings,
         message,
     } = read;
-    let cleared = message.and_then(|message| match message {
-        Message::Pass => Ok(Cleared::Pass),
-        Message::Handshake => Ok(Cleared::Handshake),
-        Message::Widget(heard) => findings.clear(heard, said, now, env).map(Cleared::Widget),
-    });
+    let cleared = match message {
+        Ok(Message::Pass) => Ok(Cleared::Pass),
+        Ok(Message::Handshake) => Ok(Cleared::Handshake),
+        Ok(Message::Widget(heard)) => match findings.clear(heard, said, now, env) {
+            Ok(judged) => Ok(Cleared::Widget(judged)),
+            Err(Stopped::Refused(rejection)) => Err(rejection),
+            Err(Stopped::Waits(waiting)) => return Err(waiting),
+        },
+        Err(rejection) => Err(rejection),
+    };
     findings.note_observed_limit();
     let verdict = cleared.and_then(|cleared| {
         let route = env.routes.all().get(route_index);
@@ -414,11 +435,11 @@ pub fn decide(
             _cleared: cleared,
         })
     });
-    Decision {
+    Ok(Decision {
         route_index,
         verdict,
         findings,
-    }
+    })
 }
 
 /// What was in a request, for those who want to know what observe mode let through. It is read once more: whoever
@@ -567,7 +588,7 @@ impl Findings {
         said: Option<&Said>,
         now: Now,
         env: &Env,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<Judged, Stopped> {
         let Heard {
             entered,
             forward_as,
@@ -635,13 +656,18 @@ impl Findings {
         mode: Mode,
         now: Now,
         env: &Env,
-    ) -> Result<Permit, Rejection> {
-        let asked = env.limits.admit(entered, call, mode, now);
-        self.limits = match &asked {
-            Ok(permit) => *permit.decisions(),
-            Err(refused) => refused.decisions,
-        };
-        asked.map_err(Rejection::from)
+    ) -> Result<Permit, Stopped> {
+        match env.limits.admit(entered, call, mode, now) {
+            Ok(permit) => {
+                self.limits = *permit.decisions();
+                Ok(permit)
+            }
+            Err(Unpermitted::Refused(refused)) => {
+                self.limits = refused.decisions;
+                Err(Rejection::from(refused).into())
+            }
+            Err(Unpermitted::Waits(waiting)) => Err(Stopped::Waits(waiting)),
+        }
     }
 
     /// What would have refused the request: the first policy, as the others would not have been asked.
@@ -683,6 +709,18 @@ impl Findings {
         self.domain = known.domain.cloned();
         self.placement = known.placement.cloned();
         self.faults.extend(cookies);
+    }
+}
+
+/// Why a request gets no further, at least not now.
+enum Stopped {
+    Refused(Rejection),
+    Waits(Waiting),
+}
+
+impl From<Rejection> for Stopped {
+    fn from(rejection: Rejection) -> Stopped {
+        Stopped::Refused(rejection)
     }
 }
 

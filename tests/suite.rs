@@ -17,6 +17,7 @@ mod static_hosts;
 mod bodies;
 mod refusals;
 mod limits;
+mod shared_limits;
 mod roll_out;
 mod verify;
 mod layers;

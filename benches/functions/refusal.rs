@@ -24,6 +24,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
         Duration::ZERO,
         env,
     )
+    .unwrap()
     .verdict
     .err()
 }
@@ -113,7 +114,8 @@ pub fn members(c: &mut Criterion) {
                             &caller,
                             now,
                             &env,
-                        );
+                        )
+                        .unwrap();
                         assert!(black_box(decision).verdict.is_ok());
                     }
                     taken += started.elapsed();

@@ -153,7 +153,8 @@ fn decided(body: &str, is_forwarded: bool) {
             &caller,
             now,
             &env,
-        );
+        )
+        .unwrap();
         assert_eq!(decision.verdict.is_ok(), is_forwarded);
         decision
     });
@@ -180,7 +181,8 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
         &caller,
         Duration::ZERO,
         &env,
-    );
+    )
+    .unwrap();
     verdict.err().unwrap()
 }
 

@@ -13,6 +13,7 @@ use crate::config::{
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
+use crate::policy::limit::shared::SharedSpec;
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
@@ -290,6 +291,7 @@ fn limits(limits: &LimitsSpec) -> Value {
         overrides,
         placement,
         event,
+        shared,
     } = limits;
     let client = client
         .as_ref()
@@ -313,6 +315,27 @@ fn limits(limits: &LimitsSpec) -> Value {
             let wait = (!wait.is_zero()).then(|| Span(*wait).to_string());
             with(policy(of), json!({ "wait": wait }))
         }),
+        "shared": shared.as_ref().map(self::shared),
+    })
+}
+
+/// Where the store is stays with the gateway.
+fn shared(shared: &SharedSpec) -> Value {
+    let SharedSpec {
+        address: _,
+        lease,
+        timeout,
+        on_error,
+        replicas,
+        prefix,
+    } = shared;
+    json!({
+        "url": "redacted",
+        "lease": lease,
+        "timeout": Span(*timeout).to_string(),
+        "on_error": on_error.label(),
+        "replicas": replicas,
+        "prefix": prefix,
     })
 }
 

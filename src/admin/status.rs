@@ -11,6 +11,7 @@ use super::{config, limits, observe, top};
 use crate::config::restart_only_changes;
 use crate::policy::Mode;
 use crate::policy::limit::PolicySpec;
+use crate::policy::limit::shared::{SharedSpec, Store};
 use crate::policy::pattern::Pattern;
 use crate::policy::portion::Portion;
 use crate::policy::route::{Kind, WidgetRoute};
@@ -81,6 +82,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "limiter": {
             "max_keys": live.snapshot.settings.spec.limits.max_keys,
             "policies": policies(process, &live),
+            "store": live.env().limits.store().map(|store| self::store(store)),
         },
         "configuration": configuration(process, &live),
     }))
@@ -222,6 +224,27 @@ fn server(entry: &Entry) -> Value {
 }
 
 /// Those that the configuration has.
+fn store(store: &Store) -> Value {
+    let SharedSpec {
+        lease,
+        on_error,
+        replicas,
+        ..
+    } = store.spec();
+    let faults: Map<_, _> = store
+        .faults()
+        .filter(|(_, count)| *count > 0)
+        .map(|(fault, count)| (fault.label().to_owned(), count.into()))
+        .collect();
+    json!({
+        "up": store.is_up(),
+        "lease": lease,
+        "on_error": on_error.label(),
+        "replicas": replicas,
+        "faults": faults,
+    })
+}
+
 fn policies(process: &Process, live: &Live) -> Vec<Value> {
     let told = live.env().limits.policies().filter_map(|(matches, policy)| {
         let PolicySpec { mode, quota } = policy.spec()?;

@@ -16,6 +16,7 @@ use super::values::{At, Count, Name, Share, Word, Words};
 use super::verify::VerifyTable;
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
+use crate::policy::limit::shared::OnError;
 use crate::policy::route::{ForwardAs, Upgrade};
 use crate::policy::validate::PlaceRule;
 use crate::request::field::{Field, MemberIdShape};
@@ -267,6 +268,9 @@ pub struct LimitsTable {
     /// The limit of events and robots, per member; left out = no such limit.
     #[schemars(with = "Option<EventTable>")]
     pub event: Option<Spanned<EventTable>>,
+    /// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
+    #[schemars(with = "Option<SharedTable>")]
+    pub shared: Option<Spanned<SharedTable>>,
 }
 
 /// A limit.
@@ -348,6 +352,34 @@ pub struct OverrideTable {
     pub burst: Option<At<Count<{ Quota::MAX }>>>,
 }
 
+/// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
+#[derive(Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct SharedTable {
+    /// Where the store (Redis, Valkey) is, without a password: `redis://`, `rediss://` with TLS, `unix://`,
+    /// `redis-cluster://`, `redis-sentinel://`.
+    pub url: Option<At<String>>,
+    /// A file with the URL in it, where it has a password.
+    pub url_file: Option<At<String>>,
+    /// How many requests of a member one gateway may be away from what the store knows; 1 = each request waits for
+    /// the store.
+    #[schemars(extend("default" = 10))]
+    pub lease: Option<At<Count<10_000>>>,
+    /// The longest that a request waits for the store.
+    #[schemars(extend("default" = "5ms"))]
+    pub timeout: Option<At<Span>>,
+    /// What holds while the store does not answer: `local` grants each gateway its share of the quota, `open`
+    /// everything, `closed` nothing.
+    #[schemars(extend("default" = "local"))]
+    pub on_error: Option<At<Word<OnError>>>,
+    /// How many gateways share the quota then.
+    #[schemars(extend("default" = 1))]
+    pub replicas: Option<At<Count<10_000>>>,
+    /// Before the name of each key in the store.
+    #[schemars(extend("default" = "widget-gateway:"))]
+    pub prefix: Option<At<String>>,
+}
+
 /// What is written to standard error.
 #[derive(Deserialize, JsonSchema, Default, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -417,6 +449,14 @@ impl Words for MethodWord {
 
 impl Words for Mode {
     const WORDS: &'static [(&'static str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+}
+
+impl Words for OnError {
+    const WORDS: &'static [(&'static str, OnError)] = &[
+        ("local", OnError::Local),
+        ("open", OnError::Open),
+        ("closed", OnError::Closed),
+    ];
 }
 
 impl Words for Kind {

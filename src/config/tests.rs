@@ -122,7 +122,9 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
         "admin_token_file = \"admin.token\"",
         "ca = \"roots.pem\"",
         "tokens_file = \"application-tokens\"",
+        "url_file = \"store.url\"",
         "refusal_page = \"refusal.html\"",
+        "url_file = \"store.url\"",
     ]
     .iter()
     .fold(uncommented, |text, file| text.replace(file, ""));
@@ -148,6 +150,9 @@ fn the_shipped_file_is_sound_and_says_the_defaults() {
     assert_eq!(full.spec.limits.placement.len(), 1);
     assert!(full.spec.limits.client.is_some() && full.spec.limits.gateway.is_some());
     assert!(full.spec.limits.event.is_some());
+    let shared = full.spec.limits.shared.as_ref().unwrap();
+    assert_eq!((shared.lease, shared.replicas), (10, 3));
+    assert_eq!(shipped.spec.limits.shared, None);
     assert_eq!(
         Rules {
             check: None,

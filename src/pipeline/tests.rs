@@ -42,7 +42,7 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
     let routed = route(&head, &caller, Duration::ZERO, env).unwrap();
     let once = |body: &str| {
         let read = read(&routed, &head, body.as_bytes(), env);
-        decide(read, None, peer, &caller, Duration::ZERO, env)
+        decide(read, None, peer, &caller, Duration::ZERO, env).unwrap()
     };
     if is_second {
         once(&format!("{MEMBER}&PLACEMENT=DEFAULT"));

@@ -6,6 +6,7 @@ pub mod live;
 pub mod notify;
 pub mod reload;
 pub mod request;
+mod store;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ impl Process {
             changes: Vec::new(),
         };
         let live = Live::new(snapshot, applied, None, &metrics, &log);
+        store::start(live.env(), epoch, &metrics, &log);
         Arc::new(Process {
             live: Arc::new(ArcSwap::from_pointee(live)),
             metrics,
@@ -129,6 +131,7 @@ impl Process {
         self.metrics.held_body_bytes(self.held.bytes());
         self.metrics.log_lines_dropped(self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
+        store::refresh(self.live.load().env(), &self.metrics);
         for upstream in self.live.load().env().upstreams.values() {
             live::refresh(&self.metrics, upstream);
         }

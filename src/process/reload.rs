@@ -131,6 +131,7 @@ impl Process {
             changes,
         };
         let live = Live::new(snapshot, applied, Some(&*before), &self.metrics, &self.log);
+        super::store::start(live.env(), self.epoch, &self.metrics, &self.log);
         let live = Arc::new(live);
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());

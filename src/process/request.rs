@@ -11,6 +11,7 @@ use super::Process;
 use super::live::Live;
 use crate::pipeline::{self, Findings, Forward, Read, Routed};
 use crate::policy::limit::Now;
+use crate::policy::limit::shared::Waiting;
 use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
@@ -201,24 +202,24 @@ impl Request {
     /// Decides what was read, with the answer to its question, where it asks one.
     ///
     /// # Errors
-    /// Where it is refused.
+    /// Where only the store that limits are shared by can tell: then it is read and decided again, with what that says.
     pub fn decide(
         &mut self,
         read: Read<'_>,
         said: Option<&Said>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Box<Forward>, Rejection> {
+    ) -> Result<Result<Box<Forward>, Rejection>, Waiting> {
         let now = self.process.epoch.elapsed();
         let env = self.live.env();
-        let decision = pipeline::decide(read, said, peer, &self.caller, now, env);
+        let decision = pipeline::decide(read, said, peer, &self.caller, now, env)?;
         if !decision.findings.would_reject.is_empty() {
             let body = self.body.as_deref().unwrap_or_default();
             self.outline = Some(Box::new(pipeline::outline(head, body, env)));
         }
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
-        decision.verdict.map(Box::new)
+        Ok(decision.verdict.map(Box::new))
     }
 
     /// Time that was not the gateway's own: it waited for somebody else.

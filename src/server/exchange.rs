@@ -36,8 +36,8 @@ pub async fn exchange<C: Client>(
     let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
     let decided = match request.route(&head, &live) {
-        Ok(routed) => match (
-            decide(&mut client, &mut request, &routed, &head, peer).await,
+        Ok(mut routed) => match (
+            decide(&mut client, &mut request, &mut routed, &head, peer).await,
             routed.body,
         ) {
             (Ok(forward), BodyPlan::Stream) => {
@@ -73,7 +73,7 @@ pub async fn exchange<C: Client>(
 async fn decide<C: Client>(
     client: &mut C,
     request: &mut Request,
-    routed: &Routed<'_>,
+    routed: &mut Routed<'_>,
     head: &RequestHead,
     peer: Peer,
 ) -> Result<Box<Forward>, Rejection> {
@@ -82,12 +82,24 @@ async fn decide<C: Client>(
         BodyPlan::Stream => client.place().await?,
         BodyPlan::Switch => {}
     }
-    let read = request.read(routed, head);
+    let mut read = request.read(routed, head);
     let said = match read.asks() {
         Some(ask) => Some(verify(client, request, ask).await?),
         None => None,
     };
-    let mut forward = request.decide(read, said.as_ref(), head, peer)?;
+    // Who has waited for the store of limits is not asked to wait for it again.
+    let mut forward = loop {
+        match request.decide(read, said.as_ref(), head, peer) {
+            Ok(verdict) => break verdict?,
+            Err(waiting) => {
+                let since = Instant::now();
+                // Boxed: nearly nobody waits, and everybody would have to make room for it.
+                routed.settle(Box::pin(waiting.settled()).await);
+                request.waited(since.elapsed());
+            }
+        }
+        read = request.read(routed, head);
+    };
     request.own_time_ends();
     // Nobody waits for a client that has left.
     if let Start::At(turn) = forward.start {

@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::shared::StoreFault;
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::policy::verify::{Unproven, Verdict};
 use crate::request::field::{FaultCode, Field, FieldFault};
@@ -32,6 +33,11 @@ const SECONDS: [f64; 21] = [
 /// This hop's own time, in seconds: tens of microseconds are usual.
 const OVERHEAD_SECONDS: [f64; 12] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
+/// Answers of the store of shared limits, in seconds: a tenth of a millisecond is usual, 5 ms the default of
+/// `timeout`.
+const STORE_SECONDS: [f64; 10] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
 ];
 /// Bodies, in bytes: a usual call is under 4 KiB, the largest allowed is 8 MiB.
 const BYTES: [f64; 9] = [
@@ -230,6 +236,10 @@ pub struct Metrics {
     limit_decisions: [[IntCounter; 4]; PolicyName::ALL.len()],
     limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
+    store_up: IntGauge,
+    store_errors: [IntCounter; StoreFault::ALL.len()],
+    /// `ratelimit_store_duration_seconds`
+    pub store_duration: Histogram,
     limiter_evictions: IntCounterVec,
     limiter_overflow: IntCounterVec,
     /// Requests whose untrusted `X-Forwarded-Proto` was replaced.
@@ -361,6 +371,11 @@ impl Metrics {
             evictions.with_label_values(&policy);
             overflow.with_label_values(&policy);
         }
+        let store_errors = make.counters(
+            "ratelimit_store_errors_total",
+            "What went wrong with the store of shared limits.",
+            &["reason"],
+        )?;
         let closed = make.counters(
             "connections_closed_total",
             "Connections that ended, by cause.",
@@ -442,6 +457,19 @@ impl Metrics {
                 ["allowed", "held_back", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
             limiter_keys: keys,
+            store_up: make.gauge(
+                "ratelimit_store_up",
+                "0 while limits are to be shared and their store is not asked.",
+            )?,
+            store_errors: StoreFault::ALL.map(|fault| store_errors.with_label_values(&[fault.label()])),
+            store_duration: make
+                .histograms(
+                    "ratelimit_store_duration_seconds",
+                    "Questions to the store of shared limits, from when one is put on its way to its answer or its end.",
+                    &STORE_SECONDS,
+                    &[],
+                )?
+                .with_label_values::<&str>(&[]),
             limiter_keys_limit: make.gauge("ratelimit_keys_limit", "The bound of each policy's keys.")?,
             limiter_evictions: evictions,
             limiter_overflow: overflow,
@@ -719,6 +747,16 @@ impl Metrics {
             &self.limiter_overflow.with_label_values(policy),
             table.overflowed(),
         );
+    }
+
+    /// Whether the store of shared limits is asked, or nobody wants one.
+    pub fn store_up(&self, is_up: bool) {
+        self.store_up.set(i64::from(is_up));
+    }
+
+    /// Faults of that store, ever.
+    pub fn store_errors(&self, fault: StoreFault, count: u64) {
+        catch_up(slot(&self.store_errors, fault as usize), count);
     }
 
     /// Log lines dropped, ever.

@@ -18,6 +18,7 @@ pub mod oauth;
 pub mod php;
 pub mod request;
 pub mod servers;
+pub mod store;
 pub mod upstream;
 
 use std::time::Duration;

@@ -363,7 +363,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     let read = pipeline::read(&routed, head, body, env);
     let Decision {
         verdict, findings, ..
-    } = pipeline::decide(read, None, PEER, &caller, now, env);
+    } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
@@ -439,6 +439,7 @@ impl World {
         };
         let tables = KeyTables::new(MAX_KEYS);
         let spec = LimitsSpec {
+            shared: None,
             max_keys: MAX_KEYS,
             new_keys_per_client: LimitsSpec::NEW_KEYS,
             client: Some(ClientSpec {

@@ -208,6 +208,14 @@ function members(s) {
   say($("busiest").caption, `${covers}: ${plural(top.requests, "request")} by about ${plural(top.distinct_members, "member")}`);
   say($("limited").caption, `${covers}: ${plural(top.limited, "request")} over the limit`);
 }
+function store(of) {
+  if (!of) return [];
+  const instead = { local: of.replicas > 1 ? `1 of ${of.replicas} of each quota is granted here` : "each quota is granted here, whole",
+    open: "everything is granted", closed: "nothing is granted" };
+  const faults = Object.entries(of.faults).map(([reason, n]) => `${reason} ${count.format(n)}`);
+  return [["shared by a store", of.up ? `✔ up, up to ${plural(of.lease, "request")} away` : `✖ down: ${instead[of.on_error]}`],
+    ["its faults", faults.join(", ") || "none"]];
+}
 function limiter(s) {
   const { policies, max_keys } = s.limiter;
   const per = { 1: "second", 60: "minute", 3600: "hour" };
@@ -224,7 +232,7 @@ function limiter(s) {
       (p.would_limit ? `, ${percent(p.would_limit, judged(p))} observed` : "") +
       (p.held_back ? `, ${percent(p.held_back, judged(p))} held back` : "")],
     ["exceptions", count.format(p.overrides)],
-  ]) : [["limit", "none is configured"]]);
+  ]).concat(store(s.limiter.store)) : [["limit", "none is configured"]]);
   const fullest = policies.reduce((most, p) => p.keys > most.keys ? p : most, { keys: 0 });
   $("table").value = fullest.keys / max_keys;
   const of = (p) => `${p.name}: ${count.format(p.keys)} of ${count.format(max_keys)} places taken ` +
@@ -302,6 +310,7 @@ function problems(s) {
   if (recent("overloaded")) warn("Requests refused as overloaded in the last 2 minutes");
   for (const p of s.limiter.policies)
     if (p.keys > 0.9 * s.limiter.max_keys) warn(`The limiter's table of keys per ${p.name} is over 90 % full`);
+  if (s.limiter.store && !s.limiter.store.up) warn("The store that limits are shared by is down");
   if (s.connections_open > 0.9 * s.max_connections) warn("Connections are near server.max_connections");
   if (s.log_lines_dropped) warn("Log lines were dropped since the start");
   if (s.uptime_seconds < 60) list.push(["info", "Started less than a minute ago"]);

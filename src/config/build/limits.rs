@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 
+use super::others::Others;
+use super::shared::shared;
 use crate::config::fault::Faults;
 use crate::config::file::{ClientTable, EventTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable};
 use crate::config::units::{Rate, Span};
@@ -21,6 +24,7 @@ pub(super) fn limits(
     table: &LimitsTable,
     shape: MemberIdShape,
     grace_period: Duration,
+    (base, others): (&Path, &mut Others),
     faults: &mut Faults<'_>,
 ) -> LimitsSpec {
     let LimitsTable {
@@ -32,6 +36,7 @@ pub(super) fn limits(
         overrides,
         placement,
         event,
+        shared,
     } = table;
     if let (Some(first), None) = (overrides.first(), member)
         && !faults.is_unread_below("limits.member")
@@ -62,6 +67,7 @@ pub(super) fn limits(
         event: event
             .as_ref()
             .and_then(|table| self::event(table, grace_period, faults)),
+        shared: self::shared(shared, base, others, faults),
     }
 }
 

@@ -7,6 +7,7 @@ mod routes;
 mod secure;
 mod selection;
 mod server;
+mod shared;
 mod upstreams;
 mod verify;
 mod warnings;
@@ -37,7 +38,13 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
     warnings::collect(file, &routes, &own, faults);
     let widget = widget::widget(&file.widget, base, others, faults);
     let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
-    let limits = limits::limits(&file.limits, widget.member_id, server.grace_period, faults);
+    let limits = limits::limits(
+        &file.limits,
+        widget.member_id,
+        server.grace_period,
+        (base, others),
+        faults,
+    );
     let trusted = file
         .trusted_proxies
         .iter()

@@ -12,6 +12,8 @@ use super::clock::{Now, ToldClock};
 use super::key::Key;
 use super::keys::{Asked, KeyTable, Keys, Source};
 use super::quota::Quota;
+use super::shared::{LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
+use crate::request::fingerprint::Fingerprint;
 
 type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>;
 
@@ -30,23 +32,62 @@ type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>
 /// ```
 pub struct Limiter<K> {
     quota: Quota,
+    /// What is kept here: the quota, or this replica's share of one that a store keeps.
+    local: governor::Quota,
     born: Now,
     keys: Keys,
     gcra: Gcra,
+    shared: Option<Shared<K>>,
     counts_by: PhantomData<fn(&K)>,
+}
+
+/// What a limiter says of one request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is within the quota.
+    Granted,
+    /// The quota is used up; the request costs nothing.
+    Limited(Limited),
+    /// Only the store can tell, and its answer is on its way.
+    Waits(Waiting),
 }
 
 impl<K: Key> Limiter<K> {
     /// A limiter without state, born at `now`, whose keys count against the shared table.
     pub fn new(quota: Quota, table: Arc<KeyTable>, now: Now) -> Limiter<K> {
+        Limiter::keeping(quota, quota.gcra(), None, table, now)
+    }
+
+    /// One whose quota is kept by a store, for all replicas together.
+    pub fn shared(
+        quota: Quota,
+        store: &Arc<Store>,
+        naming: Naming<K>,
+        table: Arc<KeyTable>,
+        now: Now,
+    ) -> Limiter<K> {
+        let share = Shared::<K>::share(store.spec(), quota);
+        let shared = Shared::new(store, naming, quota, table.clone());
+        Limiter::keeping(quota, share, Some(shared), table, now)
+    }
+
+    fn keeping(
+        quota: Quota,
+        local: governor::Quota,
+        shared: Option<Shared<K>>,
+        table: Arc<KeyTable>,
+        now: Now,
+    ) -> Limiter<K> {
         ToldClock::set(now);
         let keys = Keys::new(table);
-        let gcra = Gcra::new(quota.gcra(), keys.clone(), ToldClock);
+        let gcra = Gcra::new(local, keys.clone(), ToldClock);
         Limiter {
             quota,
+            local,
             born: now,
             keys,
             gcra,
+            shared,
             counts_by: PhantomData,
         }
     }
@@ -56,7 +97,73 @@ impl<K: Key> Limiter<K> {
         self.quota
     }
 
-    /// Asks for one request of this key at `now`. An answer is no [`Permit`](super::Permit).
+    /// Whether another limiter's state is of no use in place of this one's: their quotas are kept elsewhere.
+    pub(super) fn is_kept_by(&self, store: Option<&Arc<Store>>) -> bool {
+        match (&self.shared, store) {
+            (None, None) => true,
+            (Some(shared), Some(store)) => Arc::ptr_eq(shared.store(), store),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// Asks for one request of this key at `now`. Who has waited for the store says what it was told.
+    pub fn ask(&self, key: &K, settled: Option<Settled>, now: Now) -> Verdict {
+        self.ask_from(key, Source::Unknown, settled, now)
+    }
+
+    /// The same of a key from this source.
+    pub(super) fn ask_from(&self, key: &K, source: Source, settled: Option<Settled>, now: Now) -> Verdict {
+        // What a store admits takes from this replica's share as well, as far as there is any left.
+        let kept_here = self.reserve(key, source, now, Duration::ZERO);
+        let alone = |kept_here| match kept_here {
+            Ok(_) => Verdict::Granted,
+            Err(limited) => Verdict::Limited(limited),
+        };
+        let Some(shared) = &self.shared else {
+            return alone(kept_here);
+        };
+        let print = key.fingerprint();
+        if self.keys.peek(print).is_none() {
+            // It has no place here, so nobody asks the store for it either: whoever invents keys floods no store.
+            return alone(kept_here);
+        }
+        let said = match settled {
+            None => shared.take(key, print, now, || self.used(print, now)),
+            Some(settled) => shared.settle(print, settled, now),
+        };
+        let costs_nothing = || {
+            if kept_here.is_ok() {
+                self.give_back(key);
+            }
+        };
+        match said {
+            Said::Granted => Verdict::Granted,
+            Said::Refused(wait) => {
+                costs_nothing();
+                Verdict::Limited(self.limited(wait))
+            }
+            Said::Asked(waiting) => {
+                costs_nothing();
+                Verdict::Waits(waiting)
+            }
+            Said::Alone(OnError::Local) => {
+                if kept_here.is_ok() {
+                    shared.owe(print, now);
+                }
+                alone(kept_here)
+            }
+            Said::Alone(OnError::Open) => {
+                shared.owe(print, now);
+                Verdict::Granted
+            }
+            Said::Alone(OnError::Closed) => {
+                costs_nothing();
+                Verdict::Limited(self.limited(Duration::ZERO))
+            }
+        }
+    }
+
+    /// Asks for one request of this key at `now`, of what is kept here. An answer is no [`Permit`](super::Permit).
     ///
     /// # Errors
     /// Where the quota is used up; the request then costs nothing.
@@ -90,23 +197,36 @@ impl<K: Key> Limiter<K> {
             // Its turn as it is now: another thread may take it first, and then it is a later one.
             wait = wait.saturating_add(until.wait_time_from(ToldClock.now()));
             if wait > longest {
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                return Err(Limited {
-                    quota: self.quota,
-                    retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
-                });
+                return Err(self.limited(wait));
             }
         }
     }
 
+    fn limited(&self, wait: Duration) -> Limited {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Limited {
+            quota: self.quota,
+            retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Requests of what is kept here that are in use.
+    fn used(&self, print: Fingerprint, now: Now) -> u32 {
+        let state = self.state(print, now);
+        state.map_or(0, |state| self.local.burst_size().get() - state.remaining)
+    }
+
     /// Takes back what one [`check`](Limiter::check) took that was granted: its request got no further.
     pub fn give_back(&self, key: &K) {
-        let each = self.quota.gcra().replenish_interval();
+        let each = self.local.replenish_interval();
         self.keys.give_back(key.fingerprint(), each.into());
     }
 
     /// Forgets the keys whose state equals that of a key never seen. Returns how many.
     pub fn sweep(&self, now: Now) -> usize {
+        if let Some(shared) = &self.shared {
+            shared.sweep(now);
+        }
         ToldClock::set(now);
         self.keys.sweep()
     }
@@ -116,17 +236,27 @@ impl<K: Key> Limiter<K> {
         self.keys.forget(now);
     }
 
-    /// What the key has left at `now`; none of a key that has no state, and so its whole burst.
+    /// What the key has left at `now`, of what is kept here; none of a key that has no state, and so its whole burst.
     pub fn peek(&self, key: &K, now: Now) -> Option<KeyState> {
-        let tat = Duration::from(self.keys.peek(key.fingerprint())?);
+        self.state(key.fingerprint(), now)
+    }
+
+    fn state(&self, print: Fingerprint, now: Now) -> Option<KeyState> {
+        let tat = Duration::from(self.keys.peek(print)?);
         let full_in = tat.saturating_sub(now.saturating_sub(self.born));
-        let each = Duration::from_secs(u64::from(self.quota.period.seconds())) / self.quota.rate.get();
+        let each = self.local.replenish_interval();
         let used = full_in.as_nanos().div_ceil(each.as_nanos().max(1));
-        let remaining = u128::from(self.quota.burst.get()).saturating_sub(used);
+        let remaining = u128::from(self.local.burst_size().get()).saturating_sub(used);
         Some(KeyState {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
             full_in,
         })
+    }
+
+    /// What this replica knows of the key between two words of the store; none where there is no store, or nothing
+    /// is known.
+    pub fn lease(&self, key: &K, now: Now) -> Option<LeaseState> {
+        self.shared.as_ref()?.peek(key.fingerprint(), now)
     }
 
     /// Keys that there is memory for.
@@ -135,9 +265,14 @@ impl<K: Key> Limiter<K> {
         self.keys.places()
     }
 
-    /// Gives the key its whole burst again. `false` if it had no state.
+    /// Gives the key its whole burst again, in the store too. `false` if it had no state here.
     pub fn reset(&self, key: &K) -> bool {
-        self.keys.remove(key.fingerprint())
+        let print = key.fingerprint();
+        let was_shared = self
+            .shared
+            .as_ref()
+            .is_some_and(|shared| shared.reset(key, print));
+        self.keys.remove(print) || was_shared
     }
 }
 

@@ -11,6 +11,7 @@ mod quota;
 mod decision;
 mod key;
 pub mod keys;
+pub mod shared;
 mod limiter;
 mod newcomers;
 mod seen;
@@ -29,7 +30,7 @@ use ipnet::IpNet;
 pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
 pub use key::{ClientAddress, Everyone, Key, Sender};
-pub use limiter::{KeyState, Limited, Limiter};
+pub use limiter::{KeyState, Limited, Limiter, Verdict};
 pub use policy::{AnyPolicy, Policy, Quotas, Standing};
 pub use quota::{Period, Quota};
 pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
@@ -37,6 +38,8 @@ pub use tables::KeyTables;
 
 use self::keys::Source;
 use self::newcomers::Newcomers;
+use self::policy::Kept;
+use self::shared::{Naming, Settled, Store, Waiting};
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
@@ -52,6 +55,8 @@ pub struct Limits {
     pub member: Policy<MemberId>,
     placement: Vec<Family>,
     event: Policy<Sender>,
+    /// What keeps the limits of members, where replicas share them.
+    store: Option<Arc<Store>>,
     /// How many new members a client may bring.
     newcomers: Option<Arc<Limiter<ClientAddress>>>,
 }
@@ -72,6 +77,7 @@ impl Default for Limits {
             member: Policy::unlimited(PolicyName::Member),
             placement: Vec::new(),
             event: Policy::unlimited(PolicyName::Event),
+            store: None,
             newcomers: None,
         }
     }
@@ -90,8 +96,26 @@ impl Limits {
             overrides,
             placement,
             event,
+            shared,
         } = spec;
         tables.set_max_keys(*max_keys);
+        let store = shared.as_ref().map(|spec| {
+            let before = before.and_then(|before| before.store.as_ref());
+            let kept = before.filter(|before| before.spec() == spec);
+            kept.cloned()
+                .unwrap_or_else(|| Store::new(spec.clone(), before.map(|before| &**before)))
+        });
+        let by_member = |suffix: String| {
+            store.as_ref().map_or(Kept::Here, |store| {
+                Kept::Shared(
+                    store.clone(),
+                    Naming {
+                        suffix: suffix.into(),
+                        name: |member: &MemberId| member.to_string(),
+                    },
+                )
+            })
+        };
         let newcomers = before
             .and_then(|before| before.newcomers.clone())
             .filter(|newcomers| newcomers.quota() == *new_keys_per_client)
@@ -110,7 +134,14 @@ impl Limits {
             let before = before.map(|family| &family.policy);
             Family {
                 matches: matches.clone(),
-                policy: Policy::build(Placement, Some(*policy), [], before, tables.of(Placement), now),
+                policy: Policy::build(
+                    Placement,
+                    Some(*policy),
+                    [],
+                    (before, by_member(format!("placement:{}", matches.spelled()))),
+                    tables.of(Placement),
+                    now,
+                ),
             }
         };
         Limits {
@@ -118,7 +149,7 @@ impl Limits {
                 Client,
                 client.as_ref().map(|client| client.policy),
                 [],
-                before.map(|before| &before.client),
+                (before.map(|before| &before.client), Kept::Here),
                 tables.of(Client),
                 now,
             ),
@@ -130,7 +161,7 @@ impl Limits {
                 Gateway,
                 *gateway,
                 [],
-                before.map(|before| &before.gateway),
+                (before.map(|before| &before.gateway), Kept::Here),
                 tables.of(Gateway),
                 now,
             ),
@@ -138,7 +169,10 @@ impl Limits {
                 Member,
                 *member,
                 overrides.iter().cloned(),
-                before.map(|before| &before.member),
+                (
+                    before.map(|before| &before.member),
+                    by_member("member".to_owned()),
+                ),
                 tables.of(Member),
                 now,
             ),
@@ -147,13 +181,19 @@ impl Limits {
                 Event,
                 event.map(|event| event.policy),
                 [],
-                before.map(|before| &before.event),
+                (before.map(|before| &before.event), Kept::Here),
                 tables.of(Event),
                 now,
             )
             .waiting(event.map(|event| event.wait).unwrap_or_default()),
             newcomers: Some(newcomers),
+            store: store.clone(),
         }
+    }
+
+    /// What keeps the limits of members, where replicas share them.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
     }
 
     /// Every policy, in the order in which they are asked, with what it is for where that is a part only.
@@ -165,6 +205,7 @@ impl Limits {
             member,
             placement,
             event,
+            store: _,
             newcomers: _,
         } = self;
         let all = |policy| (None, policy);
@@ -195,12 +236,14 @@ impl Limits {
             return Ok(Entered {
                 source: Source::Unknown,
                 decisions,
+                settled: None,
             });
         };
         decisions.ask(&self.client, &client, Source::Unknown, route, now)?;
         Ok(Entered {
             source: Source::Client(client),
             decisions,
+            settled: None,
         })
     }
 
@@ -209,12 +252,13 @@ impl Limits {
     /// is not everybody's.
     ///
     /// # Errors
-    /// The first policy that refuses; those behind it are not asked.
-    pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
+    /// The first policy that refuses, those behind it are not asked; or that waits for the store, and then the call
+    /// is to be asked about again, once that has [`settled`](Entered::settle).
+    pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Unpermitted> {
         let mut decisions = entered.decisions;
         let gateway = decisions.ask(&self.gateway, &Everyone, Source::Unknown, route, now)?;
         let said = self
-            .by_call(&call, entered.source, route, now, &mut decisions)
+            .by_call(entered, &call, route, now, &mut decisions)
             .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
         let start = match said {
             Outcome::HeldBack(_, millis) => {
@@ -243,16 +287,16 @@ impl Limits {
     /// One policy of the three that are keyed by the call.
     fn by_call(
         &self,
+        entered: &Entered,
         call: &Call,
-        source: Source,
         route: Mode,
         now: Now,
         decisions: &mut Decisions,
-    ) -> Result<Outcome, Refused> {
+    ) -> Result<Outcome, Unpermitted> {
         match call {
             // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
             Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
-                Some(sender) => decisions.ask(&self.event, &sender, source, route, now),
+                Some(sender) => Ok(decisions.ask(&self.event, &sender, entered.source, route, now)?),
                 None => Ok(Outcome::Unlimited),
             },
             Call::Placement(_) | Call::Own(_) => {
@@ -260,7 +304,8 @@ impl Limits {
                     return Ok(Outcome::Unlimited);
                 };
                 let policy = self.family(call).unwrap_or(&self.member);
-                decisions.ask(policy, member, source, route, now)
+                let decided = policy.decide_shared(member, entered.source, route, entered.settled, now);
+                Ok(decisions.note(decided.map_err(Unpermitted::Waits)?)?)
             }
         }
     }
@@ -295,7 +340,10 @@ impl Decisions {
         route: Mode,
         now: Now,
     ) -> Result<Outcome, Refused> {
-        let decision = policy.decide(key, source, route, now);
+        self.note(policy.decide(key, source, route, now))
+    }
+
+    fn note(&mut self, decision: Decision) -> Result<Outcome, Refused> {
         self.add(decision);
         match decision.outcome {
             Outcome::Refused(limited) => Err(Refused {
@@ -316,7 +364,7 @@ impl Decisions {
 /// use widget_gateway::policy::limit::{Decisions, Entered};
 ///
 /// fn skips_the_client() -> Entered {
-///     Entered { source: todo!(), decisions: Decisions::default() }
+///     Entered { source: todo!(), decisions: Decisions::default(), settled: None }
 /// }
 /// ```
 #[must_use]
@@ -325,12 +373,19 @@ pub struct Entered {
     /// Where a key of the call comes from.
     source: Source,
     decisions: Decisions,
+    /// What the store has said, where it was waited for.
+    settled: Option<Settled>,
 }
 
 impl Entered {
     /// What these policies said; none of them refused.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// The store has answered, or not in time: what is asked next is asked with that, and waits no more.
+    pub fn settle(&mut self, settled: Settled) {
+        self.settled = Some(settled);
     }
 }
 
@@ -370,6 +425,21 @@ impl Permit {
     /// When it may go on.
     pub fn start(&self) -> Start {
         self.start
+    }
+}
+
+/// There is no [`Permit`], at least not now.
+#[derive(Debug)]
+pub enum Unpermitted {
+    /// A policy said no.
+    Refused(Refused),
+    /// Only the store can tell, and its answer is on its way.
+    Waits(Waiting),
+}
+
+impl From<Refused> for Unpermitted {
+    fn from(refused: Refused) -> Unpermitted {
+        Unpermitted::Refused(refused)
     }
 }
 

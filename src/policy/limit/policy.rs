@@ -9,8 +9,9 @@ use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::key::Key;
 use super::keys::{KeyTable, Source};
-use super::limiter::{KeyState, Limiter};
+use super::limiter::{KeyState, Limited, Limiter, Verdict};
 use super::quota::Quota;
+use super::shared::{Naming, Settled, Store, Waiting};
 use super::spec::PolicySpec;
 use crate::policy::Mode;
 use crate::request::field::MemberIdShape;
@@ -24,6 +25,23 @@ pub struct Policy<K> {
 enum Rule<K> {
     Unlimited,
     Quotas(Quotas<K>),
+}
+
+/// Who keeps the state of a policy's keys.
+pub(super) enum Kept<K> {
+    /// This process, for itself.
+    Here,
+    /// A store, for several replicas.
+    Shared(Arc<Store>, Naming<K>),
+}
+
+impl<K> Kept<K> {
+    fn store(&self) -> Option<&Arc<Store>> {
+        match self {
+            Kept::Here => None,
+            Kept::Shared(store, _) => Some(store),
+        }
+    }
 }
 
 /// The quota of all keys with its exceptions.
@@ -48,11 +66,11 @@ impl<K: Key + Eq + Hash> Policy<K> {
 
     /// What the configuration says of it: one quota, and others for some keys; or no limit. A quota that `before`
     /// enforced keeps its limiter and so its keys' state. The keys of all count against the table.
-    pub fn build(
+    pub(super) fn build(
         name: PolicyName,
         spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
-        before: Option<&Policy<K>>,
+        (before, kept_by): (Option<&Policy<K>>, Kept<K>),
         table: &Arc<KeyTable>,
         now: Now,
     ) -> Policy<K> {
@@ -62,12 +80,21 @@ impl<K: Key + Eq + Hash> Policy<K> {
         let before = before.and_then(Policy::quotas);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {
-            let kept = || before.and_then(|before| before.by_quota.get(&quota).cloned());
+            let kept = || {
+                let before = before.and_then(|before| before.by_quota.get(&quota));
+                before
+                    .filter(|before| before.is_kept_by(kept_by.store()))
+                    .cloned()
+            };
+            let new = || match &kept_by {
+                Kept::Here => Limiter::new(quota, table.clone(), now),
+                Kept::Shared(store, naming) => {
+                    Limiter::shared(quota, store, naming.clone(), table.clone(), now)
+                }
+            };
             by_quota
                 .entry(quota)
-                .or_insert_with(|| {
-                    kept().unwrap_or_else(|| Arc::new(Limiter::new(quota, table.clone(), now)))
-                })
+                .or_insert_with(|| kept().unwrap_or_else(|| Arc::new(new())))
                 .clone()
         };
         let quotas = Quotas {
@@ -115,6 +142,28 @@ impl<K: Key + Eq + Hash> Policy<K> {
         }
     }
 
+    /// The same of a policy that a store may keep, after it was waited for or not.
+    ///
+    /// # Errors
+    /// Where only the store can tell. Nobody waits for it who is only observed.
+    pub(super) fn decide_shared(
+        &self,
+        key: &K,
+        source: Source,
+        route: Mode,
+        settled: Option<Settled>,
+        now: Now,
+    ) -> Result<Decision, Waiting> {
+        let outcome = match &self.rule {
+            Rule::Unlimited => Outcome::Unlimited,
+            Rule::Quotas(quotas) => quotas.decide_shared(key, source, route, settled, now)?,
+        };
+        Ok(Decision {
+            policy: self.name,
+            outcome,
+        })
+    }
+
     /// Takes back what a request took that the policy granted, and that a later one refused.
     pub(super) fn give_back(&self, key: &K, outcome: Outcome) {
         if let (Rule::Quotas(quotas), Outcome::Granted(_)) = (&self.rule, outcome) {
@@ -130,25 +179,59 @@ impl<K: Key + Eq + Hash> Quotas<K> {
     }
 
     fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
-        let (limiter, source) = match self.overrides.get(key) {
-            Some(limiter) => (limiter, Source::Listed),
-            None => (&self.limiter, source),
-        };
-        let mode = match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
-        };
+        let (limiter, source) = self.limiter_and_source(key, source);
+        let mode = self.mode_on(route);
         // What is only observed is not delayed either.
         let longest = match mode {
             Mode::Enforce => self.patience,
             Mode::Observe => Duration::ZERO,
         };
-        match (limiter.reserve(key, source, now, longest), mode) {
-            (Ok(Duration::ZERO), _) => Outcome::Granted(limiter.quota()),
-            (Ok(wait), _) => Outcome::HeldBack(limiter.quota(), millis(wait)),
-            (Err(limited), Mode::Enforce) => Outcome::Refused(limited),
-            (Err(limited), Mode::Observe) => Outcome::Observed(limited),
+        match limiter.reserve(key, source, now, longest) {
+            Ok(Duration::ZERO) => Outcome::Granted(limiter.quota()),
+            Ok(wait) => Outcome::HeldBack(limiter.quota(), millis(wait)),
+            Err(limited) => over(mode, limited),
         }
+    }
+
+    fn decide_shared(
+        &self,
+        key: &K,
+        source: Source,
+        route: Mode,
+        settled: Option<Settled>,
+        now: Now,
+    ) -> Result<Outcome, Waiting> {
+        let (limiter, source) = self.limiter_and_source(key, source);
+        let mode = self.mode_on(route);
+        match (limiter.ask_from(key, source, settled, now), mode) {
+            (Verdict::Granted, _) | (Verdict::Waits(_), Mode::Observe) => {
+                Ok(Outcome::Granted(limiter.quota()))
+            }
+            (Verdict::Limited(limited), _) => Ok(over(mode, limited)),
+            (Verdict::Waits(waiting), Mode::Enforce) => Err(waiting),
+        }
+    }
+
+    fn limiter_and_source(&self, key: &K, source: Source) -> (&Arc<Limiter<K>>, Source) {
+        match self.overrides.get(key) {
+            Some(limiter) => (limiter, Source::Listed),
+            None => (&self.limiter, source),
+        }
+    }
+
+    fn mode_on(&self, route: Mode) -> Mode {
+        match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
+        }
+    }
+}
+
+/// What a used-up quota leads to.
+fn over(mode: Mode, limited: Limited) -> Outcome {
+    match mode {
+        Mode::Enforce => Outcome::Refused(limited),
+        Mode::Observe => Outcome::Observed(limited),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::quota::{Period, Quota};
+use super::shared::SharedSpec;
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
 use crate::request::field::MemberId;
@@ -29,6 +30,8 @@ pub struct LimitsSpec {
     pub placement: Vec<PlacementSpec>,
     /// `[limits.event]`
     pub event: Option<EventSpec>,
+    /// `[limits.shared]`: what keeps the limits of members for several replicas.
+    pub shared: Option<SharedSpec>,
 }
 
 impl LimitsSpec {
@@ -55,6 +58,7 @@ impl Default for LimitsSpec {
             overrides: Vec::new(),
             placement: Vec::new(),
             event: None,
+            shared: None,
         }
     }
 }

@@ -35,7 +35,15 @@ fn limits(spec: LimitsSpec) -> Limits {
 
 /// Nobody's address, so that no client is asked about.
 fn admit(limits: &Limits, call: Call, route: Mode, now: Now) -> Result<Permit, Refused> {
-    limits.admit(&limits.enter(None, route, now).unwrap(), call, route, now)
+    refused(limits.admit(&limits.enter(None, route, now).unwrap(), call, route, now))
+}
+
+/// Of limits that no store keeps.
+fn refused(admitted: Result<Permit, Unpermitted>) -> Result<Permit, Refused> {
+    admitted.map_err(|unpermitted| match unpermitted {
+        Unpermitted::Refused(refused) => refused,
+        Unpermitted::Waits(waiting) => panic!("{waiting:?}"),
+    })
 }
 
 fn client(address: &str) -> ClientAddress {
@@ -136,7 +144,7 @@ fn a_reload_keeps_the_state_of_a_quota_that_stays() {
             PolicyName::Member,
             Some(enforced(quota)),
             overrides,
-            before,
+            (before, Kept::Here),
             &table,
             now,
         )

@@ -6,7 +6,7 @@ const ENFORCE: Mode = Mode::Enforce;
 
 fn asked_from(limits: &Limits, address: &str, call: Call, now: Now) -> Result<Permit, Refused> {
     let entered = limits.enter(Some(client(address)), ENFORCE, now).unwrap();
-    limits.admit(&entered, call, ENFORCE, now)
+    refused(limits.admit(&entered, call, ENFORCE, now))
 }
 
 /// Members may ask twice an hour, and a client may bring three new ones a minute.

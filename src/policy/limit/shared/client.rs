@@ -1,0 +1,202 @@
+//! The one who asks the store: a connection, questions on their way on it, and the breaker.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::breaker::Breaker;
+use super::connection::{self, Connection};
+use super::fault::StoreFault;
+use super::script::{Charge, Charged};
+use super::store::{Ask, SharedSpec, State, Witness};
+use crate::policy::limit::clock::Now;
+use crate::policy::limit::quota::{Period, Quota};
+
+/// Questions that are on their way at once.
+const UNDER_WAY: usize = 1024;
+/// For a connect with its handshake.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How often a store is tried that nobody asks: what is shown of it is no older.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the thread is given.
+pub(super) struct Task<W> {
+    pub(super) spec: SharedSpec,
+    pub(super) state: Arc<State>,
+    pub(super) epoch: Instant,
+    pub(super) witness: W,
+    /// Told once the store was tried.
+    pub(super) tried: Option<SyncSender<()>>,
+}
+
+/// What came of one question.
+struct Asked {
+    ask: Ask,
+    answer: Result<Charged, StoreFault>,
+    took: Duration,
+}
+
+impl<W: Witness> Task<W> {
+    /// Asks until nobody is left who could have a question.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        let mut breaker = Breaker::new();
+        let mut down_since = self.now();
+        let mut is_told = false;
+        loop {
+            let tried = while_failing(&mut asks, self.connect()).await;
+            let Some(tried) = tried else { return };
+            match tried {
+                Ok(connection) => {
+                    breaker.closes(self.now());
+                    self.state.is_up.store(true, Ordering::Relaxed);
+                    self.tell_tried();
+                    self.witness.up(self.now().saturating_sub(down_since));
+                    let Some(fault) = self.ask_while_well(&connection, &mut breaker, &mut asks).await else {
+                        return;
+                    };
+                    down_since = self.now();
+                    breaker.opened(down_since);
+                    self.witness.down(fault, self.spec.on_error);
+                }
+                Err(fault) => {
+                    self.tell_tried();
+                    self.state.count(fault);
+                    if !is_told {
+                        // It was not up since the start.
+                        self.witness.down(fault, self.spec.on_error);
+                    }
+                }
+            }
+            is_told = true;
+            let pause = tokio::time::sleep(breaker.pause(rand::random()));
+            let Some(()) = while_failing(&mut asks, pause).await else {
+                return;
+            };
+        }
+    }
+
+    fn tell_tried(&mut self) {
+        if let Some(told) = self.tried.take() {
+            // The start may have waited long enough.
+            let _ = told.try_send(());
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.epoch.elapsed()
+    }
+
+    /// Connects and tries the script, with a write: a replica answers all that only reads.
+    async fn connect(&self) -> Result<Connection, StoreFault> {
+        let connection = timeout(CONNECT, connection::open(&self.spec.address, self.spec.timeout))
+            .await
+            .unwrap_or(Err(StoreFault::Connection))?;
+        // Name look-ups in a cluster and the script's first compilation are not what an answer takes later.
+        self.probe(&connection, CONNECT).await?;
+        self.probe(&connection, self.spec.timeout).await?;
+        Ok(connection)
+    }
+
+    async fn probe(&self, connection: &Connection, within: Duration) -> Result<(), StoreFault> {
+        let name = format!("{}{{probe}}", self.spec.prefix);
+        let begun = Instant::now();
+        let said = timeout(within, connection.charge(&name, &PROBE)).await;
+        self.witness.took(begun.elapsed());
+        said.unwrap_or(Err(StoreFault::Timeout)).map(|_| ())
+    }
+
+    /// Passes questions on until the breaker opens, and says why it did; none where nobody can ask any more.
+    async fn ask_while_well(
+        &self,
+        connection: &Connection,
+        breaker: &mut Breaker,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> Option<StoreFault> {
+        let mut under_way = JoinSet::new();
+        let opened = loop {
+            let fault = tokio::select! {
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok(asked) => self.settle(asked, breaker),
+                    // A question that panicked, which none does.
+                    Err(_) => Some(StoreFault::Answer),
+                },
+                ask = asks.recv(), if under_way.len() < UNDER_WAY => {
+                    under_way.spawn(put(connection.clone(), ask?, self.spec.timeout));
+                    None
+                }
+                () = tokio::time::sleep(IDLE), if under_way.is_empty() => {
+                    self.probe(connection, self.spec.timeout).await.err().inspect(|fault| self.state.count(*fault))
+                }
+            };
+            if let Some(fault) = fault
+                && breaker.opens(fault)
+            {
+                break fault;
+            }
+        };
+        self.state.is_up.store(false, Ordering::Relaxed);
+        // Each has its own end, and nobody waits for them any longer than that.
+        while let Some(ended) = under_way.join_next().await {
+            if let Ok(asked) = ended {
+                self.settle(asked, breaker);
+            }
+        }
+        Some(opened)
+    }
+
+    fn settle(&self, asked: Asked, breaker: &mut Breaker) -> Option<StoreFault> {
+        let Asked { ask, answer, took } = asked;
+        self.witness.took(took);
+        match answer {
+            Ok(charged) => {
+                breaker.answered();
+                ask.answered(charged, self.now());
+                None
+            }
+            Err(fault) => {
+                self.state.count(fault);
+                ask.failed();
+                Some(fault)
+            }
+        }
+    }
+}
+
+/// Writes, whatever is there, and says nothing of anybody.
+const PROBE: Charge = Charge {
+    quota: Quota {
+        rate: std::num::NonZeroU32::MIN,
+        period: Period::Second,
+        burst: std::num::NonZeroU32::MIN,
+    },
+    owed: 1,
+    wanted: 0,
+};
+
+async fn put(connection: Connection, ask: Ask, within: Duration) -> Asked {
+    let begun = Instant::now();
+    let said = timeout(within, connection.charge(&ask.name, &ask.charge)).await;
+    Asked {
+        answer: said.unwrap_or(Err(StoreFault::Timeout)),
+        took: begun.elapsed(),
+        ask,
+    }
+}
+
+/// Waits for the work. Who asks meanwhile, since it was not known yet that there is no store, is told. None once
+/// nobody can ask any more.
+async fn while_failing<T>(asks: &mut mpsc::Receiver<Ask>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            ask = asks.recv() => ask?.failed(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A connection to a store, by the `redis` crate.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, ServerErrorKind, TlsMode,
+};
+
+use super::address::{Node, StoreAddress, StorePlace};
+use super::fault::StoreFault;
+use super::script::{Charge, Charged, SCRIPT};
+
+/// Redirects that one question may follow in a cluster; its time limit holds for all together.
+const REDIRECTS: u32 = 2;
+
+/// A connection that many questions use at once: what is asked while others are on their way goes out with them.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Server(MultiplexedConnection),
+    /// To the nodes of a cluster.
+    Cluster(ClusterConnection),
+}
+
+/// Connects. Names are looked up and sentinels asked each time, so that a failover is followed.
+pub(super) async fn open(address: &StoreAddress, answer: Duration) -> Result<Connection, StoreFault> {
+    connect(address, answer).await.map_err(|e| fault_of(&e))
+}
+
+async fn connect(address: &StoreAddress, answer: Duration) -> Result<Connection, RedisError> {
+    // Whoever asks has a time limit of its own, from the moment it asks.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    match &address.place {
+        StorePlace::Server(node) => server(addr(node, address.is_tls), address, &config).await,
+        StorePlace::Unix(path) => server(ConnectionAddr::Unix(path.into()), address, &config).await,
+        StorePlace::Sentinel(nodes, master) => {
+            let sentinels = nodes.iter().map(|node| addr(node, address.is_tls));
+            let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
+                .set_client_to_redis_db(address.db);
+            if address.is_tls {
+                builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+            }
+            if let Some(user) = &address.user {
+                builder = builder.set_client_to_redis_username(user);
+            }
+            if let Some(password) = &address.password {
+                builder = builder.set_client_to_redis_password(password);
+            }
+            let mut client = builder.build()?;
+            Ok(Connection::Server(
+                client.get_async_connection_with_config(&config).await?,
+            ))
+        }
+        StorePlace::Cluster(nodes) => {
+            let nodes = nodes.iter().map(|node| addr(node, address.is_tls));
+            let mut builder = ClusterClientBuilder::new(nodes)
+                .retries(REDIRECTS)
+                .response_timeout(answer);
+            if address.is_tls {
+                builder = builder.tls(TlsMode::Secure);
+            }
+            if let Some(user) = &address.user {
+                builder = builder.username(user);
+            }
+            if let Some(password) = &address.password {
+                builder = builder.password(password);
+            }
+            Ok(Connection::Cluster(
+                builder.build()?.get_async_connection().await?,
+            ))
+        }
+    }
+}
+
+async fn server(
+    addr: ConnectionAddr,
+    address: &StoreAddress,
+    config: &AsyncConnectionConfig,
+) -> Result<Connection, RedisError> {
+    let mut settings = RedisConnectionInfo::default().set_db(address.db);
+    if let Some(user) = &address.user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = &address.password {
+        settings = settings.set_password(password);
+    }
+    let client = Client::open(addr.into_connection_info()?.set_redis_settings(settings))?;
+    let connection = client.get_multiplexed_async_connection_with_config(config);
+    Ok(Connection::Server(connection.await?))
+}
+
+fn addr(node: &Node, is_tls: bool) -> ConnectionAddr {
+    let Node { host, port } = node;
+    match is_tls {
+        false => ConnectionAddr::Tcp(host.clone(), *port),
+        true => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
+    }
+}
+
+impl Connection {
+    /// Runs the script over one key. A server that does not know it yet is sent its text.
+    pub(super) async fn charge(&self, name: &str, charge: &Charge) -> Result<Charged, StoreFault> {
+        let known = self.run("EVALSHA", hash_of_script(), name, charge).await;
+        let said = match known {
+            Err(e) if e.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.run("EVAL", SCRIPT, name, charge).await
+            }
+            said => said,
+        };
+        let (granted, wait) = said.map_err(|e| fault_of(&e))?;
+        charge.answered(granted, wait).ok_or(StoreFault::Answer)
+    }
+
+    async fn run(
+        &self,
+        command: &str,
+        script: &str,
+        name: &str,
+        charge: &Charge,
+    ) -> Result<(i64, i64), RedisError> {
+        let mut cmd = Cmd::new();
+        cmd.arg(command)
+            .arg(script)
+            .arg(1)
+            .arg(name)
+            .arg(charge.cell_micros())
+            .arg(charge.quota.burst.get())
+            .arg(charge.owed)
+            .arg(charge.wanted);
+        match self {
+            Connection::Server(connection) => cmd.query_async(&mut connection.clone()).await,
+            Connection::Cluster(connection) => cmd.query_async(&mut connection.clone()).await,
+        }
+    }
+}
+
+fn hash_of_script() -> &'static str {
+    static HASH: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| redis::Script::new(SCRIPT).get_hash().to_owned());
+    &HASH
+}
+
+/// What an error of the crate means. Its text is not used: addresses and names of keys stand in it.
+fn fault_of(error: &RedisError) -> StoreFault {
+    if error.is_timeout() {
+        return StoreFault::Timeout;
+    }
+    let code = error.code().unwrap_or_default();
+    // Before version 7 the code of what the script met stands in the text.
+    let says = |word: &str| code == word || error.detail().is_some_and(|detail| detail.contains(word));
+    match error.kind() {
+        ErrorKind::Io => StoreFault::Connection,
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => StoreFault::Auth,
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreFault::ReadOnly,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
+        )
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::NoValidReplicasFoundBySentinel
+        | ErrorKind::EmptySentinelList => StoreFault::Unavailable,
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => StoreFault::Answer,
+        _ if says("FOREIGN") || says("WRONGTYPE") => StoreFault::Foreign,
+        _ if says("OOM") => StoreFault::OutOfMemory,
+        _ if says("READONLY") => StoreFault::ReadOnly,
+        _ if says("NOAUTH") || says("WRONGPASS") || says("NOPERM") => StoreFault::Auth,
+        _ => StoreFault::Server,
+    }
+}

@@ -1,0 +1,352 @@
+//! What a replica knows of each key between two words of the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::script::{Charge, Charged};
+use crate::policy::limit::clock::Now;
+use crate::policy::limit::keys::KeyTable;
+use crate::policy::limit::quota::Quota;
+use crate::request::fingerprint::Fingerprint;
+
+/// A power of two.
+const SHARDS: usize = 64;
+/// A shard of fewer places gives none back.
+const SMALL: usize = 1024;
+/// A key that is asked about again within so long is worth a larger batch.
+const BUSY: Duration = Duration::from_secs(1);
+/// A lease is never more than this part of the burst: what replicas hold may not starve the others, nor may what
+/// they run ahead make a small quota several times as large.
+const PART_OF_BURST: u32 = 10;
+
+/// How far one replica may be from the store in what it knows of one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Terms {
+    /// Requests granted by the store that may be in hand.
+    pub(super) held: u32,
+    /// Requests that may be admitted before the store was asked.
+    pub(super) ahead: u32,
+}
+
+impl Terms {
+    /// Half of a lease each; a lease of one is in hand or nowhere.
+    pub(super) fn of(lease: u32, quota: Quota) -> Terms {
+        let lease = lease.min(quota.burst.get() / PART_OF_BURST).max(1);
+        Terms {
+            held: lease.div_ceil(2),
+            ahead: lease / 2,
+        }
+    }
+
+    /// Both together: the bound for one replica and one key.
+    pub(super) fn lease(self) -> u32 {
+        self.held + self.ahead
+    }
+}
+
+/// What is known of one key.
+#[derive(Debug)]
+struct Lease {
+    key: Fingerprint,
+    /// Granted by the store, not admitted yet.
+    held: u32,
+    /// Admitted, and not told to the store.
+    owed: u32,
+    /// Admitted, and told to the store, which has not answered.
+    told: u32,
+    /// Questions without an answer.
+    asked: u32,
+    /// The last batch that was wanted.
+    batch: u32,
+    /// The store grants nothing before.
+    refused_until: Now,
+    /// When it was last asked.
+    asked_at: Now,
+    /// When it last admitted something.
+    used_at: Now,
+}
+
+/// What is to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Need {
+    pub(super) owed: u32,
+    pub(super) wanted: u32,
+}
+
+/// What the leases say of one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// It is admitted, and nothing is to be asked.
+    InHand,
+    /// It is admitted, and this is to be asked.
+    Ahead(Need),
+    /// The store has said that it grants nothing for so long.
+    Refused(Duration),
+    /// Only the store can tell.
+    Unknown(Need),
+    /// There is no room to keep anything of this key.
+    NoRoom,
+}
+
+/// What an operator is shown of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaseState {
+    /// Requests that the store has granted and that were not needed yet.
+    pub held: u32,
+    /// Requests that were admitted and that the store does not know of.
+    pub owed: u32,
+    /// How long the store grants nothing, by what it said last.
+    pub refused_for: Duration,
+}
+
+/// The leases of one quota's keys. Bounded: by the bound of its policy's table of keys.
+pub(super) struct Leases {
+    quota: Quota,
+    terms: Terms,
+    table: Arc<KeyTable>,
+    count: AtomicUsize,
+    shards: [Shard; SHARDS],
+}
+
+/// On cache lines of its own, so that threads in different shards do not disturb each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(Mutex<HashTable<Lease>>);
+
+fn hash(lease: &Lease) -> u64 {
+    lease.key.bits()
+}
+
+impl Leases {
+    pub(super) fn new(quota: Quota, lease: u32, table: Arc<KeyTable>) -> Leases {
+        Leases {
+            quota,
+            terms: Terms::of(lease, quota),
+            table,
+            count: AtomicUsize::new(0),
+            shards: std::array::from_fn(|_| Shard::default()),
+        }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    fn shard(&self, key: Fingerprint) -> &Mutex<HashTable<Lease>> {
+        let [first, ..] = &self.shards;
+        let at = (key.bits() >> 40) as usize % SHARDS;
+        let Shard(leases) = self.shards.get(at).unwrap_or(first);
+        leases
+    }
+
+    /// Takes one request of the key at `now`. `used` says how many requests of the local share are in use: more
+    /// than these a key does not owe, whatever happened while there was no store.
+    pub(super) fn take(&self, key: Fingerprint, now: Now, used: impl FnOnce() -> u32) -> Taken {
+        let mut shard = self.shard(key).lock();
+        let found = match shard.find_mut(key.bits(), |lease| lease.key == key) {
+            Some(found) => found,
+            None if self.count.fetch_add(1, Ordering::Relaxed) >= self.table.max_keys() => {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                return Taken::NoRoom;
+            }
+            None => shard
+                .insert_unique(key.bits(), Lease::new(key, now), hash)
+                .into_mut(),
+        };
+        found.take(self.terms, now, used)
+    }
+
+    /// Counts a request that was admitted without the store.
+    pub(super) fn owe(&self, key: Fingerprint, now: Now) {
+        let mut shard = self.shard(key).lock();
+        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+            lease.owed = lease.owed.saturating_add(1);
+            lease.used_at = now;
+        } else if self.count.fetch_add(1, Ordering::Relaxed) < self.table.max_keys() {
+            let lease = Lease {
+                owed: 1,
+                ..Lease::new(key, now)
+            };
+            shard.insert_unique(key.bits(), lease, hash);
+        } else {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The store has answered. Gives back whether the one who waits for it is among the granted.
+    pub(super) fn answered(
+        &self,
+        key: Fingerprint,
+        asked: &Charge,
+        charged: Charged,
+        is_waited_for: bool,
+        now: Now,
+    ) -> bool {
+        let mut shard = self.shard(key).lock();
+        let for_waiter = is_waited_for && charged.granted > 0;
+        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+            lease.asked = lease.asked.saturating_sub(1);
+            lease.told = lease.told.saturating_sub(owed(asked));
+            lease.held += charged.granted - u32::from(for_waiter);
+            lease.refused_until = now + charged.wait;
+            if for_waiter {
+                lease.used_at = now;
+            }
+        }
+        for_waiter
+    }
+
+    /// What was granted to one who has gone is in hand, where there is room for it.
+    pub(super) fn unclaimed(&self, key: Fingerprint) {
+        let mut shard = self.shard(key).lock();
+        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key)
+            && lease.held < self.terms.held
+        {
+            lease.held += 1;
+        }
+    }
+
+    /// The store has not answered. Whether it has charged what was owed nobody knows: it is owed again.
+    pub(super) fn unanswered(&self, key: Fingerprint, asked: &Charge) {
+        let mut shard = self.shard(key).lock();
+        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+            lease.asked = lease.asked.saturating_sub(1);
+            lease.told = lease.told.saturating_sub(owed(asked));
+            lease.owed = lease.owed.saturating_add(owed(asked));
+        }
+    }
+
+    /// Takes one that is in hand, where the store is not to be asked.
+    pub(super) fn take_held(&self, key: Fingerprint, now: Now) -> bool {
+        let mut shard = self.shard(key).lock();
+        let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key && lease.held > 0) else {
+            return false;
+        };
+        lease.held -= 1;
+        lease.used_at = now;
+        true
+    }
+
+    pub(super) fn peek(&self, key: Fingerprint, now: Now) -> Option<LeaseState> {
+        let shard = self.shard(key).lock();
+        let lease = shard.find(key.bits(), |lease| lease.key == key)?;
+        Some(LeaseState {
+            held: lease.held,
+            owed: lease.owed.saturating_add(lease.told),
+            refused_for: lease.refused_until.saturating_sub(now),
+        })
+    }
+
+    /// Forgets a key; whether it was there.
+    pub(super) fn remove(&self, key: Fingerprint) -> bool {
+        let mut shard = self.shard(key).lock();
+        let Ok(found) = shard.find_entry(key.bits(), |lease| lease.key == key) else {
+            return false;
+        };
+        found.remove();
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Drops what says no more than that nothing is known. What is in hand or owed says nothing any more once the
+    /// whole burst would be there again.
+    pub(super) fn sweep(&self, now: Now) {
+        let span = Duration::from_secs(u64::from(self.quota.period.seconds()))
+            .mul_f64(f64::from(self.quota.burst.get()) / f64::from(self.quota.rate.get()));
+        for Shard(shard) in &self.shards {
+            let mut shard = shard.lock();
+            let before = shard.len();
+            shard.retain(|lease| {
+                let counts_for = match lease.held > 0 || lease.owed > 0 {
+                    true => span.max(BUSY),
+                    false => BUSY,
+                };
+                let unused_for = now.saturating_sub(lease.used_at);
+                unused_for < counts_for || lease.asked > 0 || lease.refused_until > now
+            });
+            let dropped = before - shard.len();
+            self.count.fetch_sub(dropped, Ordering::Relaxed);
+            let roomy = shard.len() * 2;
+            if shard.capacity() > SMALL.max(roomy * 4) {
+                shard.shrink_to(roomy, hash);
+            }
+        }
+    }
+}
+
+/// What an answered question had charged in any case; nothing where it gave back.
+fn owed(asked: &Charge) -> u32 {
+    u32::try_from(asked.owed.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Lease {
+    fn new(key: Fingerprint, now: Now) -> Lease {
+        Lease {
+            key,
+            held: 0,
+            owed: 0,
+            told: 0,
+            asked: 0,
+            batch: 0,
+            refused_until: Duration::ZERO,
+            // Long enough ago for a key that is new not to be a busy one.
+            asked_at: now.saturating_sub(BUSY),
+            used_at: now,
+        }
+    }
+
+    fn take(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Taken {
+        if self.held > 0 {
+            self.held -= 1;
+            self.used_at = now;
+            return match self.held == 0 && self.asked == 0 && self.refused_until <= now {
+                true => Taken::Ahead(self.ask(terms, now, used)),
+                false => Taken::InHand,
+            };
+        }
+        if self.refused_until > now {
+            return Taken::Refused(self.refused_until - now);
+        }
+        if self.owed.saturating_add(self.told) < terms.ahead {
+            self.owed += 1;
+            self.used_at = now;
+            return match self.asked == 0 {
+                true => Taken::Ahead(self.ask(terms, now, used)),
+                false => Taken::InHand,
+            };
+        }
+        // Each that waits asks for itself: questions go out together and wait for no other's answer.
+        let Need { owed, .. } = self.tell(terms, now, used);
+        Taken::Unknown(Need { owed, wanted: 1 })
+    }
+
+    /// Asks for the next batch: nothing for a key that is seldom asked about, then twice as much each time.
+    fn ask(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Need {
+        let is_busy = now.saturating_sub(self.asked_at) < BUSY;
+        self.batch = match is_busy {
+            true => (self.batch * 2).clamp(1, terms.held),
+            false => 0,
+        };
+        self.tell(terms, now, used)
+    }
+
+    /// All that is owed is told, but for what has come back since: without a store there is no other end to it.
+    fn tell(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Need {
+        let owed = match self.owed <= terms.ahead {
+            true => self.owed,
+            false => self.owed.min(used().max(terms.ahead)),
+        };
+        self.owed = 0;
+        self.told = self.told.saturating_add(owed);
+        self.asked += 1;
+        self.asked_at = now;
+        Need {
+            owed,
+            wanted: self.batch,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Limits that several replicas share: `[limits.shared]`.
+//!
+//! The store (Redis, Valkey) holds one key per member, with the theoretical arrival time of GCRA, and an atomic
+//! script charges it by the server's clock ([`script`]). Nobody asks it for each request. Between two of its words a
+//! replica has, for each key, a *lease*: requests granted that are in hand, and requests that it may admit before it
+//! asked ([`leases`]). What is to be asked goes through a bounded queue to a thread of its own ([`client`]), which
+//! has one connection and puts every question on its way at once. So a request needs no round trip, but for one: who
+//! has used up what may run ahead, while the answer is on its way, waits for it, never longer than `timeout`. With
+//! `lease = 1` nothing runs ahead, and each request waits for its own answer.
+//!
+//! # How much too many
+//!
+//! Let a quota grant `burst` at once and `rate` per second, let there be R replicas, and let `lease` be what the
+//! configuration says, but never more than a tenth of the burst and never less than 1. A lease is split: at most
+//! `held` = ⌈lease/2⌉ requests are in hand, at most `ahead` = ⌊lease/2⌋ are admitted and not charged.
+//!
+//! **In any stretch of t seconds all replicas together admit at most burst + rate·t + R·lease.**
+//!
+//! Take a stretch from s to e. What a replica admits in it is what the store charges for it in it, and in addition
+//! what it has in hand at s (at most `held`), and what it has admitted and not been charged for at e. The store
+//! grants what fits, so it charges at most burst + rate·t, and in addition what is owed and does not fit. A charge of
+//! that kind is answered by the time at which all that was charged until then has come back, and until that time the
+//! replica admits nothing of the key on its own account. So at e, of each replica, at most its last charge has not
+//! come back, and if it has not, that charge and what was admitted without one are `ahead` at most, since the
+//! replica had no more between two answers; if it has, what is not charged is `ahead` at most. What had not come back
+//! at s only makes it less. Together that is R·(held + ahead). An answer on its way counts as not given: the time it
+//! takes moves the ends of a stretch by as much.
+//!
+//! # How much too few
+//!
+//! What is in hand at one replica is not there for another: R·held at most, and it does not add up, since it stays
+//! in hand until it is used or the whole burst would be there again. A question whose answer is lost may have been
+//! charged: its requests are charged once more, `lease` at most, and what it was granted is lost.
+//!
+//! # Without the store
+//!
+//! A breaker opens with a lost connection, or the third fault in a row; a single question that fails is judged the
+//! same way. With `on_error = "local"` each replica then grants quota/`replicas` by a limiter of its own, which is
+//! charged all the while, so that who takes its share of requests here has no second burst at hand. When the store
+//! is back, each key is charged with what was admitted without it and has not come back since, with its next
+//! request and not before: no herd, nobody is forgiven. **An outage adds at most one burst to the bound above** (R
+//! buckets of burst/R that are full, each rounded up to a whole request, at a member that was busy elsewhere),
+//! however often the store comes and goes: these buckets fill at rate/R alone. A store that has lost its data, as a
+//! failover may, grants each key its burst anew, once.
+//!
+//! A replica whose clock runs fast or slow asks no earlier or later than its own pauses: times of the store are
+//! the store's, and what it answers are spans.
+
+mod address;
+mod breaker;
+mod client;
+mod connection;
+mod fault;
+mod leases;
+mod script;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub use address::{ALLOWED as ADDRESSES, AddressFault, StoreAddress};
+pub use fault::StoreFault;
+pub use leases::LeaseState;
+use leases::{Leases, Need, Taken};
+pub use script::{Bucket, Charge, Charged};
+pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
+
+use super::clock::Now;
+use super::keys::KeyTable;
+use super::quota::Quota;
+use crate::request::fingerprint::Fingerprint;
+
+/// The shared side of one quota of one policy.
+pub(super) struct Shared<K> {
+    store: Arc<Store>,
+    leases: Arc<Leases>,
+    quota: Quota,
+    naming: Naming<K>,
+}
+
+/// How a policy's keys are called in the store: one hash tag per key, so that all of a member's are on one node of a
+/// cluster.
+pub struct Naming<K> {
+    /// What stands behind the key's own name.
+    pub suffix: Arc<str>,
+    /// The key's own name.
+    pub name: fn(&K) -> String,
+}
+
+impl<K> Clone for Naming<K> {
+    fn clone(&self) -> Naming<K> {
+        Naming {
+            suffix: self.suffix.clone(),
+            name: self.name,
+        }
+    }
+}
+
+/// The store's answer is on its way, and nothing else can tell.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: oneshot::Receiver<Settled>,
+    timeout: Duration,
+}
+
+impl Waiting {
+    /// The answer, or that there was none in time.
+    pub async fn settled(self) -> Settled {
+        match tokio::time::timeout(self.timeout, self.answer).await {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(_)) | Err(_) => Settled::Failed,
+        }
+    }
+
+    /// The answer if it is there.
+    pub fn settled_now(&mut self) -> Option<Settled> {
+        self.answer.try_recv().ok()
+    }
+}
+
+/// What the shared side says of one request.
+pub(super) enum Said {
+    /// It is admitted.
+    Granted,
+    /// The store grants nothing for so long.
+    Refused(Duration),
+    /// Nothing can be said before this has come.
+    Asked(Waiting),
+    /// There is no store to tell, and this holds instead.
+    Alone(OnError),
+}
+
+impl<K> Shared<K> {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        naming: Naming<K>,
+        quota: Quota,
+        table: Arc<KeyTable>,
+    ) -> Shared<K> {
+        Shared {
+            store: store.clone(),
+            leases: Arc::new(Leases::new(quota, store.spec().lease, table)),
+            quota,
+            naming,
+        }
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// What a replica grants of the quota where there is no store.
+    pub(super) fn share(spec: &SharedSpec, quota: Quota) -> governor::Quota {
+        let replicas = spec.replicas.max(1);
+        let cell = Duration::from_secs(u64::from(quota.period.seconds())) / quota.rate.get();
+        let burst = quota.burst.get().div_ceil(replicas);
+        match (
+            governor::Quota::with_period(cell * replicas),
+            std::num::NonZeroU32::new(burst),
+        ) {
+            (Some(rate), Some(burst)) => rate.allow_burst(burst),
+            // No quota's cell or burst is zero.
+            _ => quota.gcra(),
+        }
+    }
+
+    /// Asks for one request of the key at `now`. `used` says how much of the local share is in use.
+    pub(super) fn take(&self, key: &K, print: Fingerprint, now: Now, used: impl FnOnce() -> u32) -> Said {
+        if !self.store.is_up() {
+            return self.alone(print, now);
+        }
+        match self.leases.take(print, now, used) {
+            Taken::InHand => Said::Granted,
+            Taken::Ahead(need) => {
+                self.ask(key, print, need, None);
+                Said::Granted
+            }
+            Taken::Refused(wait) => Said::Refused(wait),
+            Taken::Unknown(need) => {
+                let (waiter, answer) = oneshot::channel();
+                self.ask(key, print, need, Some(waiter));
+                Said::Asked(Waiting {
+                    answer,
+                    timeout: self.store.spec().timeout,
+                })
+            }
+            Taken::NoRoom => Said::Alone(OnError::Local),
+        }
+    }
+
+    /// What the one who has waited is told.
+    pub(super) fn settle(&self, print: Fingerprint, settled: Settled, now: Now) -> Said {
+        match settled {
+            Settled::Granted => Said::Granted,
+            Settled::Refused(wait) => Said::Refused(wait),
+            Settled::Failed => self.alone(print, now),
+        }
+    }
+
+    fn alone(&self, print: Fingerprint, now: Now) -> Said {
+        match self.leases.take_held(print, now) {
+            true => Said::Granted,
+            false => Said::Alone(self.store.spec().on_error),
+        }
+    }
+
+    /// Counts a request that was admitted without the store, to be charged when it is back.
+    pub(super) fn owe(&self, print: Fingerprint, now: Now) {
+        self.leases.owe(print, now);
+    }
+
+    pub(super) fn peek(&self, print: Fingerprint, now: Now) -> Option<LeaseState> {
+        self.leases.peek(print, now)
+    }
+
+    /// Gives the key its whole burst again, here and in the store; whether anything was known of it here.
+    pub(super) fn reset(&self, key: &K, print: Fingerprint) -> bool {
+        let was_known = self.leases.remove(print);
+        self.put(key, print, -2 * i64::from(self.quota.burst.get()), 0, None);
+        was_known
+    }
+
+    pub(super) fn sweep(&self, now: Now) {
+        self.leases.sweep(now);
+    }
+
+    fn ask(&self, key: &K, print: Fingerprint, need: Need, waiter: Option<oneshot::Sender<Settled>>) {
+        self.put(key, print, i64::from(need.owed), need.wanted, waiter);
+    }
+
+    fn put(
+        &self,
+        key: &K,
+        print: Fingerprint,
+        owed: i64,
+        wanted: u32,
+        waiter: Option<oneshot::Sender<Settled>>,
+    ) {
+        let Naming { suffix, name } = &self.naming;
+        let prefix = &self.store.spec().prefix;
+        self.store.ask(Ask {
+            leases: self.leases.clone(),
+            key: print,
+            name: format!("{prefix}{{{}}}:{suffix}", name(key)),
+            charge: Charge {
+                quota: self.quota,
+                owed,
+                wanted,
+            },
+            waiter,
+        });
+    }
+}

@@ -1,0 +1,237 @@
+//! The store as requests see it: asked through a queue that is bounded, and known to be up or not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::address::StoreAddress;
+use super::client;
+use super::fault::StoreFault;
+use super::leases::Leases;
+use super::script::{Charge, Charged};
+use crate::policy::limit::clock::Now;
+use crate::request::fingerprint::Fingerprint;
+
+/// Questions that may wait; one is about 200 bytes.
+const QUEUE: usize = 8192;
+/// How long a start or a reload waits until the store was tried once.
+const FIRST_TRIAL: Duration = Duration::from_secs(1);
+
+/// `[limits.shared]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedSpec {
+    /// Where the store is.
+    pub address: StoreAddress,
+    /// How far a replica may be from the store in what it knows of one key, in requests.
+    pub lease: u32,
+    /// For one question; no request waits longer.
+    pub timeout: Duration,
+    /// What holds while there is no store.
+    pub on_error: OnError,
+    /// Between how many replicas the quotas are divided then.
+    pub replicas: u32,
+    /// Before the name of each key.
+    pub prefix: String,
+}
+
+impl SharedSpec {
+    /// The default of `lease`.
+    pub const LEASE: u32 = 10;
+    /// The default of `timeout`.
+    pub const TIMEOUT: Duration = Duration::from_millis(5);
+    /// The default of `prefix`.
+    pub const PREFIX: &str = "widget-gateway:";
+}
+
+/// What holds while there is no store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnError {
+    /// Each replica grants its share of the quota.
+    #[default]
+    Local,
+    /// Everything is granted.
+    Open,
+    /// Nothing is granted.
+    Closed,
+}
+
+impl OnError {
+    /// The word of the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            OnError::Local => "local",
+            OnError::Open => "open",
+            OnError::Closed => "closed",
+        }
+    }
+}
+
+/// Who is told what becomes of the store.
+pub trait Witness: Send + 'static {
+    /// An answer came, or did not, after so long.
+    fn took(&self, time: Duration);
+    /// It is asked again, after so long.
+    fn up(&self, after: Duration);
+    /// It is not asked any more, for this reason; requests are judged by this.
+    fn down(&self, fault: StoreFault, instead: OnError);
+}
+
+/// A store that replicas share. Dropped with the last configuration that names it, and its task ends.
+pub struct Store {
+    spec: SharedSpec,
+    asks: mpsc::Sender<Ask>,
+    /// Until somebody answers.
+    unanswered: Mutex<Option<mpsc::Receiver<Ask>>>,
+    state: Arc<State>,
+}
+
+/// What requests and the one who asks the store know together.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) is_up: AtomicBool,
+    faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
+}
+
+impl State {
+    pub(super) fn count(&self, fault: StoreFault) {
+        if let Some(count) = self.faults.get(fault as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the one who waits for an answer is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// The store has granted one request.
+    Granted,
+    /// It grants none for so long.
+    Refused(Duration),
+    /// It has not answered.
+    Failed,
+}
+
+/// One question to the store.
+pub struct Ask {
+    pub(super) leases: Arc<Leases>,
+    pub(super) key: Fingerprint,
+    /// The key's name in the store.
+    pub name: String,
+    /// What is asked.
+    pub charge: Charge,
+    pub(super) waiter: Option<oneshot::Sender<Settled>>,
+}
+
+impl Ask {
+    /// What the store has answered, heard at `now`.
+    pub fn answered(self, charged: Charged, now: Now) {
+        let is_waited_for = self.waiter.is_some();
+        let is_granted = self
+            .leases
+            .answered(self.key, &self.charge, charged, is_waited_for, now);
+        let Some(waiter) = self.waiter else {
+            return;
+        };
+        let settled = match is_granted {
+            true => Settled::Granted,
+            false => Settled::Refused(charged.wait),
+        };
+        if waiter.send(settled).is_err() && is_granted {
+            self.leases.unclaimed(self.key);
+        }
+    }
+
+    /// No answer, or none that means anything.
+    pub fn failed(self) {
+        self.leases.unanswered(self.key, &self.charge);
+        if let Some(waiter) = self.waiter {
+            // Who has gone does not need to know.
+            let _ = waiter.send(Settled::Failed);
+        }
+    }
+}
+
+impl Store {
+    /// A store that nobody has connected to. Until somebody does it counts as down. The faults of the one that was
+    /// there `before` are counted on.
+    pub fn new(spec: SharedSpec, before: Option<&Store>) -> Arc<Store> {
+        let (asks, unanswered) = mpsc::channel(QUEUE);
+        Arc::new(Store {
+            spec,
+            asks,
+            unanswered: Mutex::new(Some(unanswered)),
+            state: Arc::new(State {
+                is_up: AtomicBool::new(false),
+                faults: before.map_or_else(Arc::default, |before| before.state.faults.clone()),
+            }),
+        })
+    }
+
+    /// `[limits.shared]`
+    pub fn spec(&self) -> &SharedSpec {
+        &self.spec
+    }
+
+    /// Whether it is asked.
+    pub fn is_up(&self) -> bool {
+        self.state.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Each kind of fault with how often it was met.
+    pub fn faults(&self) -> impl Iterator<Item = (StoreFault, u64)> {
+        StoreFault::ALL
+            .into_iter()
+            .zip(&*self.state.faults)
+            .map(|(fault, count)| (fault, count.load(Ordering::Relaxed)))
+    }
+
+    /// Starts to ask it, by a thread of its own, for as long as the store is named; once. Blocks until it was tried,
+    /// a second at most. Times count from `epoch`.
+    ///
+    /// # Errors
+    /// Where there is no thread to be had.
+    pub fn start(&self, epoch: Instant, witness: impl Witness) -> std::io::Result<()> {
+        let Some(asks) = self.unanswered.lock().take() else {
+            return Ok(());
+        };
+        let (tried, first_trial) = std::sync::mpsc::sync_channel(1);
+        let task = client::Task {
+            spec: self.spec.clone(),
+            state: self.state.clone(),
+            epoch,
+            witness,
+            tried: Some(tried),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name("limits-store".to_owned())
+            .spawn(move || runtime.block_on(task.run(asks)))?;
+        // Whatever came of it: requests do not depend on it.
+        let _ = first_trial.recv_timeout(FIRST_TRIAL);
+        Ok(())
+    }
+
+    /// The questions, for whoever answers them in place of a server, such as a simulation; once, and not after
+    /// [`Store::start`].
+    pub fn questions(&self) -> Option<mpsc::Receiver<Ask>> {
+        self.unanswered.lock().take()
+    }
+
+    /// Says whether it is up, for whoever answers in place of a server.
+    pub fn set_up(&self, is_up: bool) {
+        self.state.is_up.store(is_up, Ordering::Relaxed);
+    }
+
+    /// Puts a question into the queue. Where there is no room for it the asking has failed already.
+    pub(super) fn ask(&self, ask: Ask) {
+        if let Err(e) = self.asks.try_send(ask) {
+            self.state.count(StoreFault::Queue);
+            e.into_inner().failed();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Limits that gateways share by a store: how much they admit together, and what happens when the store fails.
+
+mod kinds;
+mod script;
+mod trouble;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::common::carrier::each;
+use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
+use crate::common::store::Redis;
+use crate::common::{Gateway, Request, Upstream};
+
+/// A quota, the store and the keys of it that a test is about.
+fn config(upstream: &Upstream, quota: &str, url: &str, more: &str) -> String {
+    format!(
+        "{}[limits.member]\n{quota}\n[limits.shared]\nurl = \"{url}\"\ntimeout = \"1s\"\n{more}\n",
+        forms::routes(&[upstream.address])
+    )
+}
+
+fn of(member: &str) -> Request {
+    Request::form(TARGET, BODY.replace(MEMBER, member))
+}
+
+/// A member that no other test has.
+fn member(number: u64) -> String {
+    format!("{number:032x}")
+}
+
+#[test]
+fn what_one_gateway_grants_another_does_not() {
+    let redis = Redis::start(&[]);
+    each("what one gateway grants another does not", |carrier| {
+        let upstream = Upstream::start();
+        let prefix = format!("prefix = \"{carrier:?}:\"\nlease = 1");
+        let rest = config(&upstream, "rate = \"1/h\"\nburst = 5", &redis.url(), &prefix);
+        let gateways = [(); 2].map(|()| Gateway::on_every_carrier(rest.clone()));
+        let mut conns = [carrier.open(&gateways[0]), carrier.open(&gateways[1])];
+        let mut statuses = Vec::new();
+        for at in 0..8 {
+            statuses.push(conns[at % 2].ask(&of(MEMBER)).status);
+        }
+        assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
+        let refused = conns[0].ask(&of(MEMBER));
+        assert_eq!(refused.header("RateLimit-Policy"), Some("\"member\";q=1;w=3600"));
+        let wait: u32 = refused.header("Retry-After").unwrap().parse().unwrap();
+        assert!((3000..=3600).contains(&wait), "{wait}");
+        assert_eq!(conns[1].ask(&of(OTHER_MEMBER)).status, 200);
+        // A restart forgets nothing either.
+        drop(conns);
+        let [first, second] = gateways;
+        drop(first);
+        let successor = Gateway::on_every_carrier(rest);
+        assert_eq!(carrier.ask(&successor, &of(MEMBER)).status, 429);
+        let keys = redis.say(&["KEYS", &format!("{carrier:?}:{{{MEMBER}}}:*")]);
+        assert!(keys.contains(":member"), "{keys}");
+        drop(second);
+    });
+}
+
+/// Calls of one member to both gateways as fast as they are answered, for a while. How many were granted, and the
+/// time from the first to the last.
+fn flood(gateways: &[Gateway], time: Duration) -> (usize, Duration) {
+    let (granted, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for gateway in gateways.iter().chain(gateways) {
+            scope.spawn(|| {
+                let mut conn = gateway.connect();
+                while !stop.load(Ordering::Relaxed) {
+                    let response = conn.roundtrip(post(TARGET, &[], BODY));
+                    match response.status {
+                        200 => granted.fetch_add(1, Ordering::Relaxed),
+                        429 => 0,
+                        other => panic!("{other}"),
+                    };
+                }
+            });
+        }
+        while begun.elapsed() < time {
+            std::thread::park_timeout(time.saturating_sub(begun.elapsed()));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    (granted.into_inner(), begun.elapsed())
+}
+
+/// Two gateways, a member far over its quota: no more than the bound, no less than 95 % of the quota.
+fn share(rate: usize, burst: usize, lease: usize, time: Duration) {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let quota = format!("rate = \"{rate}/s\"\nburst = {burst}");
+    let more = format!("lease = {lease}");
+    let gateways = [(); 2].map(|()| Gateway::start(config(&upstream, &quota, &redis.url(), &more)));
+    let (granted, took) = flood(&gateways, time);
+    let quota = burst as f64 + rate as f64 * took.as_secs_f64();
+    let ahead = if lease == 1 { 0.0 } else { 2.0 * lease as f64 };
+    println!("lease {lease}: {granted} granted in {took:?}, the quota is {quota:.1} and {ahead} ahead");
+    assert!(
+        granted as f64 <= quota + ahead + 1.0,
+        "{granted} of {quota} and {ahead}"
+    );
+    assert!(
+        granted as f64 >= 0.95 * quota - 2.0 * lease as f64,
+        "{granted} of {quota}"
+    );
+}
+
+#[test]
+fn two_gateways_together_grant_one_quota_where_each_request_waits() {
+    share(40, 100, 1, Duration::from_secs(4));
+}
+
+#[test]
+fn two_gateways_together_grant_one_quota_and_their_leases() {
+    share(40, 100, 10, Duration::from_secs(4));
+}
+
+#[test]
+#[ignore = "a minute long; by hand"]
+fn two_gateways_together_grant_one_quota_over_a_minute() {
+    for lease in [1, 10] {
+        share(40, 100, lease, Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn operators_see_the_store_and_nobody_its_url() {
+    let redis = Redis::start(&[
+        "--requirepass",
+        "store-secret",
+        "--user",
+        "gate on >gate-secret ~widget-gateway:* +@all",
+    ]);
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.url");
+    std::fs::write(&file, format!("redis://gate:gate-secret@{}/0\n", redis.address())).unwrap();
+    let limits = format!(
+        "[limits.member]\nrate = \"1/h\"\nburst = 20\n[limits.shared]\nurl_file = {file:?}\ntimeout = \"1s\"\n",
+    );
+    let gateway = Gateway::start(format!("{}{limits}", forms::routes(&[upstream.address])));
+    assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    let status = gateway.ask_admin("GET", "/-/status").json();
+    let store = &status["limiter"]["store"];
+    assert_eq!(
+        (&store["up"], &store["lease"]),
+        (&json!(true), &json!(10)),
+        "{store}"
+    );
+    let config = gateway.ask_admin("GET", "/-/config");
+    assert_eq!(config.json()["limits"]["shared"]["url"], "redacted");
+    gateway.wait_log("the store", |line| line["msg"] == "the store of limits is up");
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.value("widget_gateway_ratelimit_store_up", &[]), 1.0);
+    assert!(metrics.value("widget_gateway_ratelimit_store_duration_seconds_count", &[]) >= 1.0);
+    // Another password does not do, and that is not told with it.
+    std::fs::write(
+        &file,
+        format!("redis://gate:other-secret@{}/0\n", redis.address()),
+    )
+    .unwrap();
+    gateway.wait_log("no store", |line| {
+        line["msg"] == "the store of limits is down" && line["reason"] == "auth" && line["instead"] == "local"
+    });
+    let told = [
+        gateway.raw_logs().join("\n"),
+        config.text().to_owned(),
+        gateway.metrics().text,
+    ];
+    for told in told {
+        for secret in ["gate-secret", "other-secret", "store-secret", &redis.address()] {
+            assert!(!told.contains(secret), "{secret} in {told}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A store that is slow, gone, full, somebody else's: nobody waits longer than allowed, and all is counted.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::{config, member, of};
+use crate::common::forms::{BODY, TARGET, post};
+use crate::common::load::Load;
+use crate::common::store::{FakeStore, Redis, Says, timed};
+use crate::common::{Carrier, Gateway, Upstream};
+
+const UP: &str = "widget_gateway_ratelimit_store_up";
+const ERRORS: &str = "widget_gateway_ratelimit_store_errors_total";
+
+/// For each thing that a store can say, under which reason it is counted, and whether one is enough to leave it alone.
+#[test]
+fn whatever_a_store_says_nobody_is_refused_and_it_is_counted() {
+    for (says, reason, is_up) in [
+        (Says::Nothing, "timeout", false),
+        (Says::Close, "connection", false),
+        (
+            Says::Bytes("-READONLY You can't write against a read only replica.\r\n"),
+            "read_only",
+            false,
+        ),
+        (
+            Says::Bytes("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+            "out_of_memory",
+            false,
+        ),
+        (
+            Says::Bytes("-ERR Error running script: @user_script:1: -OOM command not allowed\r\n"),
+            "out_of_memory",
+            false,
+        ),
+        (
+            Says::Bytes("-LOADING Redis is loading the dataset in memory\r\n"),
+            "unavailable",
+            false,
+        ),
+        (
+            Says::Bytes("-CLUSTERDOWN Hash slot not served\r\n"),
+            "unavailable",
+            false,
+        ),
+        (
+            Says::Bytes("-NOPERM this user has no permissions\r\n"),
+            "auth",
+            false,
+        ),
+        (Says::Bytes("-NOAUTH Authentication required.\r\n"), "auth", false),
+        (Says::Bytes("-ERR unknown command\r\n"), "server", false),
+        (Says::Bytes("*2\r\n:99999\r\n:0\r\n"), "answer", false),
+        (Says::Bytes("*2\r\n:0\r\n:-5\r\n"), "answer", false),
+        (Says::Bytes("*1\r\n:1\r\n"), "answer", false),
+        (Says::Bytes("$5\r\nhello\r\n"), "answer", false),
+        (Says::Bytes("hello\r\n"), "answer", false),
+        (
+            Says::Bytes("-FOREIGN the key holds no arrival time\r\n"),
+            "foreign",
+            true,
+        ),
+        (
+            Says::Bytes("-WRONGTYPE Operation against a key\r\n"),
+            "foreign",
+            true,
+        ),
+    ] {
+        let (store, upstream) = (FakeStore::start(), Upstream::start());
+        let url = format!("redis://{}", store.address);
+        let rest = config(&upstream, "rate = \"1000/s\"", &url, "lease = 1").replace("\"1s\"", "\"300ms\"");
+        let gateway = Gateway::start(rest);
+        gateway.metric_reaches(UP, &[], 1.0);
+        let mut conn = gateway.connect();
+        assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200);
+        store.says(says);
+        for _ in 0..6 {
+            assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200, "{reason}");
+        }
+        gateway.metrics_when(reason, |metrics| {
+            metrics.value(ERRORS, &[("reason", reason)]) >= 1.0
+                && metrics.value(UP, &[]) == f64::from(u8::from(is_up))
+        });
+        store.says(Says::Yes);
+        gateway.metric_reaches(UP, &[], 1.0);
+        assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200, "{reason}");
+    }
+}
+
+#[test]
+fn a_real_store_that_is_full_or_a_replica_is_told_apart() {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(config(&upstream, "rate = \"1000/s\"", &redis.url(), "lease = 1"));
+    let mut conn = gateway.connect();
+    for (command, back, reason) in [
+        (
+            &["CONFIG", "SET", "maxmemory", "1"][..],
+            &["CONFIG", "SET", "maxmemory", "0"][..],
+            "out_of_memory",
+        ),
+        (
+            &["REPLICAOF", "127.0.0.1", "1"],
+            &["REPLICAOF", "NO", "ONE"],
+            "read_only",
+        ),
+    ] {
+        gateway.metric_reaches(UP, &[], 1.0);
+        redis.say(command);
+        for _ in 0..5 {
+            assert_eq!(conn.roundtrip(post(TARGET, &[], BODY)).status, 200, "{reason}");
+        }
+        gateway.metrics_when(reason, |metrics| {
+            metrics.value(ERRORS, &[("reason", reason)]) >= 1.0 && metrics.value(UP, &[]) == 0.0
+        });
+        redis.say(back);
+    }
+    gateway.metric_reaches(UP, &[], 1.0);
+    // What another program has left at a key is that key's trouble alone.
+    let foreign = member(1);
+    redis.say(&["SET", &format!("widget-gateway:{{{foreign}}}:member"), "hello"]);
+    for _ in 0..5 {
+        assert_eq!(Carrier::Http11.ask(&gateway, &of(&foreign)).status, 200);
+    }
+    let metrics = gateway.metrics_when("foreign", |metrics| {
+        metrics.value(ERRORS, &[("reason", "foreign")]) >= 1.0
+    });
+    assert_eq!(metrics.value(UP, &[]), 1.0);
+}
+
+#[test]
+fn a_store_that_stands_still_is_waited_for_no_longer_than_allowed_and_not_for_long() {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let rest =
+        config(&upstream, "rate = \"1000/s\"", &redis.url(), "lease = 1").replace("\"1s\"", "\"500ms\"");
+    let gateway = Gateway::start(rest);
+    let mut conn = gateway.connect();
+    let call = || post(TARGET, &[], BODY);
+    assert_eq!(conn.roundtrip(call()).status, 200);
+    redis.signal(Signal::SIGSTOP);
+    let waits: Vec<Duration> = (0..20)
+        .map(|_| {
+            let (response, time) = timed(|| conn.roundtrip(call()));
+            assert_eq!(response.status, 200);
+            time
+        })
+        .collect();
+    let waited = waits
+        .iter()
+        .filter(|wait| **wait >= Duration::from_millis(450))
+        .count();
+    // What is tried while nobody asks may have been one of the three that open the breaker.
+    assert!((1..=3).contains(&waited), "{waits:?}");
+    println!("the longest wait at a limit of 500 ms: {:?}", waits.iter().max());
+    let longest = Duration::from_millis(500) + Duration::from_millis(400);
+    assert!(waits.iter().all(|wait| *wait < longest), "{waits:?}");
+    gateway.wait_log("it is down", |line| {
+        line["msg"] == "the store of limits is down" && line["reason"] == "timeout"
+    });
+    gateway.metric_reaches(UP, &[], 0.0);
+    redis.signal(Signal::SIGCONT);
+    gateway.metric_reaches(UP, &[], 1.0);
+    let told = gateway.logs();
+    let changes = told.iter().filter(|line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("the store of limits"))
+    });
+    assert_eq!(changes.count(), 3, "up, down, up");
+}
+
+#[test]
+fn a_store_that_is_killed_under_load_fails_nobody_and_each_gateway_grants_its_share() {
+    let mut redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    // The members of the load have room; the others have an exact share.
+    let few = member(7);
+    let overrides = format!(
+        "rate = \"1000000/s\"\n[[limits.overrides]]\nmember_id = \"{few}\"\nrate = \"1/h\"\nburst = 40"
+    );
+    let rest = config(&upstream, &overrides, &redis.url(), "replicas = 4");
+    let gateway = Gateway::start(rest);
+    let load = Load::start(gateway.http(), 4);
+    let reaches = |count: usize| {
+        let until = Instant::now() + crate::common::PATIENCE;
+        while load.answered() < count {
+            assert!(Instant::now() < until, "the load goes on");
+            std::thread::yield_now();
+        }
+    };
+    reaches(200);
+    redis.kill();
+    let (_, noticed) =
+        timed(|| gateway.wait_log("it is down", |line| line["msg"] == "the store of limits is down"));
+    let granted = (0..30)
+        .filter(|_| Carrier::Http11.ask(&gateway, &of(&few)).status == 200)
+        .count();
+    assert_eq!(granted, 10, "a fourth of the burst");
+    let so_far = load.answered();
+    reaches(so_far + 200);
+    gateway.metric_reaches(UP, &[], 0.0);
+    redis.start_again();
+    let (_, found) = timed(|| gateway.metric_reaches(UP, &[], 1.0));
+    println!("noticed after {noticed:?}, found again after {found:?}");
+    let so_far = load.answered();
+    reaches(so_far + 200);
+    let (_, failed) = load.stop();
+    assert_eq!(failed, 0);
+    // What it got without the store is charged now: of the burst of 40, 30 are left, and half a lease runs ahead.
+    let granted = (0..60)
+        .filter(|_| Carrier::Http11.ask(&gateway, &of(&few)).status == 200)
+        .count();
+    assert!((30..=32).contains(&granted), "{granted}");
+}
