@@ -95,6 +95,7 @@ fn request(kind: &str, what: &str) -> Request {
 /// The server's own answer, without anybody between.
 fn direct(server: SocketAddr, request: &Request) -> Response {
     let mut conn = crate::common::Conn::open(server);
+    conn.is_old = true;
     conn.send(request.clone().line("Connection: close").to_http1("HTTP/1.1"));
     conn.response_to(&request.method)
 }

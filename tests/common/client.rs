@@ -13,6 +13,8 @@ pub struct Conn {
     stream: Box<dyn Duplex>,
     /// Read from the socket, not yet part of an answer.
     held: Vec<u8>,
+    /// Whether an answer may be of HTTP/1.0.
+    pub is_old: bool,
 }
 
 /// What carries bytes both ways.
@@ -82,6 +84,7 @@ impl Conn {
 
     fn over(stream: impl Duplex + 'static) -> Conn {
         Conn {
+            is_old: false,
             stream: Box::new(stream),
             held: Vec::new(),
         }
@@ -184,6 +187,8 @@ impl Conn {
         let line = lines.next().unwrap_or_default();
         let status = line
             .strip_prefix("HTTP/1.1 ")
+            // PHP's own server, asked without the gateway.
+            .or_else(|| line.strip_prefix("HTTP/1.0 ").filter(|_| self.is_old))
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .unwrap_or_else(|| panic!("no status line: {line:?}"));
         let headers = lines

@@ -51,7 +51,7 @@ impl Redis {
 
     fn run(arguments: &[&str], prepare: impl Fn(u16, &Path)) -> Redis {
         let folder = tempfile::tempdir().unwrap();
-        loop {
+        for _ in 0..10 {
             // Somebody may take the port before Redis does; then it ends, and another one is found.
             let port = free_port();
             prepare(port, folder.path());
@@ -68,6 +68,7 @@ impl Redis {
                 };
             }
         }
+        panic!("redis-server does not start: {arguments:?}");
     }
 
     pub fn address(&self) -> String {

@@ -134,7 +134,11 @@ fn operators_see_the_store_and_nobody_its_url() {
         "--requirepass",
         "store-secret",
         "--user",
-        "gate on >gate-secret ~widget-gateway:* +@all",
+        "gate",
+        "on",
+        ">gate-secret",
+        "~widget-gateway:*",
+        "+@all",
     ]);
     let upstream = Upstream::start();
     let folder = tempfile::tempdir().unwrap();

@@ -14,9 +14,42 @@ use super::breaker::Breaker;
 use super::connection::{self, Connection};
 use super::fault::StoreFault;
 use super::script::{Charge, Charged};
-use super::store::{Ask, SharedSpec, State, Witness};
+use super::store::{Ask, SharedSpec, State, Store, Witness};
 use crate::policy::limit::clock::Now;
 use crate::policy::limit::quota::{Period, Quota};
+
+/// How long a start or a reload waits until the store was tried once.
+const FIRST_TRIAL: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Starts to ask it, by a thread of its own, for as long as the store is named; once. Blocks until it was tried,
+    /// a second at most. Times count from `epoch`.
+    ///
+    /// # Errors
+    /// Where there is no thread to be had.
+    pub fn start(&self, epoch: Instant, witness: impl Witness) -> std::io::Result<()> {
+        let Some(asks) = self.unanswered.lock().take() else {
+            return Ok(());
+        };
+        let (tried, first_trial) = std::sync::mpsc::sync_channel(1);
+        let task = Task {
+            spec: self.spec.clone(),
+            state: self.state.clone(),
+            epoch,
+            witness,
+            tried: Some(tried),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name("limits-store".to_owned())
+            .spawn(move || runtime.block_on(task.run(asks)))?;
+        // Whatever came of it: requests do not depend on it.
+        let _ = first_trial.recv_timeout(FIRST_TRIAL);
+        Ok(())
+    }
+}
 
 /// Questions that are on their way at once.
 const UNDER_WAY: usize = 1024;

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::address::StoreAddress;
-use super::client;
 use super::fault::StoreFault;
 use super::leases::Leases;
 use super::script::{Charge, Charged};
@@ -17,8 +16,6 @@ use crate::request::fingerprint::Fingerprint;
 
 /// Questions that may wait; one is about 200 bytes.
 const QUEUE: usize = 8192;
-/// How long a start or a reload waits until the store was tried once.
-const FIRST_TRIAL: Duration = Duration::from_secs(1);
 
 /// `[limits.shared]`
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,11 +78,11 @@ pub trait Witness: Send + 'static {
 
 /// A store that replicas share. Dropped with the last configuration that names it, and its task ends.
 pub struct Store {
-    spec: SharedSpec,
+    pub(super) spec: SharedSpec,
     asks: mpsc::Sender<Ask>,
     /// Until somebody answers.
-    unanswered: Mutex<Option<mpsc::Receiver<Ask>>>,
-    state: Arc<State>,
+    pub(super) unanswered: Mutex<Option<mpsc::Receiver<Ask>>>,
+    pub(super) state: Arc<State>,
 }
 
 /// What requests and the one who asks the store know together.
@@ -186,34 +183,6 @@ impl Store {
             .into_iter()
             .zip(&*self.state.faults)
             .map(|(fault, count)| (fault, count.load(Ordering::Relaxed)))
-    }
-
-    /// Starts to ask it, by a thread of its own, for as long as the store is named; once. Blocks until it was tried,
-    /// a second at most. Times count from `epoch`.
-    ///
-    /// # Errors
-    /// Where there is no thread to be had.
-    pub fn start(&self, epoch: Instant, witness: impl Witness) -> std::io::Result<()> {
-        let Some(asks) = self.unanswered.lock().take() else {
-            return Ok(());
-        };
-        let (tried, first_trial) = std::sync::mpsc::sync_channel(1);
-        let task = client::Task {
-            spec: self.spec.clone(),
-            state: self.state.clone(),
-            epoch,
-            witness,
-            tried: Some(tried),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::Builder::new()
-            .name("limits-store".to_owned())
-            .spawn(move || runtime.block_on(task.run(asks)))?;
-        // Whatever came of it: requests do not depend on it.
-        let _ = first_trial.recv_timeout(FIRST_TRIAL);
-        Ok(())
     }
 
     /// The questions, for whoever answers them in place of a server, such as a simulation; once, and not after
