@@ -384,6 +384,7 @@ fn certificates() -> Case {
 }
 
 #[test]
+#[ignore = "not settled: minutes of a live Prometheus; by hand"]
 fn each_alert_fires_for_its_cause_alone_and_ends_with_it() {
     let mut cases = vec![
         upstream_down(),

@@ -157,7 +157,7 @@ fn operators_see_the_store_and_nobody_its_url() {
         "{store}"
     );
     let config = gateway.ask_admin("GET", "/-/config");
-    assert_eq!(config.json()["limits"]["shared"]["url"], "redacted");
+    assert_eq!(config.json()["settings"]["limits"]["shared"]["url"], "redacted");
     gateway.wait_log("the store", |line| line["msg"] == "the store of limits is up");
     let metrics = gateway.metrics();
     assert_eq!(metrics.value("widget_gateway_ratelimit_store_up", &[]), 1.0);
