@@ -160,8 +160,12 @@ fn a_store_that_stands_still_is_waited_for_no_longer_than_allowed_and_not_for_lo
         line["msg"] == "the store of limits is down" && line["reason"] == "timeout"
     });
     gateway.metric_reaches(UP, &[], 0.0);
+    let told = gateway.logs().len();
     redis.signal(Signal::SIGCONT);
     gateway.metric_reaches(UP, &[], 1.0);
+    gateway.wait_log_after(told, "it is up again", |line| {
+        line["msg"] == "the store of limits is up"
+    });
     let told = gateway.logs();
     let changes = told.iter().filter(|line| {
         line["msg"]
