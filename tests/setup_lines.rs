@@ -93,7 +93,7 @@ fn the_setup_lines_run_as_they_stand_with_and_without_sudo() {
         ("## Run it\n", "cmake", "cargo run --release"),
         (
             "<!-- test -->\n",
-            "cmake php-cgi php-cli prometheus chromium chromium-driver",
+            "cmake php-cgi php-cli php-fpm nginx apache2-bin prometheus redis-server chromium chromium-driver",
             "cargo test --locked",
         ),
     ] {

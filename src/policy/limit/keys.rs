@@ -5,8 +5,8 @@
 //! that is over its limit. What a key without a place is judged by is shared: by all of the same client's, or
 //! where no client is known, or no room for another, by everybody's.
 //!
-//! Who has a place: what is in the table; what is listed in the configuration; what is [known](super::seen); and
-//! others up to seven eighths of the bound, where the client may still bring new ones ([`Doorkeeper`]).
+//! Who has a place: what is in the table; what is listed in the configuration; what is known (`seen`); and
+//! others up to seven eighths of the bound, where the client may still bring new ones (`Doorkeeper`).
 //!
 //! A key is kept as its [`Fingerprint`], in 17 bytes with its arrival time, where a whole `member_id` would take
 //! 41 and one with a placement more. Between its growths a table is full to 7/16 to 7/8.

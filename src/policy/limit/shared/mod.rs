@@ -1,9 +1,9 @@
 //! Limits that several replicas share: `[limits.shared]`.
 //!
 //! The store (Redis, Valkey) holds one key per member, with the theoretical arrival time of GCRA, and an atomic
-//! script charges it by the server's clock ([`script`]). Nobody asks it for each request. Between two of its words a
+//! script charges it by the server's clock (`script`). Nobody asks it for each request. Between two of its words a
 //! replica has, for each key, a *lease*: requests granted that are in hand, and requests that it may admit before it
-//! asked ([`leases`]). What is to be asked goes through a bounded queue to a thread of its own ([`client`]), which
+//! asked (`leases`). What is to be asked goes through a bounded queue to a thread of its own (`client`), which
 //! has one connection and puts every question on its way at once. So a request needs no round trip, but for one: who
 //! has used up what may run ahead, while the answer is on its way, waits for it, never longer than `timeout`. With
 //! `lease = 1` nothing runs ahead, and each request waits for its own answer.
