@@ -4,6 +4,7 @@
 use crate::common::carrier::{each, table};
 use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, QUERY, SECRETS, TARGET};
 use crate::common::oauth::{AuthServer, CLIENT_ID, Says, USER, certificate, info};
+use crate::common::store::Redis;
 use crate::common::upstream::Gate;
 use crate::common::{Carrier, DeadServer, Gateway, PATIENCE, Request, Setup, Upstream, shown};
 use serde_json::{Value, json};
@@ -644,23 +645,42 @@ fn invented_ids_spend_nothing_of_a_verified_portals_quota() {
     each(
         "invented ids spend nothing of a verified portal's quota",
         |carrier| {
-            // Observed, so that those that are not verified go on, and on to the limit.
-            let limit = "[limits.member]\nrate = \"1/h\"\nburst = 3\n[[limits.overrides]]\nrate = \"1/h\"\nburst = 2\n";
-            let setting = Setting::with(&format!("{limit}member_id = \"{OTHER_MEMBER}\""));
-            let Setting { server, gateway, .. } = &setting;
-            server.says(TOKEN, right());
-            server.says("others", Says::info(CLIENT_ID, OTHER_MEMBER, DOMAIN));
-            let ask = |token: &str, member: &str| -> Vec<u16> {
-                let body = BODY.replace(TOKEN, token).replace(MEMBER, member);
-                let request = Request::form(TARGET, body);
-                (0..4).map(|_| carrier.ask(gateway, &request).status).collect()
-            };
-            assert_eq!(ask("forged", MEMBER), [200, 200, 200, 429]);
-            assert_eq!(ask("", MEMBER), [429; 4]);
-            assert_eq!(ask(TOKEN, MEMBER), [200, 200, 200, 429]);
-            // Its own quota is the same, verified or not.
-            assert_eq!(ask("forged", OTHER_MEMBER), [200, 200, 429, 429]);
-            assert_eq!(ask("others", OTHER_MEMBER), [200, 200, 429, 429]);
+            classes_are_apart(carrier, "");
         },
     );
+}
+
+/// Replicas that share the limits keep them apart too.
+#[test]
+fn invented_ids_spend_nothing_of_it_where_limits_are_shared_either() {
+    each("invented ids and a shared quota", |carrier| {
+        let redis = Redis::start(&[]);
+        let shared = format!(
+            "[limits.shared]\nurl = \"{}\"\nlease = 1\ntimeout = \"1s\"\n",
+            redis.url()
+        );
+        classes_are_apart(carrier, &shared);
+    });
+}
+
+fn classes_are_apart(carrier: Carrier, shared: &str) {
+    // Observed, so that those that are not verified go on, and on to the limit.
+    let setting = Setting::with(&format!(
+        "[limits.member]\nrate = \"1/h\"\nburst = 3\n{shared}\
+         [[limits.overrides]]\nrate = \"1/h\"\nburst = 2\nmember_id = \"{OTHER_MEMBER}\""
+    ));
+    let Setting { server, gateway, .. } = &setting;
+    server.says(TOKEN, right());
+    server.says("others", Says::info(CLIENT_ID, OTHER_MEMBER, DOMAIN));
+    let ask = |token: &str, member: &str| -> Vec<u16> {
+        let body = BODY.replace(TOKEN, token).replace(MEMBER, member);
+        let request = Request::form(TARGET, body);
+        (0..4).map(|_| carrier.ask(gateway, &request).status).collect()
+    };
+    assert_eq!(ask("forged", MEMBER), [200, 200, 200, 429]);
+    assert_eq!(ask("", MEMBER), [429; 4]);
+    assert_eq!(ask(TOKEN, MEMBER), [200, 200, 200, 429]);
+    // Its own quota is the same, verified or not.
+    assert_eq!(ask("forged", OTHER_MEMBER), [200, 200, 429, 429]);
+    assert_eq!(ask("others", OTHER_MEMBER), [200, 200, 429, 429]);
 }

@@ -111,7 +111,7 @@ impl Limits {
                     store.clone(),
                     Naming {
                         suffix: suffix.into(),
-                        name: |member: &MemberId| member.to_string(),
+                        name: MemberId::counted_as,
                     },
                 )
             })

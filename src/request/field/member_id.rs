@@ -58,6 +58,15 @@ impl MemberId {
         self.fingerprint
     }
 
+    /// The name of what is counted of the id where other processes count it too: the id, or one that no id can be.
+    pub fn counted_as(&self) -> String {
+        // Hashed once more, since a question to another process is rare, and ids are small.
+        match self.fingerprint == Fingerprint::of(&self.text) {
+            true => self.to_string(),
+            false => format!("{self}~unproven"),
+        }
+    }
+
     /// The same id, said by somebody for whom nobody vouches: it is counted apart.
     #[must_use]
     pub fn unproven(self) -> MemberId {
@@ -191,6 +200,8 @@ mod tests {
         let unproven = member.clone().unproven();
         assert_eq!(unproven, member);
         assert_ne!(unproven.fingerprint(), member.fingerprint());
+        assert_eq!(member.counted_as(), member.to_string());
+        assert_eq!(unproven.counted_as(), format!("{member}~unproven"));
         assert_eq!(unproven.fingerprint(), member.unproven().fingerprint());
         let mut seen = fingerprints();
         assert_eq!(seen, fingerprints());
