@@ -24,7 +24,7 @@ fn metrics_are_packed_where_the_scraper_takes_it() {
         (Some("gzip"), Some("accept-encoding"))
     );
     assert!(
-        packed.body.len() * 8 < plain.body.len(),
+        packed.body.len() * 10 < plain.body.len(),
         "{} of {}",
         packed.body.len(),
         plain.body.len()

@@ -51,7 +51,7 @@ pub(super) fn metrics(process: &Process, headers: &HeaderMap) -> Answer {
 }
 
 fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut packing = GzEncoder::new(Vec::new(), Compression::default());
     packing.write_all(text)?;
     packing.finish()
 }
