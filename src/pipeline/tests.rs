@@ -1,6 +1,8 @@
 //! The decision table: mode, fault, limit and cookie rule, each with each.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 
