@@ -16,7 +16,9 @@ use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
 use crate::request::outline::Outline;
+use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
+use crate::response::reply::Reply;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
@@ -157,6 +159,25 @@ impl Request {
     /// The body of a held call; empty where none is held.
     pub fn body(&self) -> Bytes {
         self.body.clone().unwrap_or_default()
+    }
+
+    /// What goes back where it is refused: head and body, for who sent these headers and this query.
+    pub fn refusal(
+        &self,
+        rejection: &Rejection,
+        method: &Method,
+        headers: &HeaderMap,
+        query: &[u8],
+    ) -> (Reply, Bytes) {
+        let audience = Audience {
+            headers,
+            query,
+            body: self.body.as_deref().unwrap_or_default(),
+            to_head: *method == Method::HEAD,
+            request_id: self.id(),
+            page: self.live.env().widget.refusal_page.as_deref(),
+        };
+        Reply::of_rejection(rejection, &audience)
     }
 
     /// Finds the route by the head alone, and asks the limits that need no more.

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::time::timeout;
 
 use super::client::{Client, Ended, Gone};
@@ -19,7 +19,6 @@ use crate::policy::verify::{Ask, Said, Unknown};
 use crate::process::request::Request;
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
-use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::upstream::caller::Peer;
@@ -245,17 +244,7 @@ async fn refuse<C: Client>(
         request.refused(rejection, client.sent());
         return Ended::Cut;
     }
-    let to_head = head.method == Method::HEAD;
-    let body = request.body();
-    let asked = Audience {
-        headers: &head.headers,
-        query: head.target.query(),
-        body: &body,
-        to_head,
-        request_id: request.id(),
-        page: request.live.env().widget.refusal_page.as_deref(),
-    };
-    let (reply, body) = Reply::of_rejection(&rejection, &asked);
+    let (reply, body) = request.refusal(&rejection, &head.method, &head.headers, head.target.query());
     client.begin(
         &reply,
         rejection.ends_connection() || server.process.is_draining(),

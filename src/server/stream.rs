@@ -21,9 +21,8 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BrokenChunks;
 use crate::request::head::Version;
 use crate::request::head::fault::Malformed;
-use crate::response::page::Audience;
 use crate::response::rejection::{BrokenForm, Rejection, Unreached};
-use crate::response::reply::{Delimiter, Length, Reply};
+use crate::response::reply::{Delimiter, Length};
 use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
@@ -133,15 +132,10 @@ impl Passed {
 
     async fn write(&self, session: &mut Session, rejection: &Rejection) -> Result<()> {
         let head = session.req_header();
-        let asked = Audience {
-            headers: &head.headers,
-            query: head.uri.query().unwrap_or_default().as_bytes(),
-            body: b"",
-            to_head: head.method == Method::HEAD,
-            request_id: self.request.id(),
-            page: self.request.live.env().widget.refusal_page.as_deref(),
-        };
-        let (reply, body) = Reply::of_rejection(rejection, &asked);
+        let query = head.uri.query().unwrap_or_default().as_bytes();
+        let (reply, body) = self
+            .request
+            .refusal(rejection, &head.method, &head.headers, query);
         session
             .write_response_header(Box::new(reply.to_engine(self.version)?), body.is_empty())
             .await?;

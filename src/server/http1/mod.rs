@@ -20,9 +20,7 @@ use super::shared::Server;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};
-use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
-use crate::response::reply::Reply;
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::Http1Client;
@@ -153,15 +151,7 @@ async fn refuse_head(
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
     request.own_time_ends();
     let rejection = Rejection::from(fault);
-    let asked = Audience {
-        headers: &headers,
-        query: b"",
-        body: b"",
-        to_head: method == Method::HEAD,
-        request_id: request.id(),
-        page: request.live.env().widget.refusal_page.as_deref(),
-    };
-    let (reply, body) = Reply::of_rejection(&rejection, &asked);
+    let (reply, body) = request.refusal(&rejection, &method, &headers, b"");
     let mut out = Vec::with_capacity(1024);
     reply.append_http1(&mut out, Version::Http11, false);
     out.extend_from_slice(&body);

@@ -16,7 +16,6 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::fault::HeadFault;
 use crate::request::head::{RequestHead, Version};
-use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
@@ -120,15 +119,7 @@ pub async fn refuse_head(
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
     request.own_time_ends();
     let rejection = Rejection::from(fault);
-    let asked = Audience {
-        headers: &looks,
-        query: b"",
-        body: b"",
-        to_head: method == Method::HEAD,
-        request_id: request.id(),
-        page: request.live.env().widget.refusal_page.as_deref(),
-    };
-    let (reply, body) = Reply::of_rejection(&rejection, &asked);
+    let (reply, body) = request.refusal(&rejection, &method, &looks, b"");
     client.begin(&reply, true);
     client.last = body;
     let told = client.finish().await;
