@@ -132,11 +132,9 @@ fn the_whole_of_an_answer_is_bounded_on_a_pass_route_too() {
 fn a_failure_counts_though_the_request_is_sent_again() {
     let server = Upstream::start();
     let gateway = Gateway::start(routes(&[server.address]));
-    let get = || {
-        gateway
-            .ask(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-            .status
-    };
+    // Of one client: before its next request is read, the server's connection of the last one is kept.
+    let mut client = gateway.connect();
+    let mut get = || client.roundtrip("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status;
     assert_eq!(get(), 200);
     server.reply(Reply::Close);
     assert_eq!(get(), 502);
