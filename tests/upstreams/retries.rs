@@ -132,14 +132,25 @@ fn the_whole_of_an_answer_is_bounded_on_a_pass_route_too() {
 fn a_failure_counts_though_the_request_is_sent_again() {
     let server = Upstream::start();
     let gateway = Gateway::start(routes(&[server.address]));
-    // Of one client: before its next request is read, the server's connection of the last one is kept.
-    let mut client = gateway.connect();
-    let mut get = || client.roundtrip("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status;
-    assert_eq!(get(), 200);
-    server.reply(Reply::Close);
-    assert_eq!(get(), 502);
-    // The kept connection, and a fresh one.
-    assert_eq!(server.take().len(), 3);
-    let metrics = gateway.metric_reaches(FAILURES, &[("cause", "reset")], 2.0);
+    // The engine may give up a connection that it has just kept. Where it does the request is not sent again, and
+    // one failure is all there is; once the connection was kept, there are two.
+    let mut failed = 0;
+    let metrics = loop {
+        let mut client = gateway.connect();
+        let mut get = || client.roundtrip("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status;
+        server.reply(Reply::Ok);
+        assert_eq!(get(), 200);
+        server.take();
+        server.reply(Reply::Close);
+        assert_eq!(get(), 502);
+        let delivered = server.take().len();
+        failed += delivered;
+        let metrics = gateway.metric_reaches(FAILURES, &[("cause", "reset")], failed as f64);
+        if delivered == 2 {
+            break metrics;
+        }
+        assert_eq!((delivered, metrics.value(RETRIES, &[])), (1, 0.0));
+        assert!(failed < 20, "no connection is ever kept");
+    };
     assert_eq!(metrics.value(RETRIES, &[]), 1.0);
 }
