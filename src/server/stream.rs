@@ -27,6 +27,7 @@ use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
 use crate::upstream::failure::{self, Cause};
 use crate::upstream::http_peer;
 use crate::upstream::pool::Resend;
+use crate::upstream::wire;
 
 /// A decided request on its way into the proxy, which lets nothing of ours through but what can be cloned.
 #[derive(Clone)]
@@ -338,7 +339,7 @@ impl ProxyHttp for Streamed {
         ctx: &mut Option<Passed>,
     ) -> Result<()> {
         // The engine's own look may come too late, and an answer that nobody asked for is no one's.
-        if reused && !http_peer::is_silent(fd) {
+        if reused && !wire::is_silent(fd) {
             return Err(Error::explain(SPOKEN, "the idle connection has spoken or ended").into_up());
         }
         if let Some(passed) = ctx {

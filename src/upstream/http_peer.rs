@@ -1,10 +1,7 @@
 //! A server becomes Pingora's `HttpPeer`.
 
-use std::os::fd::RawFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{self, MsgFlags};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType, Result};
 
@@ -13,12 +10,6 @@ use super::pool::Rules;
 use super::sample;
 use super::secure::Secured;
 use super::server::Server;
-
-/// Whether an idle connection can carry a request: nothing came, and the server has not ended it.
-pub fn is_silent(fd: RawFd) -> bool {
-    let looked = socket::recv(fd, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-    looked == Err(Errno::EAGAIN)
-}
 
 /// The peer of a server under the rules of its upstream, for a request that has so much of its whole time left.
 ///

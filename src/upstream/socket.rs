@@ -142,7 +142,12 @@ impl Connection {
     /// Whether an idle connection can carry a request: nothing came, and the server has not ended it.
     pub fn is_silent(&mut self) -> bool {
         let mut nobody = Context::from_waker(std::task::Waker::noop());
-        self.ahead.is_empty() && self.poll_fill(&mut nobody, 64).is_pending()
+        self.ahead.is_empty()
+            && match &self.stream {
+                Stream::Plain(wire) => wire.is_silent(),
+                // TLS may hold what it has read, and what it says for itself (a ticket) is no answer.
+                Stream::Tls(_) => self.poll_fill(&mut nobody, 64).is_pending() && self.wire().is_silent(),
+            }
     }
 
     /// Waits for more bytes and puts them behind what was read ahead.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use nix::sys::socket::getsockopt;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, getsockopt, recv};
 use nix::{getsockopt_impl, libc};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -69,6 +71,14 @@ impl Wire {
         }
     }
 
+    /// Whether nothing came that was not read, and the other end has not ended it.
+    pub fn is_silent(&self) -> bool {
+        is_silent(match &self.socket {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        })
+    }
+
     /// Bytes that the kernel has taken from us, ever.
     pub fn taken(&self) -> u64 {
         self.taken
@@ -90,6 +100,14 @@ impl Wire {
             (None, _) | (_, None) => false,
         }
     }
+}
+
+/// Whether nothing waits to be read from a socket, its end included.
+///
+/// The kernel is asked: a reader of the runtime takes a socket for empty until the event loop has heard otherwise,
+/// and an answer that nobody asked for, which came meanwhile, would be the next one's.
+pub fn is_silent(fd: RawFd) -> bool {
+    recv(fd, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(Errno::EAGAIN)
 }
 
 /// `tcpi_bytes_acked`. None on a Unix socket, and where the kernel does not tell.
