@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use super::Conn;
+use super::{Conn, Got};
 use super::forms::{BODY, TARGET, post};
 
 pub struct Load {
@@ -55,14 +55,15 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) {
             let mut conn = kept.take().unwrap_or_else(|| Conn::open(address));
             conn.send_as_far_as_taken(post(TARGET, &[], BODY));
-            match conn.try_response("POST") {
-                Some(response) if response.status == 200 => {
+            match conn.get("POST") {
+                Got::Whole(response) if response.status == 200 => {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     if keep && response.header("Connection") != Some("close") {
                         kept = Some(conn);
                     }
                 }
-                _ => {
+                // A server that dies while it answers leaves a piece of an answer.
+                Got::Whole(_) | Got::Cut(_) | Got::Nothing => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
                 }
             }
