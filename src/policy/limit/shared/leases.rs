@@ -60,7 +60,7 @@ struct Lease {
     asked: u32,
     /// The last batch that was wanted.
     batch: u32,
-    /// The store grants nothing before.
+    /// The store grants nothing before; zero where it has refused nothing.
     refused_until: Now,
     /// When it was last asked.
     asked_at: Now,
@@ -188,7 +188,11 @@ impl Leases {
             lease.asked = lease.asked.saturating_sub(1);
             lease.told = lease.told.saturating_sub(owed(asked));
             lease.held += charged.granted - u32::from(for_waiter);
-            lease.refused_until = now + charged.wait;
+            // A request that read the clock before this answer came is not refused by it.
+            lease.refused_until = match charged.wait {
+                Duration::ZERO => Duration::ZERO,
+                wait => now + wait,
+            };
             if for_waiter {
                 lease.used_at = now;
             }

@@ -201,6 +201,23 @@ fn a_question_that_fails_is_judged_by_the_share_and_charged_again() {
 }
 
 #[test]
+fn who_read_the_clock_before_an_answer_came_is_not_refused_by_it() {
+    let mut replica = Replica::new(quota(100, 100), spec(10, OnError::Closed, 1));
+    let mut server = Server::new();
+    for _ in 0..3 {
+        assert!(replica.grants(1, T0));
+        replica.answer(&mut server, T0 + Duration::from_millis(1));
+    }
+    let mut lease_1 = Replica::new(quota(100, 100), spec(1, OnError::Closed, 1));
+    drop(lease_1.ask(2, T0));
+    lease_1.answer(&mut server, T0 + Duration::from_millis(1));
+    assert!(lease_1.grants(2, T0), "what is in hand");
+    lease_1.answer(&mut server, T0 + Duration::from_millis(1));
+    assert!(!matches!(lease_1.ask(2, T0), Verdict::Limited(_)));
+    assert!(!matches!(lease_1.ask(2, T0), Verdict::Limited(_)));
+}
+
+#[test]
 fn an_answer_that_nobody_waits_for_any_more_is_in_hand() {
     let mut replica = Replica::new(quota(10, 10), spec(1, OnError::Local, 1));
     let mut server = Server::new();
