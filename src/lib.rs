@@ -142,7 +142,10 @@
 //! - **Pingora's `Server` is not used.** It always sleeps its whole grace period, panics on an address that can not be
 //!   bound, and shuts down on SIGQUIT without a successor. [`run`] and [`server`] put runtimes, services and signals
 //!   together.
-//! - **HTTP/1 is our own on both sides of a held call; HTTP/2 is the engine's sessions.** The engine takes bare LF, a
+//! - **One way for every carrier.** HTTP/1 is our own on both sides of a held call, HTTP/2 is the crate h2; both are a
+//!   [`Client`](server::client::Client), which the exchange and, on pass routes, Pingora's proxy read from and write to:
+//!   to the proxy it is one more session ([`server::stream`]). So a head is judged once, an answer has one writer, and
+//!   a refusal is made in one place. The engine takes bare LF, a
 //!   missing Host and an empty chunk size, and escapes a raw space before any hook sees it; here each head is waited for
 //!   with a deadline and judged by its raw bytes, and connections are counted when they are accepted. What HTTP/2 changes
 //!   in a request's form is undone where the head is made, so that nobody behind sees a difference.
