@@ -124,8 +124,8 @@ impl<K: Key> Limiter<K> {
         };
         let judged = |by, verdict| {
             match verdict {
-                Verdict::Granted => shared.store().allowed(by),
-                Verdict::Limited(_) => shared.store().limited(by),
+                Verdict::Granted => shared.allowed(by),
+                Verdict::Limited(_) => shared.limited(by),
                 Verdict::Waits(_) => {}
             }
             verdict

@@ -227,6 +227,16 @@ impl<K> Shared<K> {
         self.leases.owe(print, now);
     }
 
+    /// Counts a request that was allowed.
+    pub(super) fn allowed(&self, by: JudgedBy) {
+        self.store.state.tally.allowed(by);
+    }
+
+    /// Counts a request that was limited.
+    pub(super) fn limited(&self, by: JudgedBy) {
+        self.store.state.tally.limited(by);
+    }
+
     pub(super) fn peek(&self, print: Fingerprint, now: Now) -> Option<LeaseState> {
         self.leases.peek(print, now)
     }

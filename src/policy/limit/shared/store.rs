@@ -92,7 +92,7 @@ pub struct Store {
 pub(super) struct State {
     pub(super) is_up: AtomicBool,
     faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
-    tally: Arc<Tally>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl State {
@@ -210,14 +210,6 @@ impl Store {
     /// How many requests were allowed and limited, by each that they can be judged by.
     pub fn judged(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
         self.state.tally.iter()
-    }
-
-    pub(in crate::policy::limit) fn allowed(&self, by: JudgedBy) {
-        self.state.tally.allowed(by);
-    }
-
-    pub(in crate::policy::limit) fn limited(&self, by: JudgedBy) {
-        self.state.tally.limited(by);
     }
 
     /// The questions, for whoever answers them in place of a server, such as a simulation; once, and not after
