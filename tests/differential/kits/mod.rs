@@ -109,24 +109,28 @@ fn no_strangers(response: &Response, readings: &Readings, what: &str) {
     }
 }
 
+/// A kit, a message, the reader that it is for, and what that must read.
+type Row = (&'static str, &'static str, &'static str, Vec<Fact>);
+type Fact = (&'static str, &'static str);
+
 #[test]
 #[ignore = "the kits have to be fetched: tests/kits/run"]
 fn what_a_kit_goes_by_is_the_messages_own() {
-    const AUTH: [(&str, &str); 5] = [
+    const AUTH: [Fact; 5] = [
         ("member_id", "da45a03b265ed12127f8a258d793cc5d"),
         ("domain", "portal.example"),
         ("client_endpoint", "https://portal.example/rest/"),
         ("access_token", "s6p6eclrvim6da22ft9ch94ekreb52lv"),
         ("application_token", "51856fefc120afa4b628cc82d3935cce"),
     ];
-    const REFRESH: (&str, &str) = ("refresh_token", "4s386p3q0tr8dy89xvmt96234v3dljg8");
-    const PAGE: [(&str, &str); 3] = [
+    const REFRESH: Fact = ("refresh_token", "4s386p3q0tr8dy89xvmt96234v3dljg8");
+    const PAGE: [Fact; 3] = [
         ("domain", "portal.example"),
         ("access_token", "6061e72600631fcd00005a4b00000001f0f107"),
         ("refresh_token", "50e00aa340631fcd00005a4b00000001f0f107"),
     ];
     let member = AUTH[0];
-    let rows: [(&str, &str, &str, Vec<(&str, &str)>); 9] = [
+    let rows: [Row; 9] = [
         (
             "CRest",
             "event-install",
