@@ -240,7 +240,7 @@ impl Request {
         }
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
-        Ok(decision.verdict.map(Box::new))
+        Ok(decision.result.map(Box::new))
     }
 
     /// Time that was not the gateway's own: it waited for somebody else.
@@ -319,16 +319,6 @@ impl Request {
 
     /// It was refused, or its answer broke off, and this is what the client got of it.
     pub fn refused(mut self: Box<Self>, rejection: Rejection, sent: Sent) {
-        (self.end, self.sent) = (End::Refused(rejection), sent);
-    }
-
-    /// The server's answer went back whole; recorded when it is dropped.
-    pub fn ends_well(&mut self, sent: Sent) {
-        (self.end, self.sent) = (End::Answered, sent);
-    }
-
-    /// It was refused, or its answer broke off; recorded when it is dropped.
-    pub fn breaks_off(&mut self, rejection: Rejection, sent: Sent) {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 

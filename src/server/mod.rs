@@ -1,13 +1,13 @@
 //! Clients' sockets: listeners, what is spoken on them, and the exchange of a request with its server.
 
 pub mod accept;
+mod awaited;
 pub mod client;
 mod drain;
 pub mod exchange;
 pub mod http1;
 pub mod http2;
 pub mod listeners;
-pub mod outcome;
 pub mod pace;
 mod plain;
 pub mod proxy_protocol;
@@ -35,8 +35,8 @@ use crate::process::{Process, most_idle};
 use crate::upstream::wire;
 use accept::{Listener, Protocol};
 use listeners::Bound;
-use shared::{ConnectionRules, Server};
-use stream::Streamed;
+use shared::{ConnectionRules, Front};
+use stream::hooks::Hooks;
 
 /// Serves every clients' listener on the runtime until `stopping` says so.
 ///
@@ -59,12 +59,9 @@ pub fn start(
         ..ServerConf::default()
     };
     let rules = ConnectionRules::of(&process.server, process.max_connections);
-    let streamed = Streamed {
-        write_timeout: rules.write_timeout,
-    };
-    let mut proxy = HttpProxy::new(streamed, Arc::new(conf));
+    let mut proxy = HttpProxy::new(Hooks, Arc::new(conf));
     proxy.handle_init_modules();
-    let server = Arc::new(Server {
+    let front = Arc::new(Front {
         process: process.clone(),
         rules,
         proxy: Arc::new(proxy),
@@ -83,9 +80,9 @@ pub fn start(
                 failed: process.metrics.handshake_failures(&listener.address),
             },
         };
-        let server = server.clone();
+        let front = front.clone();
         let app = Listener {
-            server,
+            front,
             balancers: listener.proxy_protocol.clone(),
             protocol,
         };

@@ -335,7 +335,7 @@ pub fn decision(data: &[u8]) -> bool {
     {
         headers.insert(header::COOKIE, cookie);
     }
-    RequestHead::of_http2(Method::POST, target.into(), None, headers, false)
+    RequestHead::of_http2(Method::POST, target.into(), None, 443, headers, false)
         .is_ok_and(|head| decide(&head, body))
 }
 
@@ -362,7 +362,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let read = pipeline::read(&routed, head, body, env);
     let Decision {
-        verdict, findings, ..
+        result, findings, ..
     } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
@@ -375,7 +375,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
     }
-    let forward = match verdict {
+    let forward = match result {
         Ok(forward) => forward,
         Err(rejection) => {
             sound_answer(&rejection);
