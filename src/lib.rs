@@ -90,6 +90,8 @@
 //! hold for any bytes stands in `tests/fuzz/`: `tests/fuzz/run smoke` builds the targets `form`, `head`, `chunks` and
 //! `decision` with g++ and the stable toolchain and runs each for ten seconds; an input that breaks an invariant
 //! goes into `tests/fuzz/regressions/`, which `tests/properties.rs` replays.
+//! `tests/kits/run` fetches CRest, b24phpsdk and b24pysdk and puts each behind a gateway: what they read of a message is
+//! what the gateway told of it.
 //!
 //! # Glossary
 //!

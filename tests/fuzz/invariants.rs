@@ -361,9 +361,8 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Stream | BodyPlan::Switch => &[],
     };
     let read = pipeline::read(&routed, head, body, env);
-    let Decision {
-        result, findings, ..
-    } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
+    let Decision { result, findings, .. } =
+        pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
