@@ -288,7 +288,7 @@ fn decision(
             question(ask, rules, mode, out)?;
             Some(Said::Assumed)
         }
-        _ => None,
+        (None, _, _) | (_, None, _) | (_, _, None) => None,
     };
     let Ok(decision) = pipeline::decide(read, said.as_ref(), peer, caller, Duration::ZERO, env) else {
         // Which it never does here: no store is connected to.
