@@ -1,7 +1,7 @@
 //! Stores of shared limits: a real one on a port of its own, and one that plays what a real one can not.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -147,11 +147,7 @@ impl Drop for Redis {
 
 /// A port that nobody has at this moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    super::servers::free().port()
 }
 
 /// None where it has ended before it was ready.
