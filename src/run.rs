@@ -22,6 +22,7 @@ use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::config;
@@ -38,7 +39,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 const TRACES_FINISH: Duration = Duration::from_secs(2);
 /// How often a drain looks whether the last request has ended.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
-/// Without a connection for so long, the listeners' loops have heard of the stop and nobody comes any more.
+/// Without a connection for so long, whatever was accepted at the very end has been counted.
 const SETTLED: Duration = Duration::from_millis(250);
 
 /// How the process ended.
@@ -159,6 +160,8 @@ struct Running {
     /// the engine's accept loops, which then fail without a pause and never end.
     _runtimes: ManuallyDrop<[Runtime; 2]>,
     stop_accepting: watch::Sender<bool>,
+    /// The listeners' loops.
+    accepting: Vec<JoinHandle<()>>,
 }
 
 fn start(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSink) -> Result<Running, ()> {
@@ -223,7 +226,7 @@ impl Running {
         let threads = process.server.threads.map_or_else(cores, usize::from);
         let requests = Runtime::new_no_steal(threads, "requests");
         let admin = Runtime::new_no_steal(1, "admin");
-        server::start(&process, &requests, threads, &fds, bound, &stopped)?;
+        let accepting = server::start(&process, &requests, threads, &fds, bound, &stopped)?;
         // The admin listener answers while the others drain, so it never hears of the stop.
         let (never, not_stopped) = watch::channel(false);
         let mut service = Service::new(bound.admin.to_string(), Admin::new(process.clone()));
@@ -256,11 +259,12 @@ impl Running {
             began,
             _runtimes: ManuallyDrop::new([requests, admin]),
             stop_accepting,
+            accepting,
         })
     }
 
-    async fn until_signal(&self, signals: &mut Signals) -> End {
-        let log = &self.process.log;
+    async fn until_signal(mut self, signals: &mut Signals) -> End {
+        let log = &self.process.log.clone();
         let generation = self.process.live.load().snapshot.generation;
         match self.began {
             Began::Alone => notify::ready(generation),
@@ -320,7 +324,7 @@ impl Running {
     }
 
     /// Tells load balancers, waits for them, stops accepting, waits for the last request.
-    async fn drain(&self) {
+    async fn drain(&mut self) {
         let Process {
             log,
             metrics,
@@ -337,6 +341,10 @@ impl Running {
         tokio::time::sleep(server.drain_delay).await;
         let _ = self.stop_accepting.send(true);
         let deadline = Instant::now() + server.grace_period;
+        // A loop that has not heard of it yet, on a busy machine, still takes connections away from the successor.
+        for accepting in &mut self.accepting {
+            let _ = tokio::time::timeout_at(deadline.into(), accepting).await;
+        }
         // Connections, not requests: one that was accepted may have a request on its way. Idle ones end
         // at once. One that was accepted at the very end is not counted yet, and its reset would be the first that
         // its client hears: there has to be none for a while.

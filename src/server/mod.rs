@@ -30,6 +30,7 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::process::{Process, most_idle};
 use crate::upstream::wire;
@@ -38,7 +39,8 @@ use listeners::Bound;
 use shared::{ConnectionRules, Front};
 use stream::hooks::Hooks;
 
-/// Serves every clients' listener on the runtime until `stopping` says so.
+/// Serves every clients' listener on the runtime until `stopping` says so. What it returns ends with the listeners'
+/// loops: nobody is accepted after them.
 ///
 /// # Errors
 /// Where TLS can not be set up.
@@ -49,7 +51,7 @@ pub fn start(
     fds: &ListenFds,
     bound: &Bound,
     stopping: &ShutdownWatch,
-) -> Result<(), rustls::Error> {
+) -> Result<Vec<JoinHandle<()>>, rustls::Error> {
     let conf = ServerConf {
         threads,
         // Attempts, not retries: each server of an upstream once. `fail_to_connect` stops earlier.
@@ -72,6 +74,7 @@ pub fn start(
         let msg = "this kernel does not tell what was acknowledged: no call is sent again";
         process.log.event(Level::Warn, msg, json!({}));
     }
+    let mut loops = Vec::new();
     for (listener, address) in &bound.http {
         let protocol = match listener.tls.is_empty() {
             true => Protocol::Plain { h2c: listener.h2c },
@@ -90,25 +93,25 @@ pub fn start(
         // Everyone here reads into a buffer of its own, and gathers what it writes.
         let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
         service.add_listener(endpoint);
-        serve(runtime, service, fds, stopping);
+        loops.push(serve(runtime, service, fds, stopping));
         process.log.event(
             Level::Info,
             "listening",
             json!({ "listener": "http", "address": address.to_string() }),
         );
     }
-    Ok(())
+    Ok(loops)
 }
 
-/// Runs one listener until `stopping` says so.
+/// Runs one listener until `stopping` says so, and ends with its loop.
 pub fn serve<A: ServerApp + Send + Sync + 'static>(
     runtime: &Runtime,
     mut service: Service<A>,
     fds: &ListenFds,
     stopping: &ShutdownWatch,
-) {
+) -> JoinHandle<()> {
     let (fds, stopping) = (fds.clone(), stopping.clone());
     runtime
         .get_handle()
-        .spawn(async move { service.start_service(Some(fds), stopping, 1).await });
+        .spawn(async move { service.start_service(Some(fds), stopping, 1).await })
 }

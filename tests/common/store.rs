@@ -147,11 +147,7 @@ impl Drop for Redis {
 
 /// A port that nobody has at this moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    super::servers::free().port()
 }
 
 /// None where it has ended before it was ready.
