@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use super::{Conn, Got};
 use super::forms::{BODY, TARGET, post};
+use super::{Conn, Got};
 
 pub struct Load {
     shared: Arc<Shared>,

@@ -31,7 +31,7 @@ pub use request::{Body, Request};
 pub use upstream::{Received, Reply, Upstream};
 
 /// After this long, something that did not happen is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes as a reader of a failure wants to see them.
 pub fn shown(bytes: &[u8]) -> String {
