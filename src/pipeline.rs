@@ -108,8 +108,6 @@ pub struct Forward {
     pub start: Start,
     /// How the answer is read.
     pub asked: Asked,
-    /// Path and query, where the client sent them in another form (RFC 9112 3.2.1).
-    pub origin_form: Option<Vec<u8>>,
     /// What is done to the answer; none where it goes on as it comes.
     pub frame: Option<Frame>,
     /// Without it there is no `Forward`.
@@ -318,10 +316,6 @@ pub fn decide(
                 let member_id = findings.member_id.as_ref()?;
                 Some(Portal::of(&member_id.to_string()))
             }),
-            origin_form: head
-                .target
-                .authority()
-                .map(|_| head.target.origin_form().concat()),
             frame,
             _cleared: cleared,
         })

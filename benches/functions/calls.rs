@@ -81,7 +81,7 @@ pub const PEER: Peer = Peer {
 
 pub fn head(target: &str, headers: &HeaderMap) -> RequestHead {
     let target = Bytes::copy_from_slice(target.as_bytes());
-    RequestHead::of_http2(Method::POST, target, None, headers.clone(), false).unwrap()
+    RequestHead::of_http2(Method::POST, target, None, 443, headers.clone(), false).unwrap()
 }
 
 pub fn quota(rate: u32) -> Quota {

@@ -322,16 +322,6 @@ impl Request {
         (self.end, self.sent) = (End::Refused(rejection), sent);
     }
 
-    /// The server's answer went back whole; recorded when it is dropped.
-    pub fn ends_well(&mut self, sent: Sent) {
-        (self.end, self.sent) = (End::Answered, sent);
-    }
-
-    /// It was refused, or its answer broke off; recorded when it is dropped.
-    pub fn breaks_off(&mut self, rejection: Rejection, sent: Sent) {
-        (self.end, self.sent) = (End::Refused(rejection), sent);
-    }
-
     fn record(&self, rejection: Option<&Rejection>) {
         let Process {
             metrics,

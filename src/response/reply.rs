@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::date;
 
 use super::frame;
@@ -45,7 +44,7 @@ pub struct Reply {
     /// The status.
     pub status: StatusCode,
     /// The reason phrase.
-    reason: Bytes,
+    pub reason: Bytes,
     /// Every field but those that delimit the body.
     pub fields: Vec<Field>,
     /// Of the body.
@@ -136,24 +135,22 @@ impl Reply {
         self.length.delimiter(version)
     }
 
-    /// The head as the engine takes it, for HTTP/2 and for what it writes itself.
-    ///
-    /// # Errors
-    /// What the engine says; it takes every head that was parsed.
-    pub fn to_engine(&self, version: Version) -> pingora::Result<ResponseHeader> {
-        let lines = Some(self.fields.len() + 3);
-        let mut head = match version {
-            // Names have no case there (RFC 9113 8.2.1).
-            Version::Http2 => ResponseHeader::build_no_case(self.status, lines)?,
-            Version::Http10 | Version::Http11 => ResponseHeader::build(self.status, lines)?,
-        };
+    /// The head for an HTTP/2 client.
+    pub fn to_http2(&self) -> http::Response<()> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = self.status;
+        let headers = head.headers_mut();
+        headers.reserve(self.fields.len() + 2);
         for field in &self.fields {
-            head.append_header(field.name.clone(), field.value.clone())?;
+            headers.append(field.name.clone(), field.value.clone());
         }
         if let Some(length) = self.length.told() {
-            head.insert_header(header::CONTENT_LENGTH, length)?;
+            headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        Ok(head)
+        if !headers.contains_key(header::DATE) {
+            headers.insert(header::DATE, date::get_cached_date());
+        }
+        head
     }
 
     /// The head for an HTTP/1 client, with its empty line. `keeps_alive`: the connection goes on.
@@ -212,32 +209,28 @@ impl Length {
 }
 
 /// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
-pub fn append_interim(out: &mut Vec<u8>, head: &AnswerHead) {
-    append_unended(out, head);
+pub fn append_interim(out: &mut Vec<u8>, reply: &Reply) {
+    append_unended(out, reply);
     out.extend_from_slice(b"\r\n");
 }
 
 /// The answer of a server that speaks WebSocket from here on, as this hop does too.
-pub fn append_switch(out: &mut Vec<u8>, head: &AnswerHead) {
-    append_unended(out, head);
+pub fn append_switch(out: &mut Vec<u8>, reply: &Reply) {
+    append_unended(out, reply);
     out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
 }
 
-/// Without the empty line, and without what is for one hop.
-fn append_unended(out: &mut Vec<u8>, head: &AnswerHead) {
+/// Without the empty line.
+fn append_unended(out: &mut Vec<u8>, reply: &Reply) {
     let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     append(&[
         b"HTTP/1.1 ",
-        head.status.as_str().as_bytes(),
+        reply.status.as_str().as_bytes(),
         b" ",
-        &head.reason,
+        &reply.reason,
         b"\r\n",
     ]);
-    for field in head
-        .fields
-        .iter()
-        .filter(|field| head.judged.goes_on(&field.name))
-    {
+    for field in &reply.fields {
         append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
 }

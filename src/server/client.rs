@@ -5,14 +5,11 @@ use std::future::Future;
 use bytes::Bytes;
 
 use super::shared::Server;
-use super::stream::HandedOver;
 use super::tunnel::Switched;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
-use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::answer::AnswerHead;
 
 /// The client does not take what is sent to it, or has gone away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +28,7 @@ pub enum Ended {
 
 /// One request's client. A reply is begun, written piece by piece and finished; `sent` says what of it has been
 /// written, not what was handed over, so that a reply of which nothing was sent can still be replaced.
-pub trait Client: Send + Sized {
+pub trait Client: Send + Sync + Unpin + Sized + 'static {
     /// What becomes of the connection.
     type Next: Send;
 
@@ -39,7 +36,7 @@ pub trait Client: Send + Sized {
     fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFault>> + Send;
 
     /// Sends an interim answer, where the client's version knows them.
-    fn interim(&mut self, head: &AnswerHead) -> impl Future<Output = Result<(), Gone>> + Send;
+    fn interim(&mut self, reply: &Reply) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Takes a head; it is written with the first of the body. `is_last`: the connection ends with it.
     fn begin(&mut self, reply: &Reply, is_last: bool);
@@ -59,19 +56,12 @@ pub trait Client: Send + Sized {
     /// What was written.
     fn sent(&self) -> Sent;
 
-    /// Waits for a place among the streamed requests of the connection.
+    /// Says that the body goes on as it comes, and waits for a place among such requests of the connection. Whether
+    /// the client is told to go on with its body is then for the server to say (RFC 9110 10.1.1).
     ///
     /// # Errors
     /// Where none was free in time.
     fn place(&mut self) -> impl Future<Output = Result<(), Rejection>> + Send;
-
-    /// Hands a request of a pass route to Pingora's proxy, which carries it to its end.
-    fn stream(
-        self,
-        server: &Server,
-        passed: HandedOver,
-        head: Box<RequestHead>,
-    ) -> impl Future<Output = Self::Next> + Send;
 
     /// Tells the client that its server speaks WebSocket from here on, and carries that to its end.
     fn switch(
@@ -83,4 +73,7 @@ pub trait Client: Send + Sized {
 
     /// Leaves the connection as it has to be left.
     fn end(self, ended: Ended) -> impl Future<Output = Self::Next> + Send;
+
+    /// What becomes of a connection whose client was lost, which is a fault of ours.
+    fn lost() -> Self::Next;
 }

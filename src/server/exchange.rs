@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::client::{Client, Ended, Gone};
 use super::shared::Server;
-use super::stream::HandedOver;
+use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::policy::limit::Start;
@@ -34,25 +34,29 @@ pub async fn exchange<C: Client>(
 ) -> C::Next {
     let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
-    let decided = match request.route(&head, &live) {
-        Ok(mut routed) => match (
-            decide(&mut client, &mut request, &mut routed, &head, peer).await,
-            routed.body,
-        ) {
-            (Ok(forward), BodyPlan::Stream) => {
-                request.own_time_ends();
-                let handed = HandedOver::new(request, forward, head.version);
-                return Box::pin(client.stream(server, handed, head)).await;
-            }
-            (decided, _) => decided,
-        },
-        Err(rejection) => Err(rejection),
+    let (decided, plan) = match request.route(&head, &live) {
+        Ok(mut routed) => {
+            let decided = decide(&mut client, &mut request, &mut routed, &head, peer).await;
+            (decided, routed.body)
+        }
+        Err(rejection) => (Err(rejection), BodyPlan::Stream),
     };
     request.own_time_ends();
-    let carried = match decided {
-        // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
-        Ok(forward) => Box::pin(carry(server, &mut client, &mut request, &head, forward)).await,
-        Err(rejection) => Err(rejection),
+    // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
+    let carried = match (decided, plan) {
+        (Ok(forward), BodyPlan::Stream) => {
+            let streamed = Box::pin(stream(server, client, request, &head, forward)).await;
+            let Some(streamed) = streamed else {
+                return C::lost();
+            };
+            let Streamed { end, .. } = streamed;
+            (client, request) = (streamed.client, streamed.request);
+            end.map(|()| Carried::Answered)
+        }
+        (Ok(forward), BodyPlan::Hold(_) | BodyPlan::Switch) => {
+            Box::pin(carry(server, &mut client, &mut request, &head, forward)).await
+        }
+        (Err(rejection), _) => Err(rejection),
     };
     let ended = match carried {
         Ok(Carried::Switched(switched)) => {
@@ -203,7 +207,7 @@ async fn relay<C: Client>(
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
-        client.interim(&answer.head).await?;
+        client.interim(&Reply::of_answer(&answer.head, None)).await?;
         unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();

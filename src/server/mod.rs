@@ -7,7 +7,6 @@ pub mod exchange;
 pub mod http1;
 pub mod http2;
 pub mod listeners;
-pub mod outcome;
 pub mod pace;
 mod plain;
 pub mod proxy_protocol;
@@ -37,7 +36,7 @@ use crate::upstream::wire;
 use accept::{Listener, Protocol};
 use listeners::Bound;
 use shared::{ConnectionRules, Server};
-use stream::Streamed;
+use stream::hooks::Hooks;
 
 /// Serves every clients' listener on the runtime until `stopping` says so. What it returns ends with the listeners'
 /// loops: nobody is accepted after them.
@@ -61,10 +60,7 @@ pub fn start(
         ..ServerConf::default()
     };
     let rules = ConnectionRules::of(&process.server, process.max_connections);
-    let streamed = Streamed {
-        write_timeout: rules.write_timeout,
-    };
-    let mut proxy = HttpProxy::new(streamed, Arc::new(conf));
+    let mut proxy = HttpProxy::new(Hooks, Arc::new(conf));
     proxy.handle_init_modules();
     let server = Arc::new(Server {
         process: process.clone(),

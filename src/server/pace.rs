@@ -167,55 +167,47 @@ impl Shutdown for Paced {
     }
 }
 
-/// The parts of the engine's `IO` that a stream around another one (`inner`) hands through as they are.
-macro_rules! hands_through {
-    ($stream:ty) => {
-        impl pingora::protocols::UniqueID for $stream {
-            fn id(&self) -> pingora::protocols::UniqueIDType {
-                self.inner.id()
-            }
-        }
+// The parts of the engine's `IO` that are handed through as they are.
 
-        impl pingora::protocols::Ssl for $stream {
-            fn get_ssl(&self) -> Option<&pingora::protocols::tls::TlsRef> {
-                self.inner.get_ssl()
-            }
-
-            fn get_ssl_digest(&self) -> Option<std::sync::Arc<pingora::protocols::tls::SslDigest>> {
-                self.inner.get_ssl_digest()
-            }
-
-            fn selected_alpn_proto(&self) -> Option<pingora::protocols::ALPN> {
-                self.inner.selected_alpn_proto()
-            }
-        }
-
-        impl pingora::protocols::GetTimingDigest for $stream {
-            fn get_timing_digest(&self) -> Vec<Option<pingora::protocols::TimingDigest>> {
-                self.inner.get_timing_digest()
-            }
-        }
-
-        impl pingora::protocols::GetProxyDigest for $stream {
-            fn get_proxy_digest(
-                &self,
-            ) -> Option<std::sync::Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-                self.inner.get_proxy_digest()
-            }
-        }
-
-        impl pingora::protocols::GetSocketDigest for $stream {
-            fn get_socket_digest(&self) -> Option<std::sync::Arc<pingora::protocols::SocketDigest>> {
-                self.inner.get_socket_digest()
-            }
-        }
-
-        impl pingora::protocols::Peek for $stream {}
-    };
+impl pingora::protocols::UniqueID for Paced {
+    fn id(&self) -> pingora::protocols::UniqueIDType {
+        self.inner.id()
+    }
 }
-pub(super) use hands_through;
 
-hands_through!(Paced);
+impl pingora::protocols::Ssl for Paced {
+    fn get_ssl(&self) -> Option<&pingora::protocols::tls::TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<std::sync::Arc<pingora::protocols::tls::SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<pingora::protocols::ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl pingora::protocols::GetTimingDigest for Paced {
+    fn get_timing_digest(&self) -> Vec<Option<pingora::protocols::TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl pingora::protocols::GetProxyDigest for Paced {
+    fn get_proxy_digest(&self) -> Option<std::sync::Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl pingora::protocols::GetSocketDigest for Paced {
+    fn get_socket_digest(&self) -> Option<std::sync::Arc<pingora::protocols::SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+impl pingora::protocols::Peek for Paced {}
 
 impl fmt::Debug for Paced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

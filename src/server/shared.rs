@@ -7,7 +7,7 @@ use std::time::Duration;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
-use super::stream::Streamed;
+use super::stream::hooks::Hooks;
 use crate::config::ServerSettings;
 use crate::process::Process;
 
@@ -43,7 +43,7 @@ pub struct Server {
     /// Bounds.
     pub rules: ConnectionRules,
     /// Pingora's proxy, for pass routes.
-    pub proxy: Arc<HttpProxy<Streamed>>,
+    pub proxy: Arc<HttpProxy<Hooks>>,
     /// Open connections of all listeners.
     pub open: AtomicUsize,
     /// Says when connections without a request have to end.

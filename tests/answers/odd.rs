@@ -18,8 +18,6 @@ enum Becomes {
     Answer(u16, &'static str, Length),
     /// 502 with a problem document.
     Refused,
-    /// The same, or a cut where a route streams and the head was on its way already.
-    RefusedOrCut,
 }
 
 /// What is said of the body's length.
@@ -35,7 +33,7 @@ enum Length {
     Never,
 }
 
-use Becomes::{Answer, Refused, RefusedOrCut};
+use Becomes::{Answer, Refused};
 use Length::{Never, Open, Own, Said};
 
 const ODD: [Odd; 30] = [
@@ -154,12 +152,12 @@ const ODD: [Odd; 30] = [
     odd(
         "cut behind an interim answer",
         b"HTTP/1.1 103 Early Hints\r\n\r\n",
-        RefusedOrCut,
+        Refused,
     ),
     odd(
         "a broken chunk right behind the head",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        RefusedOrCut,
+        Refused,
     ),
     odd("garbage", b"garbage\r\n\r\n", Refused),
     odd("a status that is no number", b"HTTP/1.1 2xx OK\r\n\r\n", Refused),
@@ -226,17 +224,7 @@ fn odd_answers_come_out_clean_or_are_refused() {
                     check_length(carrier, &response, *length);
                     response
                 }
-                (RefusedOrCut, Got::Cut(response)) if *kind == "passed" => {
-                    return check_one_hop(carrier, &response);
-                }
-                // Where only the close tells the end, a cut looks like one.
-                (RefusedOrCut, Got::Whole(response))
-                    if *kind == "passed" && carrier == Carrier::Http10 && response.status == 200 =>
-                {
-                    assert_eq!(response.text(), "");
-                    response
-                }
-                (Refused | RefusedOrCut, Got::Whole(response)) => {
+                (Refused, Got::Whole(response)) => {
                     check_refusal(gateway, &response);
                     response
                 }

@@ -335,7 +335,7 @@ pub fn decision(data: &[u8]) -> bool {
     {
         headers.insert(header::COOKIE, cookie);
     }
-    RequestHead::of_http2(Method::POST, target.into(), None, headers, false)
+    RequestHead::of_http2(Method::POST, target.into(), None, 443, headers, false)
         .is_ok_and(|head| decide(&head, body))
 }
 

@@ -47,6 +47,17 @@ pub struct RequestHead {
     lines: Vec<(HeaderName, Bytes)>,
 }
 
+/// A head over HTTP/2 that is refused: why, and what of it says how the answer looks.
+#[derive(Debug)]
+pub struct RefusedHead {
+    /// Why.
+    pub fault: HeadFault,
+    /// As sent.
+    pub method: Method,
+    /// As sent.
+    pub headers: HeaderMap,
+}
+
 impl RequestHead {
     /// Reads a complete HTTP/1 head, request line to empty line.
     ///
@@ -104,9 +115,9 @@ impl RequestHead {
         })
     }
 
-    /// Takes an HTTP/2 head, which the engine has already checked against RFC 9113 8.
+    /// Takes an HTTP/2 head, whose grammar the engine has checked (RFC 9113 8.2 and 8.3).
     ///
-    /// `ends` says that the stream ends with its head: there is no body.
+    /// `default_port` is that of `:scheme`; `ends` says that the stream ends with its head: there is no body.
     ///
     /// # Errors
     /// Where it is over the limits of every head, or two servers could read it differently.
@@ -114,54 +125,55 @@ impl RequestHead {
         method: Method,
         target: Bytes,
         authority: Option<&str>,
+        default_port: u16,
         mut headers: HeaderMap,
         ends: bool,
-    ) -> Result<RequestHead, HeadFault> {
-        if let (false, Some(authority)) = (headers.contains_key(header::HOST), authority) {
-            let authority = HeaderValue::from_str(authority).map_err(|_| Malformed::Host)?;
-            headers.insert(header::HOST, authority);
+    ) -> Result<RequestHead, Box<RefusedHead>> {
+        let judged = named(&mut headers, authority, default_port)
+            .and_then(|()| judge_http2(&method, target, &headers, ends));
+        match judged {
+            Ok((target, framing, hop)) => Ok(RequestHead {
+                method,
+                target,
+                headers,
+                framing,
+                version: Version::Http2,
+                hop,
+                lines: Vec::new(),
+            }),
+            Err(fault) => Err(Box::new(RefusedHead {
+                fault,
+                method,
+                headers,
+            })),
         }
-        if target.len() > MAX_REQUEST_LINE {
-            return Err(HeadFault::UriTooLong);
-        }
-        let size = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4);
-        if headers.len() > MAX_HEADER_LINES || size.sum::<usize>() > MAX_HEADER_SECTION {
-            return Err(HeadFault::HeaderTooLarge);
-        }
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(Malformed::Host.into());
-        };
-        if !is_host(host.as_bytes()) {
-            return Err(Malformed::Host.into());
-        }
-        if method == Method::CONNECT {
-            return Err(HeadFault::NotImplemented);
-        }
-        let target = Target::parse(target)?;
-        let framing = match headers.get(header::CONTENT_LENGTH) {
-            Some(length) => {
-                Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?)
-            }
-            None if ends => Framing::Length(0),
-            None => Framing::Frames,
-        };
-        Ok(RequestHead {
-            hop: Hop::of(Version::Http2, &headers)?,
-            method,
-            target,
-            headers,
-            framing,
-            version: Version::Http2,
-            lines: Vec::new(),
-        })
     }
 
     /// Whether the client names a host. Only HTTP/1.0 may leave it out.
     pub fn has_host(&self) -> bool {
         self.headers.contains_key(header::HOST)
+    }
+
+    /// Every header line: its name, how that is spelled, and its value; over HTTP/2 names are lower case.
+    pub fn spelled(&self) -> impl Iterator<Item = (&HeaderName, Bytes, HeaderValue)> {
+        let as_they_came = self.lines.iter().filter_map(|(name, line)| {
+            let (spelled, value) = line.split_at_checked(name.as_str().len())?;
+            let value = line.slice_ref(value.get(1..)?.trim_ascii());
+            Some((
+                name,
+                line.slice_ref(spelled),
+                HeaderValue::from_maybe_shared(value).ok()?,
+            ))
+        });
+        let is_http2 = self.version == Version::Http2;
+        let in_lower_case = self.headers.iter().filter(move |_| is_http2);
+        as_they_came.chain(in_lower_case.map(|(name, value)| {
+            (
+                name,
+                Bytes::copy_from_slice(name.as_str().as_bytes()),
+                value.clone(),
+            )
+        }))
     }
 
     /// Appends every header line that `stays` wants, as it came; over HTTP/2 names are lower case.
@@ -176,6 +188,67 @@ impl RequestHead {
             }
         }
     }
+}
+
+/// Puts `:authority` under Host, which says the same where it is there.
+fn named(headers: &mut HeaderMap, authority: Option<&str>, default_port: u16) -> Result<(), HeadFault> {
+    let Some(authority) = authority else {
+        return Ok(());
+    };
+    match headers.get(header::HOST) {
+        // Two servers could take different ones for the host (RFC 9113 8.3.1).
+        Some(host) if !is_same_authority(authority.as_bytes(), host.as_bytes(), default_port) => {
+            return Err(Malformed::Authority.into());
+        }
+        Some(_) => {}
+        None => {
+            let authority = HeaderValue::from_str(authority).map_err(|_| Malformed::Host)?;
+            headers.insert(header::HOST, authority);
+        }
+    }
+    Ok(())
+}
+
+fn judge_http2(
+    method: &Method,
+    target: Bytes,
+    headers: &HeaderMap,
+    ends: bool,
+) -> Result<(Target, Framing, Hop), HeadFault> {
+    if target.len() > MAX_REQUEST_LINE {
+        return Err(HeadFault::UriTooLong);
+    }
+    let size = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if headers.len() > MAX_HEADER_LINES || size.sum::<usize>() > MAX_HEADER_SECTION {
+        return Err(HeadFault::HeaderTooLarge);
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Malformed::Host.into());
+    };
+    if !is_host(host.as_bytes()) {
+        return Err(Malformed::Host.into());
+    }
+    if *method == Method::CONNECT {
+        return Err(HeadFault::NotImplemented);
+    }
+    // An absolute form is no path (RFC 9113 8.3.1).
+    if !target.starts_with(b"/") && target != "*" {
+        return Err(Malformed::Target.into());
+    }
+    let target = Target::parse(target)?;
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let framing = match (lengths.next(), lengths.next()) {
+        (Some(length), None) => {
+            Framing::Length(content_length(length.as_bytes()).ok_or(Malformed::ContentLength)?)
+        }
+        (Some(_), Some(_)) => return Err(Malformed::ContentLength.into()),
+        (None, _) if ends => Framing::Length(0),
+        (None, _) => Framing::Frames,
+    };
+    Ok((target, framing, Hop::of(Version::Http2, headers)?))
 }
 
 /// Method, target and version.
@@ -235,18 +308,23 @@ fn is_host(value: &[u8]) -> bool {
     })
 }
 
+/// In whatever case, with the scheme's port or without.
+fn is_same_authority(one: &[u8], other: &[u8], default_port: u16) -> bool {
+    let [parsed, parsed_other] =
+        [one, other].map(|text| std::str::from_utf8(text).ok().and_then(Authority::parse));
+    one == other
+        || match (parsed, parsed_other) {
+            (Some(one), Some(other)) => one.is_same(other, default_port),
+            (None, _) | (_, None) => false,
+        }
+}
+
 /// An absolute target names the same authority as Host: in whatever case, with the scheme's port or without.
 fn check_authority(target: &Target, host: Option<&[u8]>) -> Result<(), Malformed> {
     match (target.authority(), host) {
-        (Some(authority), Some(host)) if authority == host => Ok(()),
-        (Some(authority), Some(host)) => {
-            let [one, other] = [authority, host].map(|text| std::str::from_utf8(text).ok());
-            let are_one = match (one.and_then(Authority::parse), other.and_then(Authority::parse)) {
-                (Some(one), Some(other)) => one.is_same(other, target.default_port()),
-                _ => false,
-            };
-            are_one.then_some(()).ok_or(Malformed::Authority)
-        }
+        (Some(authority), Some(host)) => is_same_authority(authority, host, target.default_port())
+            .then_some(())
+            .ok_or(Malformed::Authority),
         (Some(authority), None) if !is_host(authority) => Err(Malformed::Authority),
         _ => Ok(()),
     }

@@ -229,7 +229,8 @@ fn an_http2_head_means_the_same() {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         let target = Bytes::from_static(b"/w?a=1");
-        RequestHead::of_http2(Method::POST, target, authority, headers, ends)
+        RequestHead::of_http2(Method::POST, target, authority, 443, headers, ends)
+            .map_err(|refused| refused.fault)
     };
     let head = of(Some("h:1"), &[("x-a", "1")], false).unwrap();
     assert_eq!((head.framing, head.hop.keeps_alive), (Framing::Frames, true));
@@ -239,6 +240,32 @@ fn an_http2_head_means_the_same() {
     let framing = |headers, ends| of(Some("h"), headers, ends).map(|head| head.framing);
     assert_eq!(framing(&[], true), Ok(Framing::Length(0)));
     assert_eq!(framing(&[("content-length", "7")], false), Ok(Framing::Length(7)));
+    for second in ["7", "8"] {
+        let two = [("content-length", "7"), ("content-length", second)];
+        assert_eq!(
+            of(Some("h"), &two, false).map(|_| ()),
+            Err(Malformed::ContentLength.into())
+        );
+    }
+    for (authority, host, is_one) in [
+        ("h", "H:443", true),
+        ("h:1", "h:1", true),
+        ("h", "other", false),
+        ("h:1", "h", false),
+    ] {
+        let one = of(Some(authority), &[("host", host)], true).map(|_| ());
+        let want = match is_one {
+            true => Ok(()),
+            false => Err(Malformed::Authority.into()),
+        };
+        assert_eq!(one, want, "{authority} {host}");
+    }
+    let absolute = Bytes::from_static(b"http://h/w");
+    let absolute = RequestHead::of_http2(Method::GET, absolute, Some("h"), 80, HeaderMap::new(), true);
+    assert_eq!(
+        absolute.map(|_| ()).map_err(|refused| refused.fault),
+        Err(Malformed::Target.into())
+    );
     assert_eq!(of(None, &[], true).map(|_| ()), Err(Malformed::Host.into()));
     assert_eq!(
         of(Some("u@h"), &[], true).map(|_| ()),

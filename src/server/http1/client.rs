@@ -3,23 +3,19 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pingora::apps::{HttpServerApp as _, ReusedHttpStream};
-use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::incoming::Incoming;
 use super::wire::Wire;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
-use crate::request::head::{Framing, RequestHead, Version};
+use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
 use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
-use crate::server::stream::HandedOver;
 use crate::server::tunnel::{End, Switched};
 use crate::telemetry::metrics::Closed;
-use crate::upstream::answer::AnswerHead;
 use crate::upstream::failure::Cause;
 
 /// Gathered up to so many bytes before a write.
@@ -30,16 +26,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// One request's client.
 pub struct Http1Client {
     wire: Box<Wire>,
-    /// As it came, for the proxy of pass routes.
-    head: Bytes,
     version: Version,
     incoming: Incoming,
     /// Its end was read: whoever stopped before it can not know where the next request begins.
     is_read: bool,
-    framing: Framing,
     keeps_alive: bool,
     /// The client waits for `100 Continue`, and did not get it yet.
     awaits_continue: bool,
+    /// Whether the body goes on as it comes, so that the server says whether the client is to go on.
+    is_streamed: bool,
     /// Whether the gateway wants the connection to end with the reply that was begun.
     is_last: bool,
     /// Whether the connection goes on behind the reply that was begun.
@@ -53,16 +48,15 @@ pub struct Http1Client {
 
 impl Http1Client {
     /// The client whose head was read; the wire stands at the body.
-    pub fn new(wire: Box<Wire>, head: Bytes, parsed: &RequestHead) -> Http1Client {
+    pub fn new(wire: Box<Wire>, parsed: &RequestHead) -> Http1Client {
         Http1Client {
             wire,
-            head,
             version: parsed.version,
             incoming: Incoming::of(parsed.framing),
             is_read: false,
-            framing: parsed.framing,
             keeps_alive: parsed.hop.keeps_alive,
             awaits_continue: parsed.hop.expects_continue,
+            is_streamed: false,
             is_last: false,
             goes_on: false,
             delimiter: Delimiter::Head,
@@ -73,6 +67,8 @@ impl Http1Client {
     }
 
     async fn write_out(&mut self) -> Result<(), Gone> {
+        // From here on no other reply can take its place, however far this comes.
+        self.sent.status = self.taken.status;
         self.wire.send(&self.out).await.map_err(|_| Gone)?;
         self.out.clear();
         self.sent = self.taken;
@@ -100,7 +96,7 @@ impl Client for Http1Client {
                 self.is_read = true;
                 return Ok(None);
             }
-            if std::mem::take(&mut self.awaits_continue) {
+            if !self.is_streamed && std::mem::take(&mut self.awaits_continue) {
                 let told = self.wire.send(b"HTTP/1.1 100 Continue\r\n\r\n").await;
                 told.map_err(|_| BodyFault::ClientGone)?;
             }
@@ -111,14 +107,19 @@ impl Client for Http1Client {
         }
     }
 
-    async fn interim(&mut self, head: &AnswerHead) -> Result<(), Gone> {
-        // The body is there: nobody waits for 100. HTTP/1.0 knows no interim answers (RFC 9110 15.2).
-        if self.version == Version::Http10 || head.status == http::StatusCode::CONTINUE {
+    async fn interim(&mut self, reply: &Reply) -> Result<(), Gone> {
+        let tells = match reply.status == http::StatusCode::CONTINUE {
+            // Else the body is there, and nobody waits.
+            true => self.is_streamed && std::mem::take(&mut self.awaits_continue),
+            // HTTP/1.0 knows no interim answers (RFC 9110 15.2).
+            false => self.version != Version::Http10,
+        };
+        if !tells {
             return Ok(());
         }
-        self.out.clear();
-        reply::append_interim(&mut self.out, head);
-        self.write_out().await
+        let mut out = Vec::new();
+        reply::append_interim(&mut out, reply);
+        self.wire.send(&out).await.map_err(|_| Gone)
     }
 
     fn begin(&mut self, reply: &Reply, is_last: bool) {
@@ -177,34 +178,13 @@ impl Client for Http1Client {
 
     /// A connection has one request at a time.
     async fn place(&mut self) -> Result<(), Rejection> {
+        self.is_streamed = true;
         Ok(())
-    }
-
-    async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> Self::Next {
-        let prefix = self
-            .wire
-            .hand_over(&in_origin_form(self.head, &head), self.framing);
-        let mut session = ServerSession::new_http1(self.wire);
-        session.set_pipelined_prefix(prefix);
-        let outcome = passed.outcome();
-        session.set_connection_user_context(Some(Box::new(passed)));
-        let proxying = server.proxy.process_new_http(session, &server.stopping);
-        let reused = outcome.within(proxying).await;
-        let next = reused
-            .flatten()
-            .map(ReusedHttpStream::consume)
-            .and_then(|(stream, _)| stream.into_any().downcast().ok());
-        match next {
-            Some(wire) if Wire::is_at_head(&wire) => Ok(wire),
-            Some(_) => Err(Closed::Refused),
-            None if server.process.is_draining() => Err(Closed::Drain),
-            None => Err(Closed::Client),
-        }
     }
 
     async fn switch(mut self, server: &Server, mut request: Box<Request>, switched: Switched) -> Self::Next {
         self.out.clear();
-        reply::append_switch(&mut self.out, switched.head());
+        reply::append_switch(&mut self.out, &Reply::of_answer(switched.head(), None));
         let sent = Sent {
             status: Some(switched.head().status.as_u16()),
             bytes: 0,
@@ -214,7 +194,6 @@ impl Client for Http1Client {
             request.refused(Rejection::ClientClosed, self.sent);
             return Err(Closed::Client);
         }
-        self.wire.speaks_another();
         let (moved, mut attempts) = switched.run(&mut self.wire, &server.stopping).await;
         let sent = Sent {
             bytes: moved.to_client,
@@ -257,19 +236,8 @@ impl Client for Http1Client {
         self.wire.close().await;
         Err(closed)
     }
-}
 
-/// The head as the engine gets it: it compares an absolute target with Host byte by byte, so it sees the path alone,
-/// which is what the server gets too.
-fn in_origin_form(raw: Bytes, head: &RequestHead) -> Bytes {
-    if head.target.authority().is_none() {
-        return raw;
+    fn lost() -> Self::Next {
+        Err(Closed::Client)
     }
-    // One space stands between them.
-    let begin = head.method.as_str().len() + 1;
-    let after = raw.get(begin + head.target.raw().len()..).unwrap_or_default();
-    let [path, query] = head.target.origin_form();
-    [raw.get(..begin).unwrap_or_default(), path, query, after]
-        .concat()
-        .into()
 }

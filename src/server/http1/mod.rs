@@ -57,7 +57,6 @@ pub async fn serve(
             Arrived::Head(length) => (wire.take(length), Instant::now()),
             Arrived::Refused(fault) => return refuse_head(server, wire, fault, &[], peer).await,
             Arrived::Http2 => {
-                wire.speaks_another();
                 return http2::serve(server, wire, peer, stopping).await;
             }
             Arrived::Ended(closed) => return closed,
@@ -66,7 +65,7 @@ pub async fn serve(
             Ok(parsed) => parsed,
             Err(fault) => return refuse_head(server, wire, fault, &head, peer).await,
         };
-        let client = Http1Client::new(wire, head, &parsed);
+        let client = Http1Client::new(wire, &parsed);
         match exchange(server, client, Box::new(parsed), peer, at).await {
             Ok(at_head) => wire = at_head,
             Err(closed) => return closed,

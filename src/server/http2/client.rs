@@ -1,28 +1,26 @@
 //! The client of one HTTP/2 stream.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header};
-use pingora::apps::HttpServerApp as _;
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::HttpSession;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
-use crate::request::head::fault::HeadFault;
-use crate::request::head::{RequestHead, Version};
+use crate::request::head::RefusedHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::shared::Server;
-use crate::server::stream::HandedOver;
 use crate::server::tunnel::Switched;
-use crate::upstream::answer::AnswerHead;
 use crate::upstream::caller::Peer;
 
 /// For what is left of a body that nobody wants: some clients lose the answer if the stream is reset.
@@ -30,79 +28,101 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// One stream's client.
 pub struct Http2Client {
-    session: Box<HttpSession>,
-    /// As it came, for the proxy of pass routes.
-    uri: Uri,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// Once the head of an answer was sent.
+    sending: Option<SendStream<Bytes>>,
     streamed: Arc<Semaphore>,
     place: Option<OwnedSemaphorePermit>,
-    head: Option<Box<ResponseHeader>>,
+    head: Option<Box<http::Response<()>>>,
     /// Kept back, so that the last piece can end the stream.
     last: Bytes,
     sent: Sent,
+    /// For a stream whose window stays shut; whole connections are given up below.
+    write_timeout: Duration,
 }
 
 impl Http2Client {
     /// The client whose head was read.
     pub fn new(
-        mut session: Box<HttpSession>,
-        uri: Uri,
+        body: RecvStream,
+        respond: SendResponse<Bytes>,
         streamed: Arc<Semaphore>,
-        server: &Server,
+        write_timeout: Duration,
     ) -> Http2Client {
-        session.set_write_timeout(Some(server.rules.write_timeout));
         Http2Client {
-            session,
-            uri,
+            body,
+            respond,
+            sending: None,
             streamed,
             place: None,
             head: None,
             last: Bytes::new(),
             sent: Sent::default(),
+            write_timeout,
         }
     }
 
     /// Writes what was taken; `ends` with it.
     async fn write(&mut self, ends: bool) -> Result<(), Gone> {
-        let piece = std::mem::take(&mut self.last);
         if let Some(head) = self.head.take() {
-            let status = head.status.as_u16();
-            let is_all = ends && piece.is_empty();
-            self.session
-                .write_response_header(head, is_all)
-                .map_err(|_| Gone)?;
+            let status = head.status().as_u16();
+            let is_all = ends && self.last.is_empty();
+            self.sending = Some(self.respond.send_response(*head, is_all).map_err(|_| Gone)?);
             self.sent.status = Some(status);
             if is_all {
                 return Ok(());
             }
         }
-        if piece.is_empty() {
+        let Some(sending) = &mut self.sending else {
+            return Err(Gone);
+        };
+        if self.last.is_empty() {
             return match ends {
-                true => self.session.finish().map_err(|_| Gone),
+                true => sending.send_data(Bytes::new(), true).map_err(|_| Gone),
                 false => Ok(()),
             };
         }
-        let bytes = piece.len();
-        self.session.write_body(piece, ends).await.map_err(|_| Gone)?;
-        self.sent.bytes += bytes;
+        while !self.last.is_empty() {
+            let room = room(sending, self.last.len(), self.write_timeout).await?;
+            let part = self.last.split_to(room.min(self.last.len()));
+            let bytes = part.len();
+            let is_last = ends && self.last.is_empty();
+            sending.send_data(part, is_last).map_err(|_| Gone)?;
+            self.sent.bytes += bytes;
+        }
         Ok(())
     }
 }
 
-/// What is kept of a head that is refused: it only decides how the answer looks.
-pub struct RefusedHead {
-    method: Method,
-    looks: HeaderMap,
+/// How much of so many bytes the stream takes now: at least one.
+async fn room(sending: &mut SendStream<Bytes>, wanted: usize, within: Duration) -> Result<usize, Gone> {
+    sending.reserve_capacity(wanted);
+    let waiting = async {
+        loop {
+            match sending.capacity() {
+                0 => match std::future::poll_fn(|cx| sending.poll_capacity(cx)).await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Err(Gone),
+                },
+                room => return Ok(room),
+            }
+        }
+    };
+    // Usually there is room, and no clock is asked.
+    timeout_if_pending(waiting, within).await
 }
 
-impl RefusedHead {
-    /// Before the head is judged, which takes it.
-    pub fn of(method: &Method, headers: &HeaderMap) -> RefusedHead {
-        let looks = [header::ACCEPT, header::ACCEPT_LANGUAGE].into_iter();
-        let looks = looks.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())));
-        RefusedHead {
-            method: method.clone(),
-            looks: looks.collect(),
-        }
+/// Waits at most so long; where it is done at once there is no timer.
+async fn timeout_if_pending<T>(
+    waiting: impl Future<Output = Result<T, Gone>>,
+    within: Duration,
+) -> Result<T, Gone> {
+    let mut waiting = pin!(waiting);
+    let at_once = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(done) => done,
+        Poll::Pending => timeout(within, waiting).await.unwrap_or(Err(Gone)),
     }
 }
 
@@ -110,16 +130,19 @@ impl RefusedHead {
 pub async fn refuse_head(
     server: &Server,
     mut client: Http2Client,
-    head: RefusedHead,
-    fault: HeadFault,
+    refused: RefusedHead,
     peer: Peer,
     at: Instant,
 ) -> bool {
-    let RefusedHead { method, looks } = head;
+    let RefusedHead {
+        fault,
+        method,
+        headers,
+    } = refused;
     let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
     request.own_time_ends();
     let rejection = Rejection::from(fault);
-    let (reply, body) = request.refusal(&rejection, &method, &looks, b"");
+    let (reply, body) = request.refusal(&rejection, &method, &headers, b"");
     client.begin(&reply, true);
     client.last = body;
     let told = client.finish().await;
@@ -137,23 +160,27 @@ impl Client for Http2Client {
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
         loop {
-            match self.session.read_body_bytes().await {
-                Ok(Some(piece)) if piece.is_empty() => {}
-                Ok(piece) => return Ok(piece),
-                Err(_) => return Err(BodyFault::ClientGone),
+            match self.body.data().await {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(BodyFault::ClientGone),
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    let released = self.body.flow_control().release_capacity(piece.len());
+                    released.map_err(|_| BodyFault::ClientGone)?;
+                    return Ok(Some(piece));
+                }
             }
         }
     }
 
     /// The library sends none.
-    async fn interim(&mut self, _: &AnswerHead) -> Result<(), Gone> {
+    async fn interim(&mut self, _: &Reply) -> Result<(), Gone> {
         Ok(())
     }
 
     fn begin(&mut self, reply: &Reply, _: bool) {
         self.last = Bytes::new();
-        // A status of the registry, and header lines that were parsed, make a head.
-        self.head = reply.to_engine(Version::Http2).ok().map(Box::new);
+        self.head = Some(Box::new(reply.to_http2()));
     }
 
     async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {
@@ -175,7 +202,12 @@ impl Client for Http2Client {
     }
 
     async fn gone(&mut self) {
-        let _ = self.session.idle().await;
+        // A stream that can not be asked any more means the same.
+        let _ = std::future::poll_fn(|cx| match &mut self.sending {
+            Some(sending) => sending.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        })
+        .await;
     }
 
     fn sent(&self) -> Sent {
@@ -184,31 +216,15 @@ impl Client for Http2Client {
 
     async fn place(&mut self) -> Result<(), Rejection> {
         // By then a client that takes nothing was given up.
-        let within = self.session.get_write_timeout().unwrap_or_default();
-        let place = timeout(within, self.streamed.clone().acquire_owned()).await;
+        let place = timeout(self.write_timeout, self.streamed.clone().acquire_owned()).await;
         self.place = place.ok().and_then(Result::ok);
         self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
-    }
-
-    async fn stream(mut self, server: &Server, passed: HandedOver, head: Box<RequestHead>) -> bool {
-        let _place = self.place.take();
-        let outcome = passed.outcome();
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        let RequestHead { method, headers, .. } = *head;
-        (parts.method, parts.uri, parts.version) = (method, self.uri, http::Version::HTTP_2);
-        parts.headers = headers;
-        parts.extensions.insert(passed);
-        *self.session.req_header_mut() = RequestHeader::from(parts);
-        let session = ServerSession::new_http2(*self.session);
-        let proxying = server.proxy.process_new_http(session, &server.stopping);
-        outcome.within(proxying).await;
-        outcome.was_answered()
     }
 
     /// No head of HTTP/2 asks for it (RFC 9113 8.2.2).
     async fn switch(mut self, _: &Server, request: Box<Request>, _: Switched) -> bool {
         request.refused(Rejection::InternalError, self.sent);
-        self.session.shutdown();
+        self.respond.send_reset(Reason::INTERNAL_ERROR);
         false
     }
 
@@ -216,16 +232,20 @@ impl Client for Http2Client {
         match ended {
             Ended::Answered => true,
             Ended::Refused => {
-                if !self.session.is_body_done() {
+                if !self.body.is_end_stream() {
                     let drained = async { while let Ok(Some(_)) = self.read().await {} };
                     let _ = timeout(DRAIN, drained).await;
                 }
                 true
             }
             Ended::Cut => {
-                self.session.shutdown();
+                self.respond.send_reset(Reason::INTERNAL_ERROR);
                 false
             }
         }
+    }
+
+    fn lost() -> bool {
+        false
     }
 }

@@ -8,24 +8,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
 use http::request::Parts;
-use http::{HeaderMap, Method};
-use pingora::http::RequestHeader;
-use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
-use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::drain::drains;
 use super::exchange::exchange;
 use super::shared::Server;
-use crate::process::request::{Request, Sent};
-use crate::request::head::RequestHead;
-use crate::request::head::fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, Malformed};
+use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION};
+use crate::request::head::{RefusedHead, RequestHead};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
-use client::{Http2Client, RefusedHead};
+use client::Http2Client;
 
 /// Streams that may be open at once on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -102,8 +100,8 @@ impl Streams {
     }
 }
 
-fn options() -> H2Options {
-    let mut options = H2Options::default();
+fn options() -> Builder {
+    let mut options = Builder::new();
     // HPACK counts 32 bytes more for each line (RFC 9113 6.5.2).
     options.max_header_list_size(MAX_HEADER_SECTION as u32 + 32 * MAX_HEADER_LINES as u32);
     options.max_concurrent_streams(MAX_STREAMS);
@@ -115,15 +113,14 @@ fn options() -> H2Options {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &ShutdownWatch) -> Closed {
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    });
-    let mut connection = match timeout(server.rules.header_timeout, handshake(stream, Some(options()))).await
-    {
+pub async fn serve(
+    server: &Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    stopping: &ShutdownWatch,
+) -> Closed {
+    let handshake = options().handshake(stream);
+    let mut connection = match timeout(server.rules.header_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return Closed::Client,
         Err(_) => return Closed::HeaderTimeout,
@@ -139,7 +136,6 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
     let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
     // Once the client was told to leave.
     let mut leaves: Option<Closed> = None;
-    let mut rejected = 0;
     loop {
         let (idle, why) = match leaves {
             None => (server.rules.keepalive_timeout, Closed::Idle),
@@ -152,94 +148,61 @@ pub async fn serve(server: &Arc<Server>, stream: Stream, peer: Peer, stopping: &
                 leaves = Some(Closed::Drain);
                 continue;
             }
-            accepted = accept(&mut connection, &digest) => accepted,
+            accepted = connection.accept() => accepted,
             // Nobody waits for a client that does not answer the farewell.
             () = streams.idle_for(idle) => return why,
         };
         has_begun.store(true, Ordering::Relaxed);
         match accepted {
-            Accepted::Stream(session) => begin(server, &streams, session, peer),
-            Accepted::Rejected => {
-                rejected += 1;
-                count_rejected(server, peer);
-            }
-            Accepted::End => return leaves.unwrap_or(Closed::Client),
+            Some(Ok((request, respond))) => begin(server, &streams, request, respond, peer),
+            Some(Err(_)) | None => return leaves.unwrap_or(Closed::Client),
         }
-        if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) + rejected > MAX_WASTED {
+        if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) > MAX_WASTED {
             connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
             leaves = Some(Closed::Refused);
         }
     }
 }
 
-/// What comes next on a connection.
-enum Accepted {
-    /// A request.
-    Stream(Box<HttpSession>),
-    /// A request that was answered or reset already.
-    Rejected,
-    /// Nothing.
-    End,
-}
-
-/// Waits for the next stream, while those that are open go on. Its session is boxed here: it is large, and would
-/// be moved often.
-async fn accept(connection: &mut h2::server::Connection<Stream, Bytes>, digest: &Arc<Digest>) -> Accepted {
-    match HttpSession::from_h2_conn(connection, digest.clone()).await {
-        Ok(Some(H2Accept::Session(session))) => Accepted::Stream(Box::new(session)),
-        Ok(Some(H2Accept::Rejected)) => Accepted::Rejected,
-        Ok(None) | Err(_) => Accepted::End,
-    }
-}
-
 /// Serves one stream, beside the others. Its head is judged before it has a task, which is the smaller for it:
 /// hundreds of them may be open.
-fn begin(server: &Arc<Server>, streams: &Arc<Streams>, session: Box<HttpSession>, peer: Peer) {
+fn begin(
+    server: &Arc<Server>,
+    streams: &Arc<Streams>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    peer: Peer,
+) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
     let server = server.clone();
-    let (client, head) = received(&server, streams, session);
+    let (head, body) = request.into_parts();
+    let head = head_of(head, body.is_end_stream());
+    let write_timeout = server.rules.write_timeout;
+    let client = Http2Client::new(body, respond, streams.streamed.clone(), write_timeout);
     match head {
         Ok(head) => tokio::spawn(async move {
             let was_answered = exchange(&server, client, head, peer, at).await;
             stream.ends(was_answered);
         }),
-        Err((head, fault)) => tokio::spawn(async move {
-            let was_answered = client::refuse_head(&server, client, head, fault, peer, at).await;
+        Err(refused) => tokio::spawn(async move {
+            let was_answered = client::refuse_head(&server, client, *refused, peer, at).await;
             stream.ends(was_answered);
         }),
     };
 }
 
-/// The client of a stream, and its head or why that is refused.
-fn received(
-    server: &Server,
-    streams: &Streams,
-    mut session: Box<HttpSession>,
-) -> (Http2Client, Result<Box<RequestHead>, (RefusedHead, HeadFault)>) {
-    let ends = session.is_body_empty();
-    // Taken, not copied: what is needed of the head is in ours.
-    let (nothing, ()) = http::Request::new(()).into_parts();
-    let head = std::mem::replace(session.req_header_mut(), RequestHeader::from(nothing));
+/// The head of a stream, which `ends` with it or has a body, or why it is refused.
+fn head_of(parts: Parts, ends: bool) -> Result<Box<RequestHead>, Box<RefusedHead>> {
     let Parts {
         method, uri, headers, ..
-    } = head.into();
+    } = parts;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let target = Bytes::copy_from_slice(target.as_bytes());
     let authority = uri.authority().map(|authority| authority.as_str());
-    let refused = RefusedHead::of(&method, &headers);
-    let head = RequestHead::of_http2(method, target, authority, headers, ends)
-        .map(Box::new)
-        .map_err(|fault| (refused, fault));
-    (
-        Http2Client::new(session, uri, streams.streamed.clone(), server),
-        head,
-    )
-}
-
-/// Counts a stream that the engine rejected by itself: its head was malformed.
-fn count_rejected(server: &Server, peer: Peer) {
-    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
-    let request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
-    request.refused(Malformed::Target.into(), Sent::default());
+    let default_port = match uri.scheme_str() {
+        Some("https") => 443,
+        Some(_) | None => 80,
+    };
+    RequestHead::of_http2(method, target, authority, default_port, headers, ends).map(Box::new)
 }

@@ -89,7 +89,7 @@ impl Rewrite {
         for part in [method.as_bytes(), b" ", path, query, version] {
             out.extend_from_slice(part);
         }
-        head.append_lines(&mut out, |name| !head.hop.ends_here(name) && !self.replaces(name));
+        head.append_lines(&mut out, |name| self.leaves(head, name));
         for (name, value) in self.to_set() {
             for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);
@@ -105,6 +105,11 @@ impl Rewrite {
     /// Whether the body goes along.
     pub const fn has_body(&self) -> bool {
         self.fetched.is_none()
+    }
+
+    /// Whether lines of this name go on as they came.
+    pub fn leaves(&self, head: &RequestHead, name: &HeaderName) -> bool {
+        !head.hop.ends_here(name) && !self.replaces(name)
     }
 
     fn replaces(&self, name: &HeaderName) -> bool {

@@ -1,0 +1,175 @@
+//! Pingora's hooks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::Method;
+use parking_lot::MappedMutexGuard;
+use pingora::http::ResponseHeader;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use super::fault::{SPOKEN, cause_of, lost, nowhere, rejection_of, too_late};
+use super::passed::{Handed, Passed};
+use crate::upstream::http_peer;
+use crate::upstream::wire;
+
+/// One hook, one call.
+pub struct Hooks;
+
+impl Hooks {
+    fn passed(ctx: &Option<Handed>) -> Result<MappedMutexGuard<'_, Passed>> {
+        ctx.as_ref().ok_or_else(lost)?.passed()
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = Option<Handed>;
+
+    fn new_ctx(&self) -> Option<Handed> {
+        None
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Option<Handed>) -> Result<()> {
+        *ctx = session.req_header_mut().extensions_mut().remove();
+        Self::passed(ctx).map(|_| ())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Option<Handed>) -> Result<Box<HttpPeer>> {
+        let mut passed = Self::passed(ctx)?;
+        let left = passed.left();
+        if left == Some(Duration::ZERO) {
+            return Err(too_late());
+        }
+        let attempts = &mut passed.forward.attempts;
+        let server = attempts.server().ok_or_else(nowhere)?.clone();
+        let mut peer = http_peer::of(&server, &attempts.upstream().rules, left)?;
+        if passed.was_resent {
+            // A group of its own has no idle connection: what is sent again goes over a fresh one.
+            static GROUP: AtomicU64 = AtomicU64::new(1);
+            peer.group_key = GROUP.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Option<Handed>,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Ok(mut passed) = Self::passed(ctx) {
+            let again = passed.connect_failed(&error);
+            error.set_retry(again);
+        }
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Option<Handed>,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let is_safe = matches!(
+            session.req_header().method,
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
+        let is_bare = session.is_body_empty();
+        if *error.etype() == SPOKEN {
+            // Nothing was sent. The pool has one connection less.
+            error.set_retry(true);
+            return error;
+        }
+        match Self::passed(ctx) {
+            Ok(mut passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
+                error.retry.decide_reuse(client_reused);
+                if error.retry() {
+                    // The last attempt is told of by whoever ends the request.
+                    if let Some(cause) = cause_of(&error) {
+                        passed.forward.attempts.failed(cause, Instant::now());
+                    }
+                    passed.was_resent = true;
+                    passed.request.upstream_retried(1);
+                }
+            }
+            Ok(_) | Err(_) => error.set_retry(false),
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        fd: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        ctx: &mut Option<Handed>,
+    ) -> Result<()> {
+        // The engine's own look may come too late, and an answer that nobody asked for is no one's.
+        if reused && !wire::is_silent(fd) {
+            return Err(Error::explain(SPOKEN, "the idle connection has spoken or ended").into_up());
+        }
+        Self::passed(ctx)?.forward.attempts.connected();
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        answer: &mut ResponseHeader,
+        ctx: &mut Option<Handed>,
+    ) -> Result<()> {
+        Self::passed(ctx)?.answer(answer)
+    }
+
+    /// The refusal is written by whoever handed the request over.
+    async fn fail_to_proxy(&self, _: &mut Session, error: &Error, ctx: &mut Option<Handed>) -> FailToProxy {
+        let rejection = rejection_of(error);
+        let error_code = rejection.reason().status();
+        if let Ok(mut passed) = Self::passed(ctx) {
+            if let Some(cause) = cause_of(error) {
+                passed.forward.attempts.failed(cause, Instant::now());
+            }
+            passed.end.get_or_insert(Err(rejection));
+        }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    /// The engine's own lines would hold the path with its query.
+    fn request_summary(&self, _: &Session, ctx: &Option<Handed>) -> String {
+        let id = Self::passed(ctx).map(|passed| passed.request.id().to_owned());
+        format!("request {}", id.unwrap_or_default())
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Option<Handed>, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Option<Handed>,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Option<Handed>) {
+        if let (Some(handed), None) = (ctx, error) {
+            handed.ends(Ok(()));
+        }
+    }
+}
