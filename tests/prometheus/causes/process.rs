@@ -1,6 +1,6 @@
 //! What becomes of the process, and whether anybody calls.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use nix::sys::signal::Signal;
@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use super::{Case, call, calls, case, kept, once, sound, step, traffic};
 use crate::common::forms::routes;
 use crate::common::servers::free;
-use crate::common::{Gateway, Setup, Upstream};
+use crate::common::upstream::Gate;
+use crate::common::{Conn, Gateway, Reply, Setup, Upstream};
 
 /// Calls a day ago, and none for half an hour.
 pub fn no_traffic() -> Case {
@@ -113,27 +114,37 @@ pub fn restarting() -> Case {
     .ending(move || gateway.kill())
 }
 
-/// Nobody may open more than 128, and idle clients take what is left for them.
+/// Of the 128 that it may open, calls that go on and on take two each.
 pub fn descriptors() -> Case {
-    let upstream = kept(Upstream::start());
-    let setup = Setup::of(routes(&[upstream.address])).limits("ulimit -n 128");
-    let gateway = kept(Gateway::with(setup));
-    let idle: &Mutex<Vec<TcpStream>> = kept(Mutex::new(Vec::new()));
+    let handler = kept(Upstream::start());
+    let rest = format!("{}timeout = \"10m\"\n", routes(&[handler.address]));
+    let gateway = kept(Gateway::with(Setup::of(rest).limits("ulimit -n 128")));
+    let held: &Mutex<Vec<Conn>> = kept(Mutex::new(Vec::new()));
+    let gate = Gate::default();
+    let until = Reply::RawUntil("HTTP/1.1 200 OK\r\n\r\nhere".into(), gate.clone());
     case(
         "descriptors",
         &[gateway],
         [
-            step(
+            once(
                 move || {
-                    let mut idle = idle.lock().unwrap();
-                    while idle.len() < 47 {
-                        idle.push(TcpStream::connect(gateway.http()).unwrap());
+                    handler.reply(until);
+                    let mut held = held.lock().unwrap();
+                    for _ in 0..46 {
+                        let mut conn = gateway.connect();
+                        conn.send(call(1));
+                        held.push(conn);
                     }
                 },
+                || (),
                 &["WidgetGatewayFileDescriptorsHigh"],
             ),
             once(
-                move || idle.lock().unwrap().clear(),
+                move || {
+                    handler.reply(Reply::Ok);
+                    gate.open();
+                    held.lock().unwrap().clear();
+                },
                 move || traffic(gateway),
                 &[],
             ),
@@ -148,7 +159,7 @@ pub fn log_lines() -> Case {
     let resume = folder.path().join("resume");
     // The first lines go through, then nothing until the file is there.
     let reader = format!(
-        "(head -n 40 >&3; until [ -e {} ]; do sleep 0.2; done; cat >&3)",
+        "(sed -u 40q >&3; until [ -e {} ]; do sleep 0.2; done; cat >&3)",
         resume.display()
     );
     let pipe = folder.path().join("pipe");
