@@ -324,7 +324,7 @@ fn decision(
     if decision.findings.origin_differs {
         writeln!(out, "origin: another host than DOMAIN")?;
     }
-    Ok(match decision.verdict {
+    Ok(match decision.result {
         Err(rejection) => Err(rejection),
         Ok(forward) => {
             if !forward.rewrite.has_body() {

@@ -5,14 +5,15 @@
 //! # The way of a request
 //!
 //! ```text
-//!  socket ─► head ─► route ─┬─ held (widget): body ─► message ─► validate ─► limit ─► exchange with a server ─► answer
-//!                           └─ streamed (pass):      Pingora's proxy ────────────────────────────────────────────────► answer
+//!                           ┌─ held (widget): client's limit ─► body ─► message ─► validate ─► verify ─► limits ─┐
+//!  socket ─► head ─► route ─┼─ WebSocket (pass): no body ────────────────────────────────────────────────────────┼─► exchange with a server ─► answer
+//!                           └─ streamed (pass): Pingora's proxy ─────────────────────────────────────────────────────────────────────────────► answer
 //!                      every step may end in a Rejection ─► problem+json or page;  at the end one record ─► metric, log line, span
 //! ```
 //!
-//! Two files to read first. [`pipeline`] is the decision, pure: no socket, no clock, no global. Each of its steps
+//! Two files to read first. [`pipeline`] is the decision, which waits for nothing: no socket, no clock, no global. Each of its steps
 //! takes the value that only the step before can make, so one that is left out does not compile.
-//! [`server::exchange`] is the sequence around it: identify, route, hold, decide, forward or refuse, record.
+//! [`server::exchange`] is the sequence around it: identify, route, hold, verify, decide, forward or refuse, record.
 //!
 //! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
 //! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
@@ -21,7 +22,7 @@
 //!
 //! # The map
 //!
-//! The modules stand in the order in which a request meets them. A room may import those of its row and nothing
+//! The modules stand in the order in which they depend on each other, which is nearly that in which a request meets them. A room may import those of its row and nothing
 //! else; no two files hold each other; Pingora is named only at the edges. `tests/architecture.rs` enforces it.
 //!
 //! | room | owns | may import |
@@ -30,9 +31,9 @@
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
 //! | [`oauth`] | asks authorization servers whose a token is, and remembers | `request` `policy` |
-//! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | these three, for their errors |
-//! | [`pipeline`] | the order of the steps | these four |
-//! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | the first four |
+//! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | `request` `policy` `upstream`, for their errors |
+//! | [`pipeline`] | the order of the steps | `request` `policy` `upstream` `response` |
+//! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | `request` `policy` `upstream` `response` |
 //! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
 //! | [`process`] | what runs, without a socket: the snapshot, one request's life, the reload, the upkeep of servers | all above |
 //! | [`server`] | clients' sockets: listeners, TLS, HTTP/1, HTTP/2, the exchange | `process` and what it imports |
@@ -59,16 +60,17 @@
 //! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
 //! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
 //!
-//! **A header of an answer** that a frame shows is decided in [`policy::frame`] and written in [`response::frame`].
+//! **A header of an answer** that says who may frame it, or what of it may be kept, is decided in [`policy::frame`] and written in [`response::frame`].
 //!
 //! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
 //!
-//! **A header** to the handler is a line in [`upstream::headers`]. A name that no client may use goes into
+//! **A header** to the handler is a line in [`upstream::headers`]; what it says comes with `Established`, which
+//! `pipeline/clear.rs` fills. A name that no client may use goes into
 //! `upstream/headers/reserved.rs`.
 //!
-//! **A limit** is a name in `policy/limit/decision.rs`, a field of its spec and of [`policy::limit::Limits`], and the
+//! **A limit** is a name in `policy/limit/decision.rs`, a field of [`policy::limit::LimitsSpec`] and of [`policy::limit::Limits`], and the
 //! line that asks it: in [`enter`](policy::limit::Limits::enter) where the head is enough, else in
-//! [`admit`](policy::limit::Limits::admit). Its table of the file is in `config/file.rs`, `config/build/limits.rs` and
+//! [`admit`](policy::limit::Limits::admit). Its `[limits.NAME]` is read and shown in `config/file.rs`, `config/build/limits.rs` and
 //! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
 //! `/-/limits` and the status page know no policy by name.
 //!
@@ -88,6 +90,8 @@
 //! hold for any bytes stands in `tests/fuzz/`: `tests/fuzz/run smoke` builds the targets `form`, `head`, `chunks` and
 //! `decision` with g++ and the stable toolchain and runs each for ten seconds; an input that breaks an invariant
 //! goes into `tests/fuzz/regressions/`, which `tests/properties.rs` replays.
+//! `tests/kits/run` fetches CRest, b24phpsdk and b24pysdk and puts each behind a gateway: what they read of a message is
+//! what the gateway told of it.
 //!
 //! # Glossary
 //!
@@ -131,10 +135,21 @@
 //! | response | the room that makes replies; the field's word for both kinds |
 //! | refusal | a reply of our own, for one of the reasons of [`Rejection`](response::rejection::Rejection) |
 //! | mode | whether a fault is enforced (refused) or observed (told, and let through) |
-//! | outcome | how a request ended, in one of six words |
+//! | outcome | how a request ended: forwarded, observed, rejected, limited, upstream_error or client_closed |
 //! | record | all that is told of an ended request |
 //! | snapshot | one configuration, built; a request keeps the one it began with |
 //! | generation | the number of a snapshot |
+//! | exchange | a request and its reply, with all that is between ([`server::exchange`]) |
+//! | front | what the connections of all listeners share |
+//! | room | a folder of `src/` |
+//! | live | the snapshot in force, with what runs by it: series, traces, the verifier |
+//! | findings | what is to be told of a request besides how it ended |
+//! | turn | the moment at which a request may go on that a limit holds back |
+//! | settled | what the store of limits said to a request that has waited for it, or that it did not |
+//! | place | room for one more request: at an upstream, or among the streams of a connection |
+//! | pace | how long a request may take altogether; also how slowly a client may take an answer |
+//! | frame | the part of a portal's page in which a widget is shown; what its answer says of that |
+//! | proof | a secret in a header, by which a handler knows its gateway |
 //! | engine | Pingora |
 //!
 //! # Design notes
@@ -142,7 +157,10 @@
 //! - **Pingora's `Server` is not used.** It always sleeps its whole grace period, panics on an address that can not be
 //!   bound, and shuts down on SIGQUIT without a successor. [`run`] and [`server`] put runtimes, services and signals
 //!   together.
-//! - **HTTP/1 is our own on both sides of a held call; HTTP/2 is the engine's sessions.** The engine takes bare LF, a
+//! - **One way for every carrier.** HTTP/1 is our own on both sides of a held call, HTTP/2 is the crate h2; both are a
+//!   [`Client`](server::client::Client), which the exchange and, on pass routes, Pingora's proxy read from and write to:
+//!   to the proxy it is one more session ([`server::stream`]). So a head is judged once, an answer has one writer, and
+//!   a refusal is made in one place. The engine takes bare LF, a
 //!   missing Host and an empty chunk size, and escapes a raw space before any hook sees it; here each head is waited for
 //!   with a deadline and judged by its raw bytes, and connections are counted when they are accepted. What HTTP/2 changes
 //!   in a request's form is undone where the head is made, so that nobody behind sees a difference.

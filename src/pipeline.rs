@@ -1,9 +1,11 @@
-//! The decision, end to end. Pure: no socket, no clock, no global; time and settings are parameters.
+//! The decision, end to end. It waits for nothing: no socket, no clock, no global; time and settings are parameters,
+//! and all that it changes is what the limits count.
 //!
 //! Cheap comes before dear, and nothing is spent before it is known to be needed: [`route`] judges the head alone, so
 //! that a refusal costs no body; [`read()`] reads the form, which says whose message it is and whether it is sound; and
 //! [`decide`] asks who is calling and whether he may have it now. Each step takes the value that only the step before
-//! can make: `Entered`, `Form`, `Call`, `Permit`, `Attempts`, `Forward`.
+//! can make: `Routed` (with the limits' `Entered`), `Read` (with a `Form`, and the `Call` in it), `Decision` (with a
+//! `Permit`, and the `Forward` that it allows).
 
 mod clear;
 mod env;
@@ -51,17 +53,17 @@ enum Way {
     /// Nobody here judges it.
     Pass,
     /// The same, and its connection is to speak WebSocket.
-    Switch,
+    WebSocket,
     /// The limits let it in that need no more than its head.
     Widget(WidgetRoute, Entered),
 }
 
 impl Routed<'_> {
-    /// The store that limits are shared by has answered, or not in time; what is [`read`] from here on waits for it no
-    /// more.
+    /// Takes what the store that limits are shared by has answered, or that it did not in time. After this, nothing
+    /// that is [`read`] waits for it.
     pub fn settle(&mut self, settled: Settled) {
         match &mut self.way {
-            Way::Pass | Way::Switch => {}
+            Way::Pass | Way::WebSocket => {}
             Way::Widget(_, entered) => entered.settle(settled),
         }
     }
@@ -69,13 +71,13 @@ impl Routed<'_> {
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
-            Way::Pass | Way::Switch => Decisions::default(),
+            Way::Pass | Way::WebSocket => Decisions::default(),
             Way::Widget(_, entered) => *entered.decisions(),
         }
     }
 }
 
-/// A request that its head alone refuses.
+/// A request that is refused before its body was read.
 #[derive(Debug)]
 pub struct Unrouted {
     /// The index of its route, if there is one.
@@ -119,7 +121,7 @@ pub struct Decision {
     /// The index of its route, now that the message is known.
     pub route_index: usize,
     /// Where it goes, or why it does not.
-    pub verdict: Result<Forward, Rejection>,
+    pub result: Result<Forward, Rejection>,
     /// What was found on the way.
     pub findings: Findings,
 }
@@ -154,18 +156,19 @@ pub fn route<'e>(
         NoRoute::MethodNotAllowed(allowed) => unasked(Rejection::MethodNotAllowed(allowed)),
     })?;
     let (body, way) = match route.kind {
-        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::Switch),
+        Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::WebSocket),
         Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
         Kind::Widget(first) => {
+            // Which of the routes of this path it is, the message says: until then it is the first one's.
             let entered = env
                 .limits
-                .enter(counted(caller), first.mode, now)
+                .enter(client_key(caller), first.mode, now)
                 .map_err(|refused| {
                     let limits = refused.decisions;
                     unrouted(Some(route_index), refused.into(), limits)
                 })?;
-            let accepted = accepted(route_index, &env.routes);
-            let body = hold(head, accepted, &env.widget)
+            let kinds = accepted(route_index, &env.routes);
+            let body = plan_body(head, kinds, &env.widget)
                 .map_err(|rejection| unrouted(Some(route_index), rejection, *entered.decisions()))?;
             (body, Way::Widget(first, entered))
         }
@@ -178,16 +181,17 @@ pub fn route<'e>(
     })
 }
 
-/// The address that a request counts for. A trusted proxy that names no client sends everybody's.
-fn counted(caller: &Caller) -> Option<ClientAddress> {
+/// The address that a request counts for; none where a trusted proxy names no client, since behind it all of them share
+/// its address.
+fn client_key(caller: &Caller) -> Option<ClientAddress> {
     (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
-/// A widget's media type, and a length that is announced.
-fn hold(head: &RequestHead, accepted: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
+/// How a widget route's body is held, where its media type and the length that is announced allow it.
+fn plan_body(head: &RequestHead, kinds: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
     match MediaType::of(&head.headers) {
         Some(MediaType::Form) => {}
-        Some(MediaType::Json) if accepted.has(message::Kind::Own) => {}
+        Some(MediaType::Json) if kinds.has(message::Kind::Own) => {}
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
     }
     match head.framing.announced() {
@@ -218,7 +222,7 @@ enum Message<'r> {
     /// Nobody here reads it.
     Pass,
     /// There is none but the wish to speak WebSocket.
-    Handshake,
+    WebSocket,
     Widget(Heard<'r>),
 }
 
@@ -227,7 +231,7 @@ impl Read<'_> {
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
             Ok(Message::Widget(heard)) => heard.asks(),
-            Ok(Message::Pass | Message::Handshake) | Err(_) => None,
+            Ok(Message::Pass | Message::WebSocket) | Err(_) => None,
         }
     }
 }
@@ -237,7 +241,7 @@ pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env:
     let mut findings = Findings::default();
     let (route_index, message) = match &routed.way {
         Way::Pass => (routed.route_index, Ok(Message::Pass)),
-        Way::Switch => (routed.route_index, Ok(Message::Handshake)),
+        Way::WebSocket => (routed.route_index, Ok(Message::WebSocket)),
         Way::Widget(first, entered) => {
             findings.limits = *entered.decisions();
             let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
@@ -273,7 +277,7 @@ pub fn decide(
     } = read;
     let cleared = match message {
         Ok(Message::Pass) => Ok(Cleared::Pass),
-        Ok(Message::Handshake) => Ok(Cleared::Handshake),
+        Ok(Message::WebSocket) => Ok(Cleared::WebSocket),
         Ok(Message::Widget(heard)) => match findings.clear(heard, said, now, env) {
             Ok(judged) => Ok(Cleared::Widget(judged)),
             Err(Stopped::Refused(rejection)) => Err(rejection),
@@ -282,13 +286,13 @@ pub fn decide(
         Err(rejection) => Err(rejection),
     };
     findings.note_observed_limit();
-    let verdict = cleared.and_then(|cleared| {
+    let result = cleared.and_then(|cleared| {
         let route = env.routes.all().get(route_index);
         let upstream = route.and_then(|route| env.upstreams.get(&route.upstream));
         let upstream = upstream.ok_or(Rejection::InternalError)?;
         let (mut rewrite, frame) = match &cleared {
             Cleared::Pass => (headers::on_pass_route(peer, caller, &head.headers), None),
-            Cleared::Handshake => (headers::to_websocket(peer, caller, &head.headers), None),
+            Cleared::WebSocket => (headers::to_websocket(peer, caller, &head.headers), None),
             Cleared::Widget(judged) => {
                 let established = judged.established(&findings, head.target.query(), env.widget.cookies);
                 let rules = env.widget.frame;
@@ -305,11 +309,11 @@ pub fn decide(
         Ok(Forward {
             rewrite,
             start: match &cleared {
-                Cleared::Pass | Cleared::Handshake => Start::AtOnce,
+                Cleared::Pass | Cleared::WebSocket => Start::AtOnce,
                 Cleared::Widget(judged) => judged.start(),
             },
             asked: match &cleared {
-                Cleared::Handshake => Asked::WebSocket,
+                Cleared::WebSocket => Asked::WebSocket,
                 Cleared::Pass | Cleared::Widget(_) => Asked::by(&head.method),
             },
             attempts: Attempts::new(upstream, pace(&findings), || {
@@ -322,12 +326,12 @@ pub fn decide(
     });
     Ok(Decision {
         route_index,
-        verdict,
+        result,
         findings,
     })
 }
 
-/// Bitrix24 runs these on its pages, unseen, and stops to call an application that is slow.
+/// Bitrix24 runs background workers on its pages, unseen, and stops to call an application whose worker is slow.
 fn pace(findings: &Findings) -> Pace {
     match findings.placement.as_ref().map(Placement::as_str) {
         Some("PAGE_BACKGROUND_WORKER") => Pace::Background,
@@ -345,7 +349,7 @@ enum Cleared {
     /// Nobody here judges it.
     Pass,
     /// The same, and its server is asked to speak WebSocket.
-    Handshake,
+    WebSocket,
     /// It was judged.
     Widget(Judged),
 }

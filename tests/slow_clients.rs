@@ -133,6 +133,34 @@ fn who_reads_a_hundred_bytes_a_second_frees_the_server() {
     assert_eq!(ran, [2; 5]);
 }
 
+/// Where the whole time runs out at a client's pace, the server is not to blame, nor out of turn.
+#[test]
+fn a_server_is_not_blamed_for_a_client_that_takes_its_time() {
+    const FAILURES: &str = "widget_gateway_upstream_failures_total";
+    let ran = table(
+        "whole times that a client has used up",
+        &ROUTES,
+        |row| row.0,
+        |_, _| true,
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let upstream = Upstream::replying(answer_of(LARGE));
+            let keys = "total_timeout = \"500ms\"\n[upstreams.handlers.eject]\nfailures = 1\n";
+            let rest = forms::routes(&[upstream.address]) + keys;
+            let gateway = Gateway::with(Setup::of(rest).every_carrier());
+            let silent = carrier.send(&gateway, &route.request());
+            let line = gateway.request_lines(1).remove(0);
+            assert_eq!(line["reason"], "client_closed", "{line}");
+            assert_eq!(line["cause"], serde_json::Value::Null, "{line}");
+            let metrics = gateway.metrics();
+            assert_eq!(metrics.value(FAILURES, &[]), 0.0);
+            assert_eq!(metrics.value("widget_gateway_upstream_up", &[]), 1.0);
+            drop(silent);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
+
 /// Whoever reads, however slowly the rest is asked for, is not cut off.
 #[test]
 fn who_reads_slowly_but_reads_gets_it_all() {

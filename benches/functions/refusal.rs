@@ -25,7 +25,7 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
         env,
     )
     .unwrap()
-    .verdict
+    .result
     .err()
 }
 
@@ -116,7 +116,7 @@ pub fn members(c: &mut Criterion) {
                             &env,
                         )
                         .unwrap();
-                        assert!(black_box(decision).verdict.is_ok());
+                        assert!(black_box(decision).result.is_ok());
                     }
                     taken += started.elapsed();
                 }

@@ -155,7 +155,7 @@ fn decided(body: &str, is_forwarded: bool) {
             &env,
         )
         .unwrap();
-        assert_eq!(decision.verdict.is_ok(), is_forwarded);
+        assert_eq!(decision.result.is_ok(), is_forwarded);
         decision
     });
 }
@@ -174,7 +174,7 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let head = head(&target, &given);
     let caller = caller();
     let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
-    let pipeline::Decision { verdict, .. } = decide(
+    let pipeline::Decision { result, .. } = decide(
         pipeline::read(&routed, &head, body.as_bytes(), &env),
         None,
         PEER,
@@ -183,7 +183,7 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
         &env,
     )
     .unwrap();
-    verdict.err().unwrap()
+    result.err().unwrap()
 }
 
 const REQUEST_ID: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";

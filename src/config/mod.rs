@@ -1,5 +1,6 @@
 //! What may change while running: the file as types, the settings it comes to, the snapshot in force.
 
+mod addresses;
 mod build;
 mod certificate;
 mod content;
@@ -18,6 +19,7 @@ mod units;
 mod upstreams;
 mod values;
 mod verify;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
-use super::units::{HttpPath, ServerText, Span, StatusRange};
+use super::addresses::{HttpPath, ServerText};
+use super::units::{Span, StatusRange};
 use super::values::{At, Count, Raw, Value, Word, Words};
 use crate::upstream::balance::Balance;
 

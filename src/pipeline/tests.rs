@@ -56,7 +56,7 @@ fn told(decision: &Decision) -> String {
     let Findings {
         would_reject, limits, ..
     } = &decision.findings;
-    let mut told = match &decision.verdict {
+    let mut told = match &decision.result {
         Err(rejection) => rejection.reason().code().to_owned(),
         Ok(forward) => {
             let sends = |name: &str| forward.rewrite.to_set().any(|(set, _)| set == name);

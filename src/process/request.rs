@@ -240,7 +240,7 @@ impl Request {
         }
         self.route = Some(decision.route_index);
         self.findings = decision.findings;
-        Ok(decision.verdict.map(Box::new))
+        Ok(decision.result.map(Box::new))
     }
 
     /// Time that was not the gateway's own: it waited for somebody else.

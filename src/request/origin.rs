@@ -35,17 +35,34 @@ impl Origin {
         Authority::parse(self.authority.as_str()).is_some_and(|own| domain.has_host(own.host))
     }
 
+    /// Whether it is that of pages under this `Host`.
+    pub fn is_at(&self, host: &[u8]) -> bool {
+        host.eq_ignore_ascii_case(self.authority.as_str().as_bytes())
+    }
+
     /// As a source expression of a Content-Security-Policy. None for a host that none can spell: an IPv6
     /// address, or a name with a dot at its end.
     pub fn source(&self) -> Option<String> {
+        self.name()?;
+        Some(format!("{}://{}", self.scheme.scheme(), self.authority.as_str()))
+    }
+
+    /// The same for whoever may err about the port: of a page of https at its usual port there is none to err
+    /// about. In a policy http stands for https too (CSP 3, 6.7.2.8).
+    pub fn source_at_any_port(&self) -> Option<String> {
+        if self.scheme == Protocol::Https && !self.authority.has_port() {
+            return self.source();
+        }
+        Some(format!("{}://{}:*", self.scheme.scheme(), self.name()?))
+    }
+
+    /// Its host, as a policy can spell it.
+    fn name(&self) -> Option<&str> {
         // Nothing that could end the expression, the directive or the policy, and no wildcard.
         static IN_SOURCES: ByteSet =
             byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        let authority = self.authority.as_str();
-        match Authority::parse(authority)?.host {
-            Host::Name(name) if IN_SOURCES.has_all(name.as_bytes()) && !name.ends_with('.') => {
-                Some(format!("{}://{authority}", self.scheme.scheme()))
-            }
+        match Authority::parse(self.authority.as_str())?.host {
+            Host::Name(name) if IN_SOURCES.has_all(name.as_bytes()) && !name.ends_with('.') => Some(name),
             Host::Name(_) | Host::V6(_) => None,
         }
     }
@@ -67,7 +84,8 @@ mod tests {
             assert_eq!(origin.source().as_deref(), Some(want));
         }
         for unspeakable in ["https://[2001:db8::1]", "https://portal.example."] {
-            assert_eq!(Origin::parse(unspeakable.as_bytes()).unwrap().source(), None);
+            let origin = Origin::parse(unspeakable.as_bytes()).unwrap();
+            assert_eq!((origin.source(), origin.source_at_any_port()), (None, None));
         }
         for bad in [
             "",

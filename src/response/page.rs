@@ -48,7 +48,9 @@ pub struct Page {
     pub html: String,
     /// BCP 47.
     pub language: String,
-    /// Nothing from outside, and no script but the page's own.
+    /// Nothing from outside, and no script but the page's own. Of forms nothing: a page that came by POST is one
+    /// whose reload sends the form again, which Chromium holds to `form-action`, and so is all that its answer
+    /// redirects to.
     pub policy: String,
 }
 
@@ -73,7 +75,7 @@ pub fn page(rejection: &Rejection, asked: &Audience<'_>) -> Option<Page> {
         language: words.language.to_string(),
         policy: format!(
             "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; \
-             base-uri 'none'; form-action 'none'"
+             base-uri 'none'"
         ),
     })
 }

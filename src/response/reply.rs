@@ -82,7 +82,7 @@ impl Reply {
                         header::CONTENT_TYPE,
                         HeaderValue::from_static("text/html; charset=utf-8"),
                     ),
-                    line(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+                    line(header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
                 ]);
                 let told = [
                     (header::CONTENT_LANGUAGE, page.language),

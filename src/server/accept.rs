@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::pace::Paced;
 use super::plain::{self, is_plain};
 use super::proxy_protocol::{self, Fault};
-use super::shared::Server;
+use super::shared::Front;
 use super::{http1, http2};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
@@ -26,7 +26,7 @@ use crate::upstream::caller::Peer;
 /// One listener.
 pub struct Listener {
     /// What all of them share.
-    pub server: Arc<Server>,
+    pub front: Arc<Front>,
     /// Whose connections begin with the PROXY protocol.
     pub balancers: Vec<IpNet>,
     /// How connections begin, or go on behind that.
@@ -50,7 +50,7 @@ pub enum Protocol {
 }
 
 /// Counts a connection while it is open.
-struct Counted<'s>(&'s Server);
+struct Counted<'s>(&'s Front);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
@@ -62,27 +62,27 @@ impl Drop for Counted<'_> {
 #[async_trait]
 impl ServerApp for Listener {
     async fn process_new(self: &Arc<Self>, stream: Stream, stopping: &ShutdownWatch) -> Option<Stream> {
-        let server = &self.server;
-        let before = server.open.fetch_add(1, Ordering::Relaxed);
-        server.process.metrics.connections_open.inc();
-        let _counted = Counted(server);
-        let closed = match before < server.rules.max_connections {
+        let front = &self.front;
+        let before = front.open.fetch_add(1, Ordering::Relaxed);
+        front.process.metrics.connections_open.inc();
+        let _counted = Counted(front);
+        let closed = match before < front.rules.max_connections {
             true => self.serve(stream, stopping).await,
             false => Closed::Limit,
         };
-        server.process.metrics.connection_closed(closed).inc();
+        front.process.metrics.connection_closed(closed).inc();
         None
     }
 }
 
 impl Listener {
     async fn serve(&self, stream: Stream, stopping: &ShutdownWatch) -> Closed {
-        let server = &self.server;
+        let front = &self.front;
         let connected = address_of(&stream);
         let (stream, address) = match self.is_balancer(connected) {
             false => (stream, connected),
             true => {
-                let told = timeout(server.rules.header_timeout, proxy_protocol::read(stream));
+                let told = timeout(front.rules.header_timeout, proxy_protocol::read(stream));
                 match told.await.unwrap_or(Err(Fault::TooSlow)) {
                     Ok((stream, told)) => (stream, told.unwrap_or(connected)),
                     Err(fault) => {
@@ -92,7 +92,7 @@ impl Listener {
                 }
             }
         };
-        let deadline = Instant::now() + server.rules.header_timeout;
+        let deadline = Instant::now() + front.rules.header_timeout;
         let mut stream = stream;
         if let Protocol::Tls { failed, .. } = &self.protocol
             && timeout_at(deadline, is_plain(&mut stream)).await.unwrap_or(false)
@@ -102,20 +102,20 @@ impl Listener {
             plain::tell(stream).await;
             return Closed::Handshake;
         }
-        let paced = Paced::new(stream, server.rules.write_timeout);
+        let paced = Paced::new(stream, front.rules.write_timeout);
         let stalled = paced.stalled();
         let closed = match &self.protocol {
             Protocol::Plain { h2c } => {
                 let peer = Peer { address, tls: false };
-                http1::serve(server, Box::new(paced), peer, *h2c, stopping).await
+                http1::serve(front, Box::new(paced), peer, *h2c, stopping).await
             }
             Protocol::Tls { acceptor, failed } => {
                 let peer = Peer { address, tls: true };
                 match timeout_at(deadline, acceptor.tls_handshake(paced)).await {
                     Ok(Ok(stream)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
-                        http2::serve(server, Box::new(stream), peer, stopping).await
+                        http2::serve(front, Box::new(stream), peer, stopping).await
                     }
-                    Ok(Ok(stream)) => http1::serve(server, Box::new(stream), peer, false, stopping).await,
+                    Ok(Ok(stream)) => http1::serve(front, Box::new(stream), peer, false, stopping).await,
                     Ok(Err(error)) => {
                         failed.inc();
                         debug!("TLS handshake failed: {error}");

@@ -4,14 +4,14 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::shared::Server;
+use super::shared::Front;
 use super::tunnel::Switched;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 
-/// The client does not take what is sent to it, or has gone away.
+/// The client does not take what is sent to it, or has gone away: both are recorded as `client_closed`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gone;
 
@@ -38,8 +38,8 @@ pub trait Client: Send + Sync + Unpin + Sized + 'static {
     /// Sends an interim answer, where the client's version knows them.
     fn interim(&mut self, reply: &Reply) -> impl Future<Output = Result<(), Gone>> + Send;
 
-    /// Takes a head; it is written with the first of the body. `is_last`: the connection ends with it.
-    fn begin(&mut self, reply: &Reply, is_last: bool);
+    /// Takes a head; it is written with the first piece of the body. `ends_connection`: behind this reply.
+    fn begin(&mut self, reply: &Reply, ends_connection: bool);
 
     /// Takes a piece of the body, never an empty one, and writes when there is enough.
     fn piece(&mut self, piece: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
@@ -61,19 +61,20 @@ pub trait Client: Send + Sync + Unpin + Sized + 'static {
     ///
     /// # Errors
     /// Where none was free in time.
-    fn place(&mut self) -> impl Future<Output = Result<(), Rejection>> + Send;
+    fn begin_streaming(&mut self) -> impl Future<Output = Result<(), Rejection>> + Send;
 
     /// Tells the client that its server speaks WebSocket from here on, and carries that to its end.
     fn switch(
         self,
-        server: &Server,
+        front: &Front,
         request: Box<Request>,
         switched: Switched,
     ) -> impl Future<Output = Self::Next> + Send;
 
-    /// Leaves the connection as it has to be left.
+    /// Leaves the connection: open for the next request where both sides keep it, closed behind a reply otherwise;
+    /// after a cut the stream is reset, or the connection closed, so that the client sees it.
     fn end(self, ended: Ended) -> impl Future<Output = Self::Next> + Send;
 
-    /// What becomes of a connection whose client was lost, which is a fault of ours.
+    /// What becomes of a connection whose client the engine did not give back, which is a fault of ours.
     fn lost() -> Self::Next;
 }

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::timeout;
 
+use super::awaited::Awaited;
 use super::client::{Client, Ended, Gone};
-use super::shared::Server;
+use super::shared::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};
@@ -26,54 +27,56 @@ use crate::upstream::send::{self, Answer, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
 pub async fn exchange<C: Client>(
-    server: &Server,
+    front: &Front,
     mut client: C,
     head: Box<RequestHead>,
     peer: Peer,
     at: Instant,
 ) -> C::Next {
-    let mut request = Request::begin(&server.process, &head.method, &head.headers, peer, at);
+    let mut request = Request::begin(&front.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
-    let (decided, plan) = match request.route(&head, &live) {
+    let prepared = match request.route(&head, &live) {
         Ok(mut routed) => {
-            let decided = decide(&mut client, &mut request, &mut routed, &head, peer).await;
-            (decided, routed.body)
+            let prepared = prepare(&mut client, &mut request, &mut routed, &head, peer).await;
+            prepared.map(|forward| (forward, routed.body))
         }
-        Err(rejection) => (Err(rejection), BodyPlan::Stream),
+        Err(rejection) => Err(rejection),
     };
+    // Where it was refused: it ended before the waits of one that goes on.
     request.own_time_ends();
     // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
-    let carried = match (decided, plan) {
-        (Ok(forward), BodyPlan::Stream) => {
-            let streamed = Box::pin(stream(server, client, request, &head, forward)).await;
+    let carried = match prepared {
+        Ok((forward, BodyPlan::Stream)) => {
+            let streamed = Box::pin(stream(front, client, request, &head, forward)).await;
             let Some(streamed) = streamed else {
+                // The request was dropped with what kept it, which has recorded it.
                 return C::lost();
             };
             let Streamed { end, .. } = streamed;
             (client, request) = (streamed.client, streamed.request);
             end.map(|()| Carried::Answered)
         }
-        (Ok(forward), BodyPlan::Hold(_) | BodyPlan::Switch) => {
-            Box::pin(carry(server, &mut client, &mut request, &head, forward)).await
+        Ok((forward, BodyPlan::Hold(_) | BodyPlan::Switch)) => {
+            Box::pin(carry(front, &mut client, &mut request, &head, forward)).await
         }
-        (Err(rejection), _) => Err(rejection),
+        Err(rejection) => Err(rejection),
     };
     let ended = match carried {
         Ok(Carried::Switched(switched)) => {
-            return Box::pin(client.switch(server, request, *switched)).await;
+            return Box::pin(client.switch(front, request, *switched)).await;
         }
         Ok(Carried::Answered) => {
             request.answered(client.sent());
             Ended::Answered
         }
-        Err(rejection) => Box::pin(refuse(server, &mut client, request, &head, rejection)).await,
+        Err(rejection) => Box::pin(refuse(front, &mut client, request, &head, rejection)).await,
     };
     client.end(ended).await
 }
 
-/// Holds the body, where the route says so, has the caller verified, decides, and waits where a limit holds it back or
-/// the upstream has its fill.
-async fn decide<C: Client>(
+/// All that comes before a server is asked: holds the body, where the route says so, has the caller verified, decides,
+/// and waits where a limit holds the request back or the upstream has its fill.
+async fn prepare<C: Client>(
     client: &mut C,
     request: &mut Request,
     routed: &mut Routed<'_>,
@@ -82,7 +85,7 @@ async fn decide<C: Client>(
 ) -> Result<Box<Forward>, Rejection> {
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
-        BodyPlan::Stream => client.place().await?,
+        BodyPlan::Stream => client.begin_streaming().await?,
         BodyPlan::Switch => {}
     }
     let mut read = request.read(routed, head);
@@ -90,7 +93,7 @@ async fn decide<C: Client>(
         Some(ask) => Some(verify(client, request, ask).await?),
         None => None,
     };
-    // Who has waited for the store of limits is not asked to wait for it again.
+    // Twice at most: who has waited for the store of limits once does not wait for it again.
     let mut forward = loop {
         match request.decide(read, said.as_ref(), head, peer) {
             Ok(verdict) => break verdict?,
@@ -161,7 +164,7 @@ async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> 
 
 /// Asks the server and relays its answer.
 async fn carry<C: Client>(
-    server: &Server,
+    front: &Front,
     client: &mut C,
     request: &mut Request,
     head: &RequestHead,
@@ -174,11 +177,15 @@ async fn carry<C: Client>(
     };
     let wire = send::Request::new(forward.rewrite.to_wire(head), &body, forward.asked);
     let total = forward.attempts.total_timeout();
-    let relaying = relay(server, client, request, &wire, &mut forward);
+    let awaited = Awaited::default();
+    let relaying = relay(front, client, request, &wire, &mut forward, &awaited);
     let relayed = match total {
         Some(total) => timeout(total, relaying)
             .await
-            .unwrap_or(Err(Stopped::Failed(SendFault::TimedOut))),
+            .unwrap_or_else(|_| match awaited.is_client() {
+                true => Err(Stopped::Gone),
+                false => Err(Stopped::Failed(SendFault::TimedOut)),
+            }),
         None => relaying.await,
     };
     if let Err(Stopped::Failed(fault)) = &relayed
@@ -193,13 +200,15 @@ async fn carry<C: Client>(
     })
 }
 
-/// Where the server switches to another protocol, its answer is returned.
+/// Asks, and hands the answer to the client piece by piece, interim answers before it. Where the server switches to
+/// another protocol, its answer is returned instead.
 async fn relay<C: Client>(
-    server: &Server,
+    front: &Front,
     client: &mut C,
     request: &mut Request,
     wire: &send::Request,
     forward: &mut Forward,
+    awaited: &Awaited,
 ) -> Result<Option<Answer>, Stopped> {
     let attempts = &mut forward.attempts;
     let mut retries = 0;
@@ -207,7 +216,8 @@ async fn relay<C: Client>(
     request.upstream_retried(retries);
     let mut answer = asked?;
     while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
-        client.interim(&Reply::of_answer(&answer.head, None)).await?;
+        let interim = Reply::of_answer(&answer.head, None);
+        awaited.client(client.interim(&interim)).await?;
         unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
@@ -217,28 +227,28 @@ async fn relay<C: Client>(
         return Ok(Some(answer));
     }
     let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
-    client.begin(&reply, server.process.is_draining());
+    client.begin(&reply, front.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
-                client.flush().await?;
+                awaited.client(client.flush()).await?;
                 unless_gone(client, pin!(answer.read())).await?
             }
         };
         match piece {
-            Some(piece) => client.piece(piece).await?,
+            Some(piece) => awaited.client(client.piece(piece)).await?,
             None => break,
         }
     }
-    client.finish().await?;
-    answer.release(&server.process.idle);
+    awaited.client(client.finish()).await?;
+    answer.release(&front.process.idle);
     Ok(None)
 }
 
 /// Tells the client, if nothing of another answer was sent and it has not left, and records the request.
 async fn refuse<C: Client>(
-    server: &Server,
+    front: &Front,
     client: &mut C,
     request: Box<Request>,
     head: &RequestHead,
@@ -249,10 +259,7 @@ async fn refuse<C: Client>(
         return Ended::Cut;
     }
     let (reply, body) = request.refusal(&rejection, &head.method, &head.headers, head.target.query());
-    client.begin(
-        &reply,
-        rejection.ends_connection() || server.process.is_draining(),
-    );
+    client.begin(&reply, rejection.ends_connection() || front.process.is_draining());
     let told = async {
         if !body.is_empty() {
             client.piece(body).await?;

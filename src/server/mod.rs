@@ -1,6 +1,7 @@
 //! Clients' sockets: listeners, what is spoken on them, and the exchange of a request with its server.
 
 pub mod accept;
+mod awaited;
 pub mod client;
 mod drain;
 pub mod exchange;
@@ -35,7 +36,7 @@ use crate::process::{Process, most_idle};
 use crate::upstream::wire;
 use accept::{Listener, Protocol};
 use listeners::Bound;
-use shared::{ConnectionRules, Server};
+use shared::{ConnectionRules, Front};
 use stream::hooks::Hooks;
 
 /// Serves every clients' listener on the runtime until `stopping` says so. What it returns ends with the listeners'
@@ -62,7 +63,7 @@ pub fn start(
     let rules = ConnectionRules::of(&process.server, process.max_connections);
     let mut proxy = HttpProxy::new(Hooks, Arc::new(conf));
     proxy.handle_init_modules();
-    let server = Arc::new(Server {
+    let front = Arc::new(Front {
         process: process.clone(),
         rules,
         proxy: Arc::new(proxy),
@@ -82,9 +83,9 @@ pub fn start(
                 failed: process.metrics.handshake_failures(&listener.address),
             },
         };
-        let server = server.clone();
+        let front = front.clone();
         let app = Listener {
-            server,
+            front,
             balancers: listener.proxy_protocol.clone(),
             protocol,
         };

@@ -37,7 +37,7 @@ impl ConnectionRules {
 }
 
 /// What all connections share.
-pub struct Server {
+pub struct Front {
     /// What runs.
     pub process: Arc<Process>,
     /// Bounds.

@@ -46,7 +46,7 @@ pub fn of(server: &Server, rules: &Rules, left: Option<Duration>) -> Result<Http
     options.read_timeout = within(rules.timeout);
     options.write_timeout = within(rules.timeout);
     options.idle_timeout = Some(rules.keepalive);
-    // The bytes after an Upgrade stay HTTP (RFC 9110 7.8 lets a server ignore it).
-    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    // The head it gets is the server's already: what is for one hop, an Upgrade with it, was left out.
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     Ok(peer)
 }

@@ -43,7 +43,7 @@ fn accepted() -> &'static [(String, String)] {
                 (query, text(&case["body"]))
             })
             .collect();
-        assert_eq!(all.len(), 23 + 36);
+        assert_eq!(all.len(), 23 + 39);
         all
     })
 }

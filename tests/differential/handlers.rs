@@ -39,20 +39,45 @@ fn under_auth(seen: &Seen, array: &str) -> Identity {
     }
 }
 
-/// The event first, then the placement.
+/// The event first, then the placement. A plain `auth` is stored as little as an empty one, but is not passed over.
 fn crest(seen: &Seen) -> Identity {
     let is = |name: &str, value: &[u8]| text(seen, "request", &[name]).as_deref() == Some(value);
-    let has_auth = seen.held("request", "auth") == Some(Held::Array);
-    if is("event", b"ONAPPINSTALL") && has_auth {
+    let auth = seen.held("request", "auth");
+    let is_empty = match &auth {
+        Some(Held::Text(text)) => matches!(&text[..], b"" | b"0"),
+        Some(Held::Array) => false,
+        None => true,
+    };
+    if is("event", b"ONAPPINSTALL") && !is_empty {
         under_auth(seen, "request")
     } else if is("PLACEMENT", b"DEFAULT") {
+        let domain = text(seen, "request", &["DOMAIN"]).map(|domain| escaped(&domain));
         Identity {
-            domain: text(seen, "request", &["DOMAIN"]),
-            ..Identity::default()
+            member_id: None,
+            endpoint: domain.as_deref().map(|domain| url(domain, b"/rest/")),
+            domain,
         }
     } else {
         Identity::default()
     }
+}
+
+/// PHP's `htmlspecialchars`.
+fn escaped(text: &[u8]) -> Vec<u8> {
+    let escape = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#039;".to_owned(),
+        other => other.to_string(),
+    };
+    let text = String::from_utf8_lossy(text);
+    text.chars().map(escape).collect::<String>().into_bytes()
+}
+
+fn url(domain: &[u8], path: &[u8]) -> Vec<u8> {
+    [b"https://", domain, path].concat()
 }
 
 /// `$_REQUEST['auth']['member_id'] ?? $_REQUEST['member_id']`, and so on.
@@ -74,28 +99,34 @@ fn prefers_flat(seen: &Seen) -> Identity {
     }
 }
 
-/// The body alone, `event` and `auth`.
+/// The body alone, `event` and `auth`; a blank event is one too.
 fn sdk_event(seen: &Seen) -> Identity {
-    match text(seen, "post", &["event"]) {
+    match seen.held("post", "event") {
         Some(_) => under_auth(seen, "post"),
         None => Identity::default(),
     }
 }
 
-/// DOMAIN from the query alone, the rest from the body alone.
+/// DOMAIN from the query alone, the rest from the body alone; a blank placement is one too.
 fn sdk_placement(seen: &Seen) -> Identity {
-    match text(seen, "post", &["PLACEMENT"]) {
+    let domain = match seen.held("get", "DOMAIN") {
+        Some(Held::Text(text)) => Some(text).filter(|text| !text.trim_ascii().is_empty()),
+        // As PHP writes an array into a text.
+        Some(Held::Array) => Some(b"Array".to_vec()),
+        None => None,
+    };
+    match seen.held("post", "PLACEMENT") {
         Some(_) => Identity {
             member_id: text(seen, "post", &["member_id"]),
-            domain: text(seen, "get", &["DOMAIN"]),
-            endpoint: None,
+            endpoint: domain.as_deref().map(|domain| url(domain, b"")),
+            domain,
         },
         None => Identity::default(),
     }
 }
 
 fn sdk_robot(seen: &Seen) -> Identity {
-    match text(seen, "post", &["event_token"]) {
+    match seen.held("post", "event_token") {
         Some(_) => under_auth(seen, "post"),
         None => Identity::default(),
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::handlers::HANDLERS;
+use super::handlers::{HANDLERS, Identity};
 use crate::common::Received;
 use crate::common::forms::KNOWN;
 use crate::common::php::{Held, Seen};
@@ -35,11 +35,28 @@ pub fn disagreements(forwarded: &Received, seen: &Seen) -> Vec<String> {
         }
     }
     found.extend(under_auth(seen, &kind));
-    let domain = header(forwarded, "Domain");
+    let told = Told {
+        member_id: header(forwarded, "Member-Id"),
+        domain: header(forwarded, "Domain"),
+    };
     for (handler, read) in HANDLERS {
-        let theirs = read(seen);
+        found.extend(told.strangers(handler, read(seen)));
+    }
+    found
+}
+
+/// Whose message the gateway says it is.
+pub struct Told {
+    pub member_id: Option<Vec<u8>>,
+    pub domain: Option<Vec<u8>>,
+}
+
+impl Told {
+    /// Whatever a handler read that is somebody else's.
+    pub fn strangers(&self, handler: &str, theirs: Identity) -> Vec<String> {
+        let mut found = Vec::new();
         if let Some(member) = theirs.member_id
-            && header(forwarded, "Member-Id").as_ref() != Some(&member)
+            && self.member_id.as_ref() != Some(&member)
         {
             found.push(format!(
                 "{handler} is told of the member {}",
@@ -47,7 +64,7 @@ pub fn disagreements(forwarded: &Received, seen: &Seen) -> Vec<String> {
             ));
         }
         if let Some(other) = theirs.domain
-            && domain.as_deref() != Some(&normalized(&other))
+            && self.domain.as_deref() != Some(&normalized(&other))
         {
             found.push(format!(
                 "{handler} is told of the domain {}",
@@ -55,12 +72,12 @@ pub fn disagreements(forwarded: &Received, seen: &Seen) -> Vec<String> {
             ));
         }
         if let Some(endpoint) = theirs.endpoint
-            && host(&endpoint) != domain.as_deref().map(without_port)
+            && host(&endpoint) != self.domain.as_deref().map(without_port)
         {
             found.push(format!("{handler} will call {}", endpoint.escape_ascii()));
         }
+        found
     }
-    found
 }
 
 fn header(forwarded: &Received, name: &str) -> Option<Vec<u8>> {

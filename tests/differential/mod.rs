@@ -9,6 +9,7 @@ mod genuine;
 mod grammar;
 mod handlers;
 mod judge;
+mod kits;
 mod nested;
 mod peers;
 mod polyglots;

@@ -79,40 +79,46 @@ fn smuggled(message: &Case, piece: &[(&str, &str)], spell: impl Fn(&[u8]) -> Vec
     case
 }
 
+/// Every piece in every message, at every place, plainly spelled and in each of the ways; with the kind of the
+/// message.
+pub fn all() -> Vec<(&'static str, Case)> {
+    let mut all = Vec::new();
+    for spelling in std::iter::once(None).chain((0..WAYS).map(Some)) {
+        let spell = |name: &[u8]| match spelling {
+            Some(number) => way(number, name),
+            None => name.to_vec(),
+        };
+        for (kind, message) in messages() {
+            for piece in PIECES {
+                let at = |place| (kind, smuggled(&message, piece, spell, place));
+                all.extend(PLACES.map(at));
+            }
+        }
+    }
+    assert_eq!(all.len(), (WAYS + 1) * 5 * PIECES.len() * PLACES.len());
+    all
+}
+
 #[test]
 fn no_message_hides_in_another() {
     let bench = Bench::of_all_messages();
     let counts = Mutex::new(BTreeMap::new());
-    let messages = messages();
-    // A plain spelling, then each of the ways.
-    let spellings: Vec<Option<usize>> = std::iter::once(None).chain((0..WAYS).map(Some)).collect();
+    let all = all();
     std::thread::scope(|scope| {
         for half in 0..2 {
             let mut worker = bench.worker();
-            let (messages, spellings, counts) = (&messages, &spellings, &counts);
+            let (all, counts) = (&all, &counts);
             scope.spawn(move || {
-                for spelling in spellings.iter().skip(half).step_by(2) {
-                    for (kind, message) in messages {
-                        for piece in PIECES {
-                            for place in PLACES {
-                                let spell = |name: &[u8]| match spelling {
-                                    Some(number) => way(*number, name),
-                                    None => name.to_vec(),
-                                };
-                                let case = smuggled(message, piece, spell, place);
-                                let became = one(&mut worker, &case, kind);
-                                *counts.lock().unwrap().entry(became).or_insert(0) += 1;
-                            }
-                        }
-                    }
+                for (kind, case) in all.iter().skip(half).step_by(2) {
+                    let became = one(&mut worker, case, kind);
+                    *counts.lock().unwrap().entry(became).or_insert(0) += 1;
                 }
             });
         }
     });
     let counts = counts.into_inner().unwrap();
     println!("{counts:?}");
-    let total: usize = counts.values().sum();
-    assert_eq!(total, (WAYS + 1) * 5 * PIECES.len() * PLACES.len());
+    assert_eq!(counts.values().sum::<usize>(), all.len());
 }
 
 fn one(worker: &mut Worker<'_>, case: &Case, kind: &str) -> String {

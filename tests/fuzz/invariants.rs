@@ -361,9 +361,8 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Stream | BodyPlan::Switch => &[],
     };
     let read = pipeline::read(&routed, head, body, env);
-    let Decision {
-        verdict, findings, ..
-    } = pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
+    let Decision { result, findings, .. } =
+        pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
@@ -375,7 +374,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     if now.as_millis().is_multiple_of(1024) {
         env.limits.sweep(now);
     }
-    let forward = match verdict {
+    let forward = match result {
         Ok(forward) => forward,
         Err(rejection) => {
             sound_answer(&rejection);

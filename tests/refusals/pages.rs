@@ -177,7 +177,7 @@ fn check(response: &Response, row: &Row) {
         policy,
         format!(
             "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; \
-             base-uri 'none'; form-action 'none'"
+             base-uri 'none'"
         )
     );
     let allowed = format!(" nonce=\"{nonce}\">");

@@ -12,6 +12,7 @@ mod upstreams;
 mod verify;
 mod warnings;
 mod widget;
+mod widget_route;
 
 use std::path::Path;
 

@@ -5,19 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
-use toml::Spanned;
 
 use super::selection::{Claims, selection, unreached};
+use super::widget_route;
 use crate::config::fault::{Faults, nearest, one_of};
-use crate::config::file::{File, KindWord, RouteTable};
-use crate::config::values::{At, Word, quoted, word};
+use crate::config::file::{File, RouteTable};
+use crate::config::values::{quoted, word};
+use crate::config::words::KindWord;
 use crate::policy::Mode;
-use crate::policy::portion::Portion;
-use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
+use crate::policy::route::{Kind, PathRule, Route, Upgrade};
 use crate::policy::selection::Selection;
-use crate::policy::validate::PlaceRule;
-use crate::request::field::{Field, FieldSet, MemberIdShape};
-use crate::request::message::{self, Kinds};
+use crate::request::field::MemberIdShape;
 
 /// The most route names, so that the metrics stay small.
 const MOST: usize = 64;
@@ -90,10 +88,10 @@ fn one(
     let kind = match kind? {
         KindWord::Widget => {
             of_pass_routes_alone(table, faults);
-            Kind::Widget(widget(table, default_mode, faults))
+            Kind::Widget(widget_route::rules(table, default_mode, faults))
         }
         KindWord::Pass => {
-            of_widgets_alone(table, faults);
+            widget_route::have_no_place(table, faults);
             Kind::Pass(upgrade(table, &methods, faults))
         }
     };
@@ -106,176 +104,6 @@ fn one(
         selection: selection.unwrap_or_default(),
         upstream: upstream?,
     })
-}
-
-/// What only a widget route has.
-fn widget(table: &RouteTable, default_mode: Mode, faults: &mut Faults<'_>) -> WidgetRoute {
-    let default = WidgetRoute::default();
-    let accepts = match &table.accepts {
-        Some(list) => accepts(list, faults),
-        None => default.accepts,
-    };
-    let forward_as = forward_as(table, accepts, faults);
-    let mode = word(&table.mode, default_mode);
-    WidgetRoute {
-        mode,
-        enforce: enforce(table, mode, faults),
-        accepts,
-        require: required(table, accepts, faults),
-        places: match forward_as {
-            ForwardAs::Get => PlaceRule::Strict,
-            ForwardAs::Call => word(&table.places, default.places),
-        },
-        forward_as,
-    }
-}
-
-/// A page that is fetched is the one of a widget, and no token may stand in its address.
-fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> ForwardAs {
-    let Some(given) = &table.forward_as else {
-        return ForwardAs::Call;
-    };
-    if let Some(At {
-        value: Word(PlaceRule::Any),
-        span,
-    }) = &table.places
-    {
-        faults.at(
-            span,
-            "\"any\" lets tokens stand in the address that forward_as fetches, allowed is \"strict\"",
-        );
-    }
-    let others = message::Kind::ALL
-        .into_iter()
-        .filter(|kind| *kind != message::Kind::Placement);
-    let lost: Vec<_> = others
-        .filter(|kind| accepts.has(*kind))
-        .map(message::Kind::label)
-        .collect();
-    if !lost.is_empty() && !faults.is_unread_below("routes") {
-        let lost = lost.join(" and ");
-        faults.at(
-            &given.span,
-            format!("would lose what {lost} messages say, allowed is accepts = [\"placement\"] beside it"),
-        );
-    }
-    given.value.0
-}
-
-/// For how many members: nothing to say where nobody is refused.
-fn enforce(table: &RouteTable, mode: Mode, faults: &mut Faults<'_>) -> Portion {
-    let Some(enforce) = &table.enforce else {
-        return Portion::ALL;
-    };
-    if mode == Mode::Observe {
-        faults.at(
-            &enforce.span,
-            "has no meaning on a route whose mode is \"observe\", allowed is it with mode = \"enforce\"",
-        );
-    }
-    enforce.value.0
-}
-
-fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
-    let mut kinds: Vec<message::Kind> = Vec::new();
-    for word in list.get_ref() {
-        let kind = word.value.0;
-        if kinds.contains(&kind) {
-            let kind = kind.label();
-            faults.at(
-                &word.span,
-                format!("{kind:?} stands in the list twice, allowed is once"),
-            );
-        }
-        kinds.push(kind);
-    }
-    if faults.is_unread_below(&faults.index().of_value(&list.span())) {
-        // What is meant by the others is not known.
-        return Kinds::of(&message::Kind::ALL);
-    }
-    if kinds.is_empty() {
-        faults.at(
-            &list.span(),
-            "is empty, so the route takes no message, at least one kind is needed",
-        );
-    }
-    Kinds::of(&kinds)
-}
-
-/// A field that no message of the accepted kinds is asked for would be asked of nobody.
-fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> FieldSet {
-    let mut required = FieldSet::default();
-    for word in table.require.iter().flatten() {
-        let field = word.value.0;
-        let (of, kinds): (_, &[message::Kind]) = if Field::OF_PLACEMENT.has(field) {
-            ("placement calls have", &[message::Kind::Placement])
-        } else if Field::OF_EVENT.has(field) && Field::OF_ROBOT.has(field) {
-            (
-                "events and robots have",
-                &[message::Kind::Event, message::Kind::Robot],
-            )
-        } else if Field::OF_EVENT.has(field) {
-            ("events have", &[message::Kind::Event])
-        } else {
-            ("robots have", &[message::Kind::Robot])
-        };
-        if kinds.iter().any(|&kind| accepts.has(kind)) {
-            required.insert(field);
-        } else {
-            let name = field.name();
-            faults.at(
-                &word.span,
-                format!("{name:?} is a field that {of}, which this route does not take (accepts)"),
-            );
-        }
-    }
-    required
-}
-
-fn of_widgets_alone(table: &RouteTable, faults: &mut Faults<'_>) {
-    const MEANINGLESS: &str = "has no meaning on a pass route, allowed is";
-    if let Some(mode) = &table.mode {
-        faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
-    }
-    if let Some(enforce) = &table.enforce {
-        faults.at(
-            &enforce.span,
-            format!("{MEANINGLESS} a portion of members on widget routes"),
-        );
-    }
-    if let Some(accepts) = &table.accepts {
-        faults.at(
-            &accepts.span(),
-            format!("{MEANINGLESS} a list of messages on widget routes"),
-        );
-    }
-    for field in table.require.iter().flatten() {
-        faults.at(
-            &field.span,
-            format!("{MEANINGLESS} a required field on widget routes"),
-        );
-    }
-    if let Some(forward_as) = &table.forward_as {
-        faults.at(
-            &forward_as.span,
-            format!("{MEANINGLESS} another method on widget routes"),
-        );
-    }
-    if let Some(places) = &table.places {
-        faults.at(
-            &places.span,
-            format!("{MEANINGLESS} a rule for fields on widget routes"),
-        );
-    }
-    for list in [&table.placements, &table.domains, &table.members]
-        .into_iter()
-        .flatten()
-    {
-        faults.at(
-            &list.span(),
-            format!("{MEANINGLESS} a list of patterns on widget routes"),
-        );
-    }
 }
 
 fn of_pass_routes_alone(table: &RouteTable, faults: &mut Faults<'_>) {

@@ -9,9 +9,9 @@ use toml::Spanned;
 
 use super::others::Others;
 use super::server::now;
+use crate::config::addresses::ServerAddress;
 use crate::config::fault::Faults;
 use crate::config::settings::UpstreamTlsSpec;
-use crate::config::units::ServerAddress;
 use crate::config::upstreams::{ProofTable, UpstreamTlsTable};
 use crate::config::values::quoted;
 use crate::upstream::headers::is_free;

@@ -10,11 +10,12 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::others::Others;
+use crate::config::addresses::Network;
 use crate::config::certificate::{Certificate, Unfit};
 use crate::config::fault::Faults;
 use crate::config::file::{CertTable, ListenerTable, ServerTable};
 use crate::config::settings::{AdminToken, CertPaths, ListenerSettings, ServerSettings};
-use crate::config::units::{Network, Span};
+use crate::config::units::Span;
 use crate::config::values::{At, quoted};
 use crate::request::field::Domain;
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
+use crate::config::addresses::{Network, ServerAddress};
 use crate::config::fault::Faults;
 use crate::config::file::{File, RouteTable};
-use crate::config::units::{Network, ServerAddress};
 use crate::config::upstreams::ServerItem;
 use crate::config::values::At;
 use crate::policy::route::{Kind, PathRule, Route};

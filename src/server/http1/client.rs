@@ -13,7 +13,7 @@ use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
 use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
-use crate::server::shared::Server;
+use crate::server::shared::Front;
 use crate::server::tunnel::{End, Switched};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::failure::Cause;
@@ -36,7 +36,7 @@ pub struct Http1Client {
     /// Whether the body goes on as it comes, so that the server says whether the client is to go on.
     is_streamed: bool,
     /// Whether the gateway wants the connection to end with the reply that was begun.
-    is_last: bool,
+    ends_connection: bool,
     /// Whether the connection goes on behind the reply that was begun.
     goes_on: bool,
     delimiter: Delimiter,
@@ -57,7 +57,7 @@ impl Http1Client {
             keeps_alive: parsed.hop.keeps_alive,
             awaits_continue: parsed.hop.expects_continue,
             is_streamed: false,
-            is_last: false,
+            ends_connection: false,
             goes_on: false,
             delimiter: Delimiter::Head,
             out: Vec::new(),
@@ -122,12 +122,12 @@ impl Client for Http1Client {
         self.wire.send(&out).await.map_err(|_| Gone)
     }
 
-    fn begin(&mut self, reply: &Reply, is_last: bool) {
+    fn begin(&mut self, reply: &Reply, ends_connection: bool) {
         self.delimiter = reply.delimiter(self.version);
-        self.is_last = is_last;
+        self.ends_connection = ends_connection;
         // Who still waits for 100 may never send the body: nothing tells where the next request begins.
         self.goes_on = self.keeps_alive
-            && !is_last
+            && !ends_connection
             && self.delimiter != Delimiter::Close
             && (self.is_read || self.incoming.is_little() && !self.awaits_continue);
         self.out.clear();
@@ -177,12 +177,12 @@ impl Client for Http1Client {
     }
 
     /// A connection has one request at a time.
-    async fn place(&mut self) -> Result<(), Rejection> {
+    async fn begin_streaming(&mut self) -> Result<(), Rejection> {
         self.is_streamed = true;
         Ok(())
     }
 
-    async fn switch(mut self, server: &Server, mut request: Box<Request>, switched: Switched) -> Self::Next {
+    async fn switch(mut self, front: &Front, mut request: Box<Request>, switched: Switched) -> Self::Next {
         self.out.clear();
         reply::append_switch(&mut self.out, &Reply::of_answer(switched.head(), None));
         let sent = Sent {
@@ -194,7 +194,7 @@ impl Client for Http1Client {
             request.refused(Rejection::ClientClosed, self.sent);
             return Err(Closed::Client);
         }
-        let (moved, mut attempts) = switched.run(&mut self.wire, &server.stopping).await;
+        let (moved, mut attempts) = switched.run(&mut self.wire, &front.stopping).await;
         let sent = Sent {
             bytes: moved.to_client,
             ..sent
@@ -230,7 +230,7 @@ impl Client for Http1Client {
         }
         let closed = match ended {
             Ended::Refused => Closed::Refused,
-            Ended::Answered if self.is_last && self.keeps_alive => Closed::Drain,
+            Ended::Answered if self.ends_connection && self.keeps_alive => Closed::Drain,
             Ended::Answered | Ended::Cut => Closed::Client,
         };
         self.wire.close().await;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::drain::drains;
 use super::exchange::exchange;
 use super::http2;
-use super::shared::Server;
+use super::shared::Front;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};
@@ -42,7 +42,7 @@ enum Arrived {
 
 /// Serves a connection to its end. `h2c`: it may begin with the HTTP/2 preface.
 pub async fn serve(
-    server: &Arc<Server>,
+    front: &Arc<Front>,
     stream: Stream,
     peer: Peer,
     h2c: bool,
@@ -51,22 +51,22 @@ pub async fn serve(
     let mut wire = Box::new(Wire::new(stream));
     let mut is_first = true;
     loop {
-        let arrived = next_head(server, &mut wire, is_first, h2c && is_first, stopping.clone()).await;
+        let arrived = next_head(front, &mut wire, is_first, h2c && is_first, stopping.clone()).await;
         is_first = false;
         let (head, at) = match arrived {
             Arrived::Head(length) => (wire.take(length), Instant::now()),
-            Arrived::Refused(fault) => return refuse_head(server, wire, fault, &[], peer).await,
+            Arrived::Refused(fault) => return refuse_head(front, wire, fault, &[], peer).await,
             Arrived::Http2 => {
-                return http2::serve(server, wire, peer, stopping).await;
+                return http2::serve(front, wire, peer, stopping).await;
             }
             Arrived::Ended(closed) => return closed,
         };
         let parsed = match RequestHead::parse(&head) {
             Ok(parsed) => parsed,
-            Err(fault) => return refuse_head(server, wire, fault, &head, peer).await,
+            Err(fault) => return refuse_head(front, wire, fault, &head, peer).await,
         };
         let client = Http1Client::new(wire, &parsed);
-        match exchange(server, client, Box::new(parsed), peer, at).await {
+        match exchange(front, client, Box::new(parsed), peer, at).await {
             Ok(at_head) => wire = at_head,
             Err(closed) => return closed,
         }
@@ -74,14 +74,14 @@ pub async fn serve(
 }
 
 async fn next_head(
-    server: &Server,
+    front: &Front,
     wire: &mut Wire,
     is_first: bool,
     may_be_http2: bool,
     mut stopping: ShutdownWatch,
 ) -> Arrived {
     if wire.ahead().is_empty() {
-        let first = timeout(server.rules.keepalive_timeout, wire.read_ahead(READ_AHEAD));
+        let first = timeout(front.rules.keepalive_timeout, wire.read_ahead(READ_AHEAD));
         let first = tokio::select! {
             biased;
             first = first => first,
@@ -93,7 +93,7 @@ async fn next_head(
             Ok(Ok(_)) => {}
         }
     }
-    match timeout(server.rules.header_timeout, rest_of_head(wire, may_be_http2)).await {
+    match timeout(front.rules.header_timeout, rest_of_head(wire, may_be_http2)).await {
         Ok(arrived) => arrived,
         Err(_) => Arrived::Ended(Closed::HeaderTimeout),
     }
@@ -140,14 +140,14 @@ fn look(scan: &mut HeadScan, ahead: &[u8], may_skip_line: bool) -> Result<Option
 
 /// Answers a head that is refused; the connection ends with it. `head` is what was taken of it.
 async fn refuse_head(
-    server: &Server,
+    front: &Front,
     mut wire: Box<Wire>,
     fault: HeadFault,
     head: &[u8],
     peer: Peer,
 ) -> Closed {
     let (method, headers) = what_it_tells(if head.is_empty() { wire.ahead() } else { head });
-    let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, Instant::now());
+    let mut request = Request::begin(&front.process, &method, &HeaderMap::new(), peer, Instant::now());
     request.own_time_ends();
     let rejection = Rejection::from(fault);
     let (reply, body) = request.refusal(&rejection, &method, &headers, b"");

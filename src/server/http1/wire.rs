@@ -18,7 +18,6 @@ const IDLE_READ: usize = 512;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// See the module.
-#[derive(Debug)]
 pub struct Wire {
     inner: Stream,
     ahead: BytesMut,

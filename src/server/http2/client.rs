@@ -19,7 +19,7 @@ use crate::request::head::RefusedHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
-use crate::server::shared::Server;
+use crate::server::shared::Front;
 use crate::server::tunnel::Switched;
 use crate::upstream::caller::Peer;
 
@@ -128,7 +128,7 @@ async fn timeout_if_pending<T>(
 
 /// Answers a head that is refused. Whether the client took it.
 pub async fn refuse_head(
-    server: &Server,
+    front: &Front,
     mut client: Http2Client,
     refused: RefusedHead,
     peer: Peer,
@@ -139,7 +139,7 @@ pub async fn refuse_head(
         method,
         headers,
     } = refused;
-    let mut request = Request::begin(&server.process, &method, &HeaderMap::new(), peer, at);
+    let mut request = Request::begin(&front.process, &method, &HeaderMap::new(), peer, at);
     request.own_time_ends();
     let rejection = Rejection::from(fault);
     let (reply, body) = request.refusal(&rejection, &method, &headers, b"");
@@ -214,7 +214,7 @@ impl Client for Http2Client {
         self.sent
     }
 
-    async fn place(&mut self) -> Result<(), Rejection> {
+    async fn begin_streaming(&mut self) -> Result<(), Rejection> {
         // By then a client that takes nothing was given up.
         let place = timeout(self.write_timeout, self.streamed.clone().acquire_owned()).await;
         self.place = place.ok().and_then(Result::ok);
@@ -222,7 +222,7 @@ impl Client for Http2Client {
     }
 
     /// No head of HTTP/2 asks for it (RFC 9113 8.2.2).
-    async fn switch(mut self, _: &Server, request: Box<Request>, _: Switched) -> bool {
+    async fn switch(mut self, _: &Front, request: Box<Request>, _: Switched) -> bool {
         request.refused(Rejection::InternalError, self.sent);
         self.respond.send_reset(Reason::INTERNAL_ERROR);
         false

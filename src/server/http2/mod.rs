@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::drain::drains;
 use super::exchange::exchange;
-use super::shared::Server;
+use super::shared::Front;
 use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION};
 use crate::request::head::{RefusedHead, RequestHead};
 use crate::telemetry::metrics::Closed;
@@ -114,13 +114,13 @@ fn options() -> Builder {
 
 /// Serves a connection to its end.
 pub async fn serve(
-    server: &Arc<Server>,
+    front: &Arc<Front>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     stopping: &ShutdownWatch,
 ) -> Closed {
     let handshake = options().handshake(stream);
-    let mut connection = match timeout(server.rules.header_timeout, handshake).await {
+    let mut connection = match timeout(front.rules.header_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return Closed::Client,
         Err(_) => return Closed::HeaderTimeout,
@@ -138,7 +138,7 @@ pub async fn serve(
     let mut leaves: Option<Closed> = None;
     loop {
         let (idle, why) = match leaves {
-            None => (server.rules.keepalive_timeout, Closed::Idle),
+            None => (front.rules.keepalive_timeout, Closed::Idle),
             Some(why) => (FAREWELL, why),
         };
         let accepted = tokio::select! {
@@ -154,7 +154,7 @@ pub async fn serve(
         };
         has_begun.store(true, Ordering::Relaxed);
         match accepted {
-            Some(Ok((request, respond))) => begin(server, &streams, request, respond, peer),
+            Some(Ok((request, respond))) => begin(front, &streams, request, respond, peer),
             Some(Err(_)) | None => return leaves.unwrap_or(Closed::Client),
         }
         if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) > MAX_WASTED {
@@ -167,7 +167,7 @@ pub async fn serve(
 /// Serves one stream, beside the others. Its head is judged before it has a task, which is the smaller for it:
 /// hundreds of them may be open.
 fn begin(
-    server: &Arc<Server>,
+    front: &Arc<Front>,
     streams: &Arc<Streams>,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -175,18 +175,18 @@ fn begin(
 ) {
     let at = Instant::now();
     let stream = OpenStream::new(streams);
-    let server = server.clone();
+    let front = front.clone();
     let (head, body) = request.into_parts();
     let head = head_of(head, body.is_end_stream());
-    let write_timeout = server.rules.write_timeout;
+    let write_timeout = front.rules.write_timeout;
     let client = Http2Client::new(body, respond, streams.streamed.clone(), write_timeout);
     match head {
         Ok(head) => tokio::spawn(async move {
-            let was_answered = exchange(&server, client, head, peer, at).await;
+            let was_answered = exchange(&front, client, head, peer, at).await;
             stream.ends(was_answered);
         }),
         Err(refused) => tokio::spawn(async move {
-            let was_answered = client::refuse_head(&server, client, *refused, peer, at).await;
+            let was_answered = client::refuse_head(&front, client, *refused, peer, at).await;
             stream.ends(was_answered);
         }),
     };

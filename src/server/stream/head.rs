@@ -23,11 +23,12 @@ pub(super) fn for_engine(head: &RequestHead, rewrite: &Rewrite) -> Result<Reques
             out.append_header(spelled, value)?;
         }
     }
+    // What was under these names has not gone on.
     for (name, value) in rewrite.to_set() {
-        out.insert_header(name, value)?;
+        out.append_header(name, value)?;
     }
     if let Some(proof) = rewrite.proof() {
-        out.insert_header(proof.header(), proof.secret())?;
+        out.append_header(proof.header(), proof.secret())?;
     }
     Ok(out)
 }

@@ -8,14 +8,16 @@ mod passed;
 mod session;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use super::awaited::Awaited;
 use super::client::Client;
-use super::shared::Server;
+use super::shared::Front;
 use crate::pipeline::Forward;
 use crate::process::request::Request;
 use crate::request::head::RequestHead;
@@ -38,7 +40,7 @@ pub struct Streamed<C> {
 
 /// Has Pingora's proxy carry a request. None where it kept what it was given, which is a fault of ours.
 pub async fn stream<C: Client>(
-    server: &Server,
+    front: &Front,
     client: C,
     mut request: Box<Request>,
     head: &RequestHead,
@@ -62,6 +64,7 @@ pub async fn stream<C: Client>(
         end: None,
     });
     let returned = Returned::default();
+    let awaited = Arc::new(Awaited::default());
     engine_head.extensions_mut().insert(handed.clone());
     let session = ClientSession::new(
         client,
@@ -69,9 +72,10 @@ pub async fn stream<C: Client>(
         engine_head,
         head.framing,
         handed.clone(),
+        awaited.clone(),
     );
     let session = ServerSession::new_custom(Box::new(session));
-    let proxied = server.proxy.process_new_http(session, &server.stopping);
+    let proxied = front.proxy.process_new_http(session, &front.stopping);
     let in_time = match total {
         None => {
             proxied.await;
@@ -81,8 +85,13 @@ pub async fn stream<C: Client>(
         Some(total) => timeout(total, proxied).await.is_ok(),
     };
     if let (false, Ok(mut passed)) = (in_time, handed.passed()) {
-        passed.forward.attempts.failed(Cause::Timeout, Instant::now());
-        passed.end = Some(Err(Rejection::UpstreamTimeout));
+        passed.end = Some(Err(match awaited.is_client() {
+            true => Rejection::ClientClosed,
+            false => {
+                passed.forward.attempts.failed(Cause::Timeout, Instant::now());
+                Rejection::UpstreamTimeout
+            }
+        }));
     }
     let Passed {
         mut request,

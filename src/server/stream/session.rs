@@ -20,6 +20,7 @@ use super::fault::lost;
 use super::passed::Handed;
 use crate::request::head::Framing;
 use crate::response::rejection::Rejection;
+use crate::server::awaited::Awaited;
 use crate::server::client::{Client, Gone};
 
 /// Where a client is found again once the proxy is through with it, or was not waited for.
@@ -54,6 +55,7 @@ pub(super) struct ClientSession<C> {
     /// The body was read to its end.
     is_read: bool,
     handed: Handed,
+    awaited: Arc<Awaited>,
     /// The head of the final answer, once the client was begun with it.
     begun: Option<Box<ResponseHeader>>,
     is_finished: bool,
@@ -66,6 +68,7 @@ impl<C: Client> ClientSession<C> {
         head: RequestHeader,
         framing: Framing,
         handed: Handed,
+        awaited: Arc<Awaited>,
     ) -> ClientSession<C> {
         let has_body = framing != Framing::Length(0);
         ClientSession {
@@ -75,6 +78,7 @@ impl<C: Client> ClientSession<C> {
             has_body,
             is_read: !has_body,
             handed,
+            awaited,
             begun: None,
             is_finished: false,
         }
@@ -95,7 +99,7 @@ impl<C: Client> ClientSession<C> {
 
     /// Takes the head of an answer, which the hooks have judged.
     async fn begin(&mut self, head: Box<ResponseHeader>) -> Result<()> {
-        let (reply, is_last) = {
+        let (reply, ends_connection) = {
             let mut passed = self.handed.passed()?;
             (
                 passed.replies.pop_front().ok_or_else(lost)?,
@@ -103,10 +107,11 @@ impl<C: Client> ClientSession<C> {
             )
         };
         if head.status.is_informational() {
-            let told = self.client()?.interim(&reply).await;
+            let client = self.client.as_mut().ok_or_else(lost)?;
+            let told = self.awaited.client(client.interim(&reply)).await;
             return told.map_err(|gone| self.gone(gone));
         }
-        self.client()?.begin(&reply, is_last);
+        self.client()?.begin(&reply, ends_connection);
         self.begun = Some(head);
         Ok(())
     }
@@ -120,7 +125,8 @@ impl<C: Client> ClientSession<C> {
             }
             HttpTask::Body(piece, ends) | HttpTask::UpgradedBody(piece, ends) => {
                 if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
-                    let taken = self.client()?.piece(piece).await;
+                    let client = self.client.as_mut().ok_or_else(lost)?;
+                    let taken = self.awaited.client(client.piece(piece)).await;
                     taken.map_err(|gone| self.gone(gone))?;
                 }
                 Ok(ends)
@@ -196,7 +202,8 @@ impl<C: Client> Session for ClientSession<C> {
         match is_last {
             true => self.finish().await?,
             false if self.begun.is_some() => {
-                let flushed = self.client()?.flush().await;
+                let client = self.client.as_mut().ok_or_else(lost)?;
+                let flushed = self.awaited.client(client.flush()).await;
                 flushed.map_err(|gone| self.gone(gone))?;
             }
             false => {}
@@ -208,7 +215,8 @@ impl<C: Client> Session for ClientSession<C> {
         if self.begun.is_none() || std::mem::replace(&mut self.is_finished, true) {
             return Ok(());
         }
-        let finished = self.client()?.finish().await;
+        let client = self.client.as_mut().ok_or_else(lost)?;
+        let finished = self.awaited.client(client.finish()).await;
         finished.map_err(|gone| self.gone(gone))
     }
 
