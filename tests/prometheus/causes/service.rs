@@ -224,9 +224,14 @@ pub fn own_faults() -> Case {
             while head.next().is_some_and(|line| !line.is_empty()) {}
             let count = faults.load(std::sync::atomic::Ordering::Relaxed);
             let text = gateway.metrics().text;
-            let fault = "mode=\"enforce\",reason=\"internal_error\",route=\"widget\"";
+            let labels = [
+                "reason=\"internal_error\"",
+                "route=\"widget\"",
+                "mode=\"enforce\"",
+            ];
+            let is_fault = |series: &str| labels.iter().all(|label| series.contains(label));
             let said = text.lines().map(|line| match line.strip_suffix(" 0") {
-                Some(series) if series.contains(fault) => format!("{series} {count}\n"),
+                Some(series) if is_fault(series) => format!("{series} {count}\n"),
                 _ => format!("{line}\n"),
             });
             let said = said.collect::<String>();
