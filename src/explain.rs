@@ -15,7 +15,7 @@ use crate::policy::limit::KeyTables;
 use crate::policy::limit::{Decision, Decisions, Outcome};
 use crate::policy::route::{Kind, Route};
 use crate::policy::selection::Seen;
-use crate::policy::verify::{Method, Unproven};
+use crate::policy::verify::{Ask, Method, Said, Unknown, Unproven, Verdict, VerifyRules, Wrong};
 use crate::request::chunks::Chunks;
 use crate::request::field::Field;
 use crate::request::form::{Form, Reading};
@@ -283,16 +283,14 @@ fn decision(
     out: &mut impl Write,
 ) -> io::Result<Result<(), Rejection>> {
     let read = pipeline::read(routed, head, body, env);
-    if let (Some(ask), Some(Method::AppInfo { servers, .. })) =
-        (read.asks(), env.verify.as_ref().map(|verify| &verify.method))
-    {
-        let server = servers.get(ask.server).map_or("", |server| &server.origin);
-        writeln!(
-            out,
-            "verify: {server} would be asked whose the token is; here nobody is"
-        )?;
-    }
-    let Ok(decision) = pipeline::decide(read, None, peer, caller, Duration::ZERO, env) else {
+    let said = match (read.asks(), &env.verify, read.mode()) {
+        (Some(ask), Some(rules), Some(mode)) => {
+            question(ask, rules, mode, out)?;
+            Some(Said::Assumed)
+        }
+        (None, _, _) | (_, None, _) | (_, _, None) => None,
+    };
+    let Ok(decision) = pipeline::decide(read, said.as_ref(), peer, caller, Duration::ZERO, env) else {
         // Which it never does here: no store is connected to.
         writeln!(out, "limit: the store is asked")?;
         return Ok(Ok(()));
@@ -349,6 +347,29 @@ fn decision(
             Ok(())
         }
     })
+}
+
+/// Who would be asked whose a token is, and what comes of each answer.
+fn question(ask: &Ask, rules: &VerifyRules, mode: Mode, out: &mut impl Write) -> io::Result<()> {
+    let server = match &rules.method {
+        Method::AppInfo { servers, .. } => servers.get(ask.server).map_or("", |server| &server.origin),
+        Method::ApplicationToken(_) => "",
+    };
+    writeln!(
+        out,
+        "verify: {server} would be asked whose the token is; here nobody is"
+    )?;
+    let becomes = |verdict: Verdict| match (rules.refuses(verdict), rules.mode_with(mode)) {
+        (None, _) => "goes on",
+        (Some(_), Mode::Observe) => "would be refused, and goes on",
+        (Some(_), Mode::Enforce) => "is refused (caller_not_verified)",
+    };
+    writeln!(
+        out,
+        "verify: somebody else's call {}, without an answer it {}; what follows is for the caller's own",
+        becomes(Verdict::No(Wrong::Member)),
+        becomes(Verdict::Unknown(Unknown::Unreachable)),
+    )
 }
 
 /// What the answer will say, whatever the handler does.

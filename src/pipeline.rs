@@ -12,6 +12,7 @@ mod env;
 mod findings;
 mod reading;
 
+use crate::policy::Mode;
 use crate::policy::frame::Frame;
 use crate::policy::limit::shared::{Settled, Waiting};
 use crate::policy::limit::{ClientAddress, Decisions, Entered, Now, Start};
@@ -231,6 +232,14 @@ impl Read<'_> {
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
             Ok(Message::Widget(heard)) => heard.asks(),
+            Ok(Message::Pass | Message::WebSocket) | Err(_) => None,
+        }
+    }
+
+    /// What faults of this member's messages lead to, where there is a member.
+    pub fn mode(&self) -> Option<Mode> {
+        match &self.message {
+            Ok(Message::Widget(heard)) => Some(heard.mode),
             Ok(Message::Pass | Message::WebSocket) | Err(_) => None,
         }
     }

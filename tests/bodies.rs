@@ -232,6 +232,21 @@ fn expect_100_continue() {
     assert_eq!(conn.roundtrip(request("GET", "/", &[], "")).status, 200);
 }
 
+#[test]
+fn expect_100_continue_over_http2() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&[upstream.address]);
+    let body = body(1000);
+    for carrier in [Carrier::H2c, Carrier::H2Tls] {
+        for (line, interim) in [("Expect: 100-continue", &[100][..]), ("X-No: 1", &[])] {
+            let asked = Request::form(&target(), body.clone()).line(line);
+            let response = carrier.ask(&gateway, &asked);
+            assert_eq!(response.interim, interim, "{carrier:?}, {line}");
+            assert_arrived(&upstream, &response, &body, line);
+        }
+    }
+}
+
 /// HTTP/1.0 does not know it (RFC 9110 10.1.1): nobody waits, and a 100 would be taken for the answer.
 #[test]
 fn expect_100_continue_over_http_1_0_is_ignored() {

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::common::forms::{self, BODY, MEMBER, SECRETS, TARGET, chunked, post, request};
+use crate::common::oauth::AuthServer;
 use crate::common::{Gateway, Setup, Upstream};
 
 fn command(arguments: &[&str]) -> Output {
@@ -185,6 +186,100 @@ fn explain_tells_every_decision_and_no_token() {
         "as the gateway does: {refused:?}"
     );
     assert_eq!(command(&["explain", "no/such/file"]).status.code(), Some(2));
+}
+
+/// Whatever the answer would be: explaining a call is no reason to show its token to anybody.
+#[test]
+fn explain_tells_who_would_be_asked_about_a_token_and_asks_nobody() {
+    let server = AuthServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let explained = |verify: &str, route: &str, body: &str| {
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:1\"]\n[upstreams.handlers]\nservers = [\"127.0.0.1:1\"]\n\
+             [[routes]]\npath = \"/\"\nkind = \"widget\"\nupstream = \"handlers\"\naccepts = [\"placement\", \"event\"]\n{route}\n\
+             [verify]\nmethod = \"app_info\"\nclient_id = \"app.1\"\nservers = [\"http://{}\"]\n{verify}\n",
+            server.address
+        );
+        std::fs::write(&file, text).unwrap();
+        let told = command_reading(
+            &["explain", "-c", file.to_str().unwrap()],
+            &post(TARGET, &[], body),
+        );
+        let words = text_without_secrets(&told.stdout);
+        let lines = words
+            .lines()
+            .filter(|line| line.starts_with("verif") || line.contains("X-Bitrix24-Verified"));
+        let lines: Vec<_> = lines.map(str::to_owned).collect();
+        let last = words
+            .lines()
+            .find(|line| line.starts_with("verdict: "))
+            .unwrap()
+            .to_owned();
+        (told.status.code(), lines, last)
+    };
+    let forwarded = "verdict: forwarded".to_owned();
+    for (verify, route, other, nobody) in [
+        (
+            "mode = \"enforce\"\non_error = \"closed\"",
+            "",
+            "is refused (caller_not_verified)",
+            "is refused (caller_not_verified)",
+        ),
+        (
+            "mode = \"enforce\"",
+            "",
+            "is refused (caller_not_verified)",
+            "goes on",
+        ),
+        (
+            "on_error = \"closed\"",
+            "",
+            "would be refused, and goes on",
+            "would be refused, and goes on",
+        ),
+        (
+            "mode = \"enforce\"",
+            "mode = \"observe\"",
+            "would be refused, and goes on",
+            "goes on",
+        ),
+    ] {
+        let want = vec![
+            format!(
+                "verify: http://{} would be asked whose the token is; here nobody is",
+                server.address
+            ),
+            format!(
+                "verify: somebody else's call {other}, without an answer it {nobody}; what follows is for the caller's own"
+            ),
+            "verified: yes".to_owned(),
+            "header set: X-Bitrix24-Verified: yes".to_owned(),
+        ];
+        assert_eq!(
+            explained(verify, route, BODY),
+            (Some(0), want, forwarded.clone()),
+            "{verify} {route}"
+        );
+    }
+    // Where there is nothing to ask about, the answer is known.
+    let closed = "mode = \"enforce\"\non_error = \"closed\"";
+    let event = format!("event=ONAPPTEST&auth[domain]=portal.bitrix24.com&auth[member_id]={MEMBER}");
+    let (code, lines, last) = explained(closed, "", &event);
+    assert_eq!(code, Some(1), "{lines:?}");
+    assert!(
+        last.starts_with("verdict: refused, 403 caller_not_verified: "),
+        "{last}"
+    );
+    assert_eq!(server.asked(), [""; 0]);
+}
+
+fn text_without_secrets(bytes: &[u8]) -> String {
+    let words = text(bytes);
+    for secret in SECRETS {
+        assert!(!words.contains(secret), "{words}");
+    }
+    words
 }
 
 #[test]

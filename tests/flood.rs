@@ -1,5 +1,5 @@
-//! Invented members by the thousand, from one address and from many, seen from outside. The long run of ten
-//! million is in `src/policy/limit/tests/flood.rs`.
+//! Invented members by the thousand, from one address and from many, seen from outside. The long run of ten million
+//! is by hand; without a gateway around it, it is in `src/policy/limit/tests/flood.rs`.
 
 use crate::common::client::Conn;
 use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
@@ -88,4 +88,49 @@ fn a_flood_of_invented_members_limits_itself_and_nobody_else() {
     );
     let grown = gateway.resident_kib().saturating_sub(resident);
     assert!(grown < 48 * 1024, "{grown} KiB more");
+}
+
+/// `FLOOD` says how many; a gateway without optimization takes a few thousand a second.
+#[test]
+#[ignore = "ten million requests: FLOOD=10000000 cargo test --release --test suite -- --ignored --nocapture flood; by hand"]
+fn ten_million_invented_members_take_bounded_memory_and_nobodys_quota() {
+    let count: usize = std::env::var("FLOOD").map_or(10_000_000, |count| count.parse().unwrap());
+    for addresses in [1, 1000] {
+        let upstream = Upstream::start();
+        let rest = format!(
+            "{}[limits.member]\nrate = \"100/h\"\n[log]\nsample_forwarded = 0.0\nsample_refused = 0.0\n",
+            forms::routes(&[upstream.address])
+        );
+        let gateway = Gateway::with(Setup::of(rest).top("trusted_proxies = [\"127.0.0.0/8\"]"));
+        let ask = |client: &str, member: &str| gateway.ask(call(client, member)).status;
+        let over = "f".repeat(32);
+        while ask("203.0.113.9", &over) == 200 {}
+        let resident = gateway.resident_kib();
+        let (step, mut answered) = ((count / 20).max(AT_ONCE), 0);
+        for from in (0..count).step_by(step) {
+            flood(&gateway, from..from + step, |n| {
+                format!("198.51.{}.{}", n % addresses / 250, n % addresses % 250)
+            });
+            // Of what comes back meanwhile, one request each 36 s.
+            let back = (0..50).take_while(|_| ask("203.0.113.9", &over) == 200).count();
+            assert!(back < 50, "never forgotten, after {from}");
+            assert_eq!(ask("203.0.113.5", MEMBER), 200, "after {from}");
+            upstream.take();
+            answered += 1;
+        }
+        let metrics = gateway.metrics();
+        let metric = |name: &str| {
+            let policy = [("policy", "member")];
+            metrics.value(&format!("widget_gateway_ratelimit_{name}"), &policy)
+        };
+        let grown = gateway.resident_kib().saturating_sub(resident);
+        println!(
+            "{count} invented members from {addresses} addresses: {} keys, {} requests shared a state, {answered} \
+             genuine ones answered, {grown} KiB more resident",
+            metric("keys"),
+            metric("overflow_total"),
+        );
+        assert!(metric("keys") <= 875_001.0);
+        assert!(grown < 192 * 1024, "{grown} KiB");
+    }
 }

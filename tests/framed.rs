@@ -1,11 +1,9 @@
 //! A widget in the frame of a portal's page, in a real browser: who may show it, whether its session lasts, and
 //! what its user sees where it is refused.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use crate::browser::{Browser, Look};
+use crate::browser::Browser;
 use crate::common::php::PhpServer;
 use crate::common::{DeadServer, Gateway, Reply, Upstream, forms};
 
@@ -188,116 +186,4 @@ fn a_frame_can_be_loaded_again() {
         .metrics()
         .value("widget_gateway_origin_mismatch_total", &[]);
     assert_eq!(mismatches, 0.0, "it is no other page that calls");
-}
-
-/// A page that is wider or higher than this frame has to be scrolled.
-const FRAME: (u32, u32) = (400, 300);
-
-#[test]
-fn pages_of_all_languages_fit_into_a_small_frame() {
-    let dead = DeadServer::new();
-    let gateway = Gateway::start(format!(
-        "[[routes]]\npath = \"/app\"\nkind = \"widget\"\nupstream = \"dead\"\n\
-         [[routes]]\npath = \"/dead\"\nkind = \"pass\"\nupstream = \"dead\"\n\
-         [upstreams.dead]\nservers = [\"{}\"]\n",
-        dead.address(),
-    ));
-    let browser = Browser::start();
-    let mut faults = Vec::new();
-    for (code, language) in LANGUAGES {
-        for (what, path) in [
-            ("outside", "app"),
-            ("unavailable", "dead"),
-            ("missing", "nowhere"),
-            ("unreadable", "app"),
-        ] {
-            let address = format!("http://{}/{path}?LANG={code}", gateway.http());
-            browser.size(FRAME.0, FRAME.1);
-            match what {
-                "unreadable" => {
-                    browser.open("about:blank");
-                    browser.run(&format!(
-                        "const form = document.createElement('form'); form.method = 'post'; form.action = {};
-                         document.body.append(form); form.submit()",
-                        json!(address)
-                    ));
-                }
-                _ => browser.open(&address),
-            }
-            browser.wait("the page", "!!document.querySelector('#told')");
-            let told =
-                browser.value("document.documentElement.lang + document.querySelector('#copy').hidden");
-            assert_eq!(told, format!("{language}false"), "{what} in {code}");
-            for (width, height) in [FRAME, (320, 480)] {
-                browser.size(width, height);
-                let overflow = browser.value(
-                    "[Math.max(0, document.documentElement.scrollWidth - innerWidth),
-                      Math.max(0, document.documentElement.scrollHeight - innerHeight)]",
-                );
-                if overflow != json!([0, 0]) {
-                    faults.push(format!("{what} in {code} at {width} by {height}: {overflow}"));
-                }
-            }
-            if what == "unavailable" {
-                browser.screenshot(&format!("refusal-{code}"));
-                for dark in [false, true] {
-                    browser.look(Look { dark, width: 400 });
-                    let found = browser.accessibility_faults();
-                    if found != json!([]) {
-                        faults.push(format!("{what} in {code}, dark {dark}: {found}"));
-                    }
-                }
-                let english = browser.value(ENGLISH);
-                if code != "en" && english != json!([]) {
-                    faults.push(format!("{what} in {code}: {english} is English"));
-                }
-            }
-        }
-    }
-    let complaints = browser.console();
-    let complaints = complaints.iter().filter(|said| {
-        let said = said["message"].as_str().unwrap_or_default();
-        // That the page is a refusal, and that nobody drew an icon.
-        !said.contains("Failed to load resource")
-    });
-    faults.extend(complaints.map(ToString::to_string));
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// Words of the page, the code and the name of the product aside, that stand in the English one.
-const ENGLISH: &str = "[...document.querySelectorAll('title, h1, p, button, small')]
-    .flatMap((node) => node.innerText.match(/[A-Za-z]+/g) || [])
-    .filter((word) => ['The', 'the', 'app', 'not', 'Try', 'again', 'Wait', 'Copy', 'this', 'your', 'reached', 'just', 'now']
-      .includes(word) && !(word === 'app' && document.documentElement.lang === 'it'))";
-
-/// Bitrix24's codes, and what the page says that it is in.
-const LANGUAGES: [(&str, &str); 20] = [
-    ("ru", "ru"),
-    ("id", "id"),
-    ("ms", "ms"),
-    ("de", "de"),
-    ("en", "en"),
-    ("la", "es"),
-    ("fr", "fr"),
-    ("in", "hi"),
-    ("it", "it"),
-    ("pl", "pl"),
-    ("br", "pt-BR"),
-    ("vn", "vi"),
-    ("tr", "tr"),
-    ("kz", "kk"),
-    ("ua", "uk"),
-    ("ar", "ar"),
-    ("th", "th"),
-    ("sc", "zh-CN"),
-    ("tc", "zh-TW"),
-    ("ja", "ja"),
-];
-
-/// The library of the accessibility check is not ours: whose it is stands beside it.
-#[test]
-fn the_accessibility_checker_has_its_licence() {
-    let folder = Path::new("tests/fixtures/axe-core");
-    let licence = std::fs::read_to_string(folder.join("LICENSE")).unwrap();
-    assert!(licence.starts_with("Mozilla Public License"));
 }

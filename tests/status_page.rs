@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::browser::{Browser, Look};
-use crate::common::store::{FakeStore, Says};
+use crate::common::store::{FakeStore, Redis, Says};
 use crate::common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
 use nix::sys::signal::Signal;
 
@@ -424,5 +424,47 @@ fn the_page_says_what_enforcing_would_refuse() {
     browser.look(PHONE);
     assert_fits(&browser);
     browser.screenshot("observed-phone-light");
+    assert_quiet(&browser, &gateway);
+}
+
+#[test]
+fn the_page_shows_the_store_of_limits_and_what_judges_requests() {
+    let mut redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let limits = format!(
+        "[limits.member]\nrate = \"1/h\"\nburst = 5\n\
+         [limits.shared]\nurl = \"redis://{}\"\ntimeout = \"1s\"\nlease = 1\nreplicas = 4\n",
+        redis.address()
+    );
+    let gateway = Gateway::start(format!("{}{limits}", forms::routes(&[upstream.address])));
+    let browser = Browser::start();
+    browser.look(PHONE);
+    browser.open(&format!("http://{}/", gateway.admin()));
+    let shows = |text: &str| {
+        browser.wait(
+            text,
+            &format!("document.querySelector('#policies').innerText.includes({text:?})"),
+        );
+    };
+    shows("\u{2714} up, up to 1 request away");
+    shows("nothing yet");
+    let mut conn = gateway.connect();
+    let mut ask = || {
+        conn.roundtrip(forms::post(forms::TARGET, &[], forms::BODY))
+            .status
+    };
+    let statuses: Vec<u16> = (0..10).map(|_| ask()).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429, 429, 429]);
+    shows("what is leased 50 % (5 refused), asking it 50 %, this gateway alone 0 %");
+    assert!(!browser.text("#verdict").contains("store"));
+    redis.kill();
+    shows("\u{2716} down: 1 of 4 of each quota is granted here");
+    shows("connection ");
+    browser.wait(
+        "the verdict",
+        "document.querySelector('#verdict').innerText.includes('The store that limits are shared by is down')",
+    );
+    assert_fits(&browser);
+    browser.screenshot("store-phone-light");
     assert_quiet(&browser, &gateway);
 }

@@ -20,6 +20,7 @@ mod limits;
 mod shared_limits;
 mod roll_out;
 mod verify;
+mod verify_by_proxy;
 mod layers;
 mod held_back;
 mod flood;

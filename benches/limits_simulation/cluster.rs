@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::shared::{
-    Ask, Bucket, Charged, Naming, OnError, Settled, SharedSpec, Store, StoreAddress, Waiting,
+    Ask, Bucket, Charged, Naming, OnError, Settled, SharedSpec, Store, StoreAddress, StoreFault, Waiting,
 };
 use widget_gateway::policy::limit::{Limiter, Period, Quota, Verdict};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
@@ -356,7 +356,7 @@ impl World<'_> {
         match answer {
             Some(charged) => ask.answered(charged, now),
             None => {
-                ask.failed();
+                ask.failed(StoreFault::Timeout);
                 if is_alive && self.is_out(at) {
                     self.set_up(replica, false);
                     self.find_again(replica, at);

@@ -2,7 +2,8 @@
 //! `cargo bench --bench limits-simulation`, or `cargo test --bench limits-simulation` without optimization.
 //!
 //! The limiters, their leases and the script's arithmetic are the gateway's; network, store and clocks are made up,
-//! from a seed. `-- MEMBERS` says how many members there are besides the busy ones (a million), each with one request.
+//! from a seed. `-- MEMBERS` says how many members there are besides the busy ones (a million), with one request each on
+//! average.
 //! It ends with status 1 where a bound of `policy::limit::shared` does not hold.
 
 #![allow(
@@ -108,6 +109,15 @@ fn main() {
             ..calm
         },
         Scenario {
+            name: "no store for 5 s of every 20 s",
+            replicas: 100,
+            trouble: Trouble {
+                outages: true,
+                ..Trouble::default()
+            },
+            ..calm
+        },
+        Scenario {
             name: "the same, half of it at one",
             replicas: 10,
             balancing: Balancing::Uneven,
@@ -141,8 +151,21 @@ fn main() {
             ..calm
         },
         Scenario {
+            name: "no store, even",
+            replicas: 100,
+            lease: 0,
+            ..calm
+        },
+        Scenario {
             name: "no store, by member_id in front",
             replicas: 10,
+            lease: 0,
+            balancing: Balancing::ByMember,
+            ..calm
+        },
+        Scenario {
+            name: "no store, by member_id in front",
+            replicas: 100,
             lease: 0,
             balancing: Balancing::ByMember,
             ..calm

@@ -258,6 +258,7 @@ fn verify(verify: &VerifySpec) -> Value {
                 timeout,
                 cache,
                 roots: _,
+                proxy,
             } = asks;
             let servers: Vec<_> = servers.iter().map(|server| &server.origin).collect();
             json!({
@@ -265,6 +266,7 @@ fn verify(verify: &VerifySpec) -> Value {
                 "client_id": &**client_id,
                 "servers": servers,
                 "ca": ca.as_ref().map(|ca| ca.display().to_string()),
+                "proxy": proxy.as_ref().map(|proxy| format!("http://{}", proxy.as_str())),
                 "timeout": Span(*timeout).to_string(),
                 "cache": Span(*cache).to_string(),
             })

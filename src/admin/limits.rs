@@ -1,89 +1,197 @@
-//! The limits of one key: how it stands with each policy that counts by such a key, and its reset.
+//! The limits of one key: how it stands with each policy that counts by such a key, here and in the store that
+//! replicas share, and its reset.
 
-use serde_json::{Value, json};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::policy::limit::{AnyPolicy, PolicySpec, Quota, Standing};
+use crate::policy::limit::shared::{LeaseState, OnError, Told};
+use crate::policy::limit::{AnyPolicy, KeyState, PolicySpec, Quota, SharedStanding, Standing};
 use crate::policy::pattern::Pattern;
 use crate::process::Process;
-use crate::process::live::Live;
 use crate::request::field::MemberIdShape;
 
-pub(super) fn show(process: &Process, key: &str) -> Answer {
-    match standings(process, key) {
-        Ok(told) => Answer::json(&told),
+pub(super) async fn show(process: &Process, key: &str) -> Answer {
+    let asked = ask(process, key, |policy, shape, now| policy.state(key, shape, now));
+    match asked {
+        Ok(rows) => Answer::json(&json!({ "key": key, "policies": tell(rows).await.policies })),
         Err(problem) => problem.into(),
     }
 }
 
-/// Gives a key its whole burst back, with every policy. Doing it twice does no harm.
-pub(super) fn reset(process: &Process, key: &str) -> Answer {
+/// Gives a key its whole burst back, with every policy, here and in the store. Doing it twice does no harm.
+pub(super) async fn reset(process: &Process, key: &str) -> Answer {
+    let mut had_state = false;
+    let asked = ask(process, key, |policy, shape, now| {
+        let (had, standing) = policy.reset(key, shape, now)?;
+        had_state |= had;
+        Some(standing)
+    });
+    let rows = match asked {
+        Ok(rows) => rows,
+        Err(problem) => return problem.into(),
+    };
+    let Rows { policies, store } = tell(rows).await;
+    // It was read as a key, so it holds no more than a key can.
+    let details = json!({ "key": key, "had_state": had_state, "store": store.label() });
+    process.log.event(log::Level::Info, "limit reset", details);
+    let reset = match store {
+        Side::Nowhere => had_state,
+        Side::Answered => true,
+        Side::Silent => {
+            return Problem::new(
+                503,
+                "store_silent",
+                "The store of limits did not say that it is done",
+            )
+            .with(
+                "detail",
+                "What is kept here is reset. Ask again once the store is up",
+            )
+            .with("policies", policies)
+            .into();
+        }
+    };
+    Answer::json(&json!({ "key": key, "policies": policies, "reset": reset }))
+}
+
+/// How a key stands with one policy, as far as nobody has to be waited for.
+struct Row {
+    matches: Value,
+    policy: &'static str,
+    mode: &'static str,
+    standing: Standing,
+    on_error: OnError,
+}
+
+/// Asks each policy that counts by such a key, one after the other; what they ask the store is on its way then.
+fn ask(
+    process: &Process,
+    key: &str,
+    mut of: impl FnMut(&dyn AnyPolicy, MemberIdShape, Duration) -> Option<Standing>,
+) -> Result<Vec<Row>, Problem> {
     let live = process.live.load();
     let shape = live.env().widget.member_id;
-    let mut had_state = false;
-    for (_, policy) in live.env().limits.policies() {
-        had_state |= policy.reset(key, shape);
-    }
-    match standings(process, key) {
-        Ok(mut told) => {
-            if let Value::Object(told) = &mut told {
-                told.insert("reset".to_owned(), had_state.into());
-            }
-            // It was read as a key, so it holds no more than a key can.
-            let details = json!({ "key": key, "had_state": had_state });
-            process.log.event(log::Level::Info, "limit reset", details);
-            Answer::json(&told)
-        }
-        Err(problem) => problem.into(),
-    }
-}
-
-fn standings(process: &Process, key: &str) -> Result<Value, Problem> {
-    let live: &Live = &process.live.load();
-    let shape = live.env().widget.member_id;
-    let mut policies = live.env().limits.policies();
-    if !live
-        .env()
-        .limits
-        .policies()
-        .any(|(_, policy)| policy.reads(key, shape))
-    {
+    let limits = &live.env().limits;
+    if !limits.policies().any(|(_, policy)| policy.reads(key, shape)) {
         return Err(Problem::new(404, "no_key", "No limit counts by such a key").with(
             "detail",
             "a member_id as widget.member_id says, an IP address, the domain of a portal, or gateway",
         ));
     }
     let now = process.epoch.elapsed();
-    let mut told = Vec::new();
-    for (matches, policy) in policies.by_ref() {
-        told.extend(standing(matches, policy, key, shape, now));
-    }
-    Ok(json!({ "key": key, "policies": told }))
+    let on_error = limits.store().map(|store| store.spec().on_error);
+    let rows = limits.policies().filter_map(|(matches, policy)| {
+        let PolicySpec { mode, quota: _ } = policy.spec()?;
+        Some(Row {
+            matches: matches.map(Pattern::spelled).into(),
+            policy: policy.name().label(),
+            mode: mode.label(),
+            standing: of(policy, shape, now)?,
+            on_error: on_error.unwrap_or_default(),
+        })
+    });
+    Ok(rows.collect())
 }
 
-/// A key that a policy holds no state of has its full burst.
-fn standing(
-    matches: Option<&Pattern>,
-    policy: &dyn AnyPolicy,
-    key: &str,
-    shape: MemberIdShape,
-    now: std::time::Duration,
-) -> Option<Value> {
-    let Standing {
-        quota,
-        is_override,
-        state,
-    } = policy.state(key, shape, now)?;
-    let PolicySpec { mode, quota: _ } = policy.spec()?;
-    Some(json!({
-        "policy": policy.name().label(),
-        "match": matches.map(Pattern::spelled),
-        "mode": mode.label(),
-        "quota": self::quota(quota),
-        "override": is_override,
-        "remaining": state.map_or(quota.burst.get(), |state| state.remaining),
-        "full_in": state.map_or(0.0, |state| state.full_in.as_secs_f64()),
-    }))
+struct Rows {
+    policies: Vec<Value>,
+    store: Side,
+}
+
+/// What the store did with all that it was asked.
+#[derive(Clone, Copy)]
+enum Side {
+    /// It was asked nothing.
+    Nowhere,
+    /// It has answered.
+    Answered,
+    /// Something of it has no answer.
+    Silent,
+}
+
+impl Side {
+    fn and(self, said: Told) -> Side {
+        match (self, said) {
+            (Side::Nowhere | Side::Answered, Told::Left(_)) => Side::Answered,
+            (Side::Silent, _) | (_, Told::Down | Told::Failed(_)) => Side::Silent,
+        }
+    }
+
+    /// For the log.
+    const fn label(self) -> Option<&'static str> {
+        match self {
+            Side::Nowhere => None,
+            Side::Answered => Some("answered"),
+            Side::Silent => Some("silent"),
+        }
+    }
+}
+
+/// Waits for the store, for all rows together no longer than it may take to answer one.
+async fn tell(rows: Vec<Row>) -> Rows {
+    let mut policies = Vec::new();
+    let mut store = Side::Nowhere;
+    for row in rows {
+        let Standing {
+            quota,
+            is_override,
+            local,
+            shared,
+        } = row.standing;
+        let mut told = Map::new();
+        let mut add = |name: &str, value: Value| _ = told.insert(name.to_owned(), value);
+        add("policy", row.policy.into());
+        add("match", row.matches);
+        add("mode", row.mode.into());
+        add("quota", self::quota(quota));
+        add("override", is_override.into());
+        let counts = match shared {
+            None => local,
+            Some(shared) => {
+                let SharedStanding {
+                    local_burst,
+                    lease,
+                    inquiry,
+                } = shared;
+                let KeyState { remaining, full_in } = local;
+                let full_in = full_in.as_secs_f64();
+                add(
+                    "local",
+                    json!({ "burst": local_burst, "remaining": remaining, "full_in": full_in }),
+                );
+                add("lease", lease.map(self::lease).into());
+                let said = inquiry.told().await;
+                store = store.and(said);
+                let (counts, judged_by, said) = match said {
+                    Told::Left(left) => (left, "store", state(left)),
+                    Told::Down => (local, row.on_error.label(), json!({ "fault": "down" })),
+                    Told::Failed(fault) => (local, row.on_error.label(), json!({ "fault": fault.label() })),
+                };
+                add("store", said);
+                add("judged_by", judged_by.into());
+                counts
+            }
+        };
+        add("remaining", counts.remaining.into());
+        add("full_in", counts.full_in.as_secs_f64().into());
+        policies.push(Value::Object(told));
+    }
+    Rows { policies, store }
+}
+
+fn lease(lease: LeaseState) -> Value {
+    let LeaseState {
+        held,
+        owed,
+        refused_for,
+    } = lease;
+    json!({ "held": held, "owed": owed, "refused_for": refused_for.as_secs_f64() })
+}
+
+fn state(KeyState { remaining, full_in }: KeyState) -> Value {
+    json!({ "remaining": remaining, "full_in": full_in.as_secs_f64() })
 }
 
 /// As everywhere in answers: so many per so many seconds, so many at once.

@@ -152,8 +152,8 @@ impl Admin {
             Endpoint::Reload => reload::reload(process.clone()).await,
             Endpoint::Top => top::top(process, head.uri.query()),
             Endpoint::Observe => observe::observe(process, head.uri.query()),
-            Endpoint::Limits(key) if head.method == Method::DELETE => limits::reset(process, key),
-            Endpoint::Limits(key) => limits::show(process, key),
+            Endpoint::Limits(key) if head.method == Method::DELETE => limits::reset(process, key).await,
+            Endpoint::Limits(key) => limits::show(process, key).await,
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "limiter": {
             "max_keys": live.snapshot.settings.spec.limits.max_keys,
             "policies": policies(process, &live),
-            "store": live.env().limits.store().map(|store| self::store(store)),
+            "store": live.env().limits.store().map(|store| self::store(process, store)),
         },
         "configuration": configuration(process, &live),
     }))
@@ -223,8 +223,7 @@ fn server(entry: &Entry) -> Value {
     json!({ "name": &*entry.name, "up": entry.is_up(), "in_flight": in_flight, "addresses": addresses })
 }
 
-/// Those that the configuration has.
-fn store(store: &Store) -> Value {
+fn store(process: &Process, store: &Store) -> Value {
     let SharedSpec {
         lease,
         on_error,
@@ -236,15 +235,29 @@ fn store(store: &Store) -> Value {
         .filter(|(_, count)| *count > 0)
         .map(|(fault, count)| (fault.label().to_owned(), count.into()))
         .collect();
+    let judged: Map<_, _> = store
+        .judged()
+        .map(|(by, [allowed, limited])| {
+            let counts = json!({ "allowed": allowed, "limited": limited });
+            (by.label().to_owned(), counts)
+        })
+        .collect();
+    let asked = &process.metrics.store_duration;
+    let mean =
+        (asked.get_sample_count() > 0).then(|| asked.get_sample_sum() / asked.get_sample_count() as f64);
     json!({
         "up": store.is_up(),
         "lease": lease,
         "on_error": on_error.label(),
         "replicas": replicas,
         "faults": faults,
+        "judged": judged,
+        "asked": asked.get_sample_count(),
+        "mean_seconds": mean,
     })
 }
 
+/// Those that the configuration has.
 fn policies(process: &Process, live: &Live) -> Vec<Value> {
     let told = live.env().limits.policies().filter_map(|(matches, policy)| {
         let PolicySpec { mode, quota } = policy.spec()?;

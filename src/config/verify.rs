@@ -40,6 +40,9 @@ pub struct VerifyTable {
     /// With `app_info`: a PEM file of the certificates that have to have signed the servers'; left out = the
     /// system's.
     pub ca: Option<At<String>>,
+    /// With `app_info`: an HTTP proxy, through which the servers are asked in a tunnel (CONNECT); left out = none,
+    /// whatever stands in the environment.
+    pub proxy: Option<At<ProxyUrl>>,
     /// With `application_token`: lines of a member_id and its APPLICATION_TOKEN.
     pub tokens_file: Option<At<String>>,
     /// `enforce` refuses callers that are not who they say; `observe` counts and logs them and tells the handler.
@@ -126,6 +129,36 @@ impl Value for ServerUrl {
     }
 }
 
+/// An HTTP proxy: `"http://proxy.example:3128"`. The scheme may be left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProxyUrl(pub Domain);
+
+impl Value for ProxyUrl {
+    fn allowed() -> String {
+        "the address of an HTTP proxy with its port, such as \"http://proxy.example:3128\"".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<ProxyUrl, String> {
+        let text = raw.text()?;
+        // Without the text, which may hold a password.
+        if text.contains('@') {
+            return Err("has a user part".to_owned());
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        match Domain::parse(authority.as_bytes()) {
+            Ok(_) if scheme != "http" => Err(format!("{} is not spoken to by plain HTTP", quoted(text))),
+            Ok(proxy) if proxy.has_port() => Ok(ProxyUrl(proxy)),
+            Ok(_) => Err(format!("{} has no port", quoted(text))),
+            Err(_) => Err(format!("{} is no address", quoted(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(http://)?[^/@?#]+:[0-9]+/?$" })
+    }
+}
+
 fn is_loopback(host: &Domain) -> bool {
     match Authority::parse(host.as_str()).map(|authority| authority.host) {
         Some(Host::Name("localhost")) => true,
@@ -138,6 +171,33 @@ fn is_loopback(host: &Domain) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_an_address_with_a_port() {
+        let read = |text: &str| ProxyUrl::read(Raw::Text(text)).map(|url| url.0.as_str().to_owned());
+        for (text, proxy) in [
+            ("http://proxy.corp.example:3128", "proxy.corp.example:3128"),
+            ("http://Proxy.corp.example:3128/", "proxy.corp.example:3128"),
+            ("10.0.0.7:8080", "10.0.0.7:8080"),
+            ("http://[2001:db8::7]:8080", "[2001:db8::7]:8080"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(proxy), "{text}");
+        }
+        for text in [
+            "http://proxy.corp.example",
+            "https://proxy.corp.example:3128",
+            "socks5://proxy.corp.example:1080",
+            "http://user:secret@proxy.corp.example:3128",
+            "http://proxy.corp.example:3128/path",
+            "http://proxy.corp.example:99999",
+            "http://",
+            "",
+        ] {
+            let read = read(text);
+            assert!(read.is_err(), "{text}");
+            assert!(!format!("{read:?}").contains("secret"));
+        }
+    }
 
     #[test]
     fn servers_are_plain_and_tokens_go_nowhere_in_the_clear() {

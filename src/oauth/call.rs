@@ -10,13 +10,14 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::way::{Fault, Way};
 use crate::policy::verify::{AppInfo, Ask, AuthServer, Said, Unknown};
+use crate::request::field::Domain;
 
 /// Of an answer, in bytes; a genuine one has about 600.
 const LARGEST: usize = 64 * 1024;
@@ -31,7 +32,7 @@ const NO_MOMENT: i64 = 1_000_000_000;
 
 /// Speaks with the servers.
 pub(super) struct Caller {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<Way>, Empty<Bytes>>,
     /// `https://host:port/rest/app.info`, of each.
     methods: Vec<String>,
 }
@@ -40,21 +41,19 @@ impl Caller {
     pub(super) fn new(
         servers: &[AuthServer],
         roots: &[CertificateDer<'static>],
-    ) -> Result<Caller, rustls::Error> {
+        proxy: Option<&Domain>,
+    ) -> Result<Caller, Fault> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.iter().cloned());
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_root_certificates(store)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Way::through(proxy)?);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT)

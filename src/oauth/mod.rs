@@ -7,6 +7,7 @@
 
 mod call;
 mod pause;
+mod way;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 
 use crate::policy::verify::{Ask, AuthServer, Said, Unknown};
+use crate::request::field::Domain;
 use call::Caller;
 use pause::Pause;
 
@@ -40,6 +42,8 @@ pub struct AskRules {
     pub cache: Duration,
     /// By whom the servers' certificates have to be signed.
     pub roots: Arc<[CertificateDer<'static>]>,
+    /// The HTTP proxy that leads to them, `host:port`; none where they are connected to directly.
+    pub proxy: Option<Domain>,
 }
 
 /// Asks, and remembers.
@@ -88,7 +92,7 @@ impl Verifier {
     /// told to `durations`.
     ///
     /// # Errors
-    /// What rustls or the system's source of random numbers says.
+    /// What rustls or the system's source of random numbers says, or that the proxy can not be spelled as a URL.
     pub fn keep_or_build(
         rules: &AskRules,
         before: Option<&Arc<Verifier>>,
@@ -100,7 +104,7 @@ impl Verifier {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| "no random numbers")?;
         Ok(Arc::new(Verifier {
-            caller: Caller::new(&rules.servers, &rules.roots)?,
+            caller: Caller::new(&rules.servers, &rules.roots, rules.proxy.as_ref())?,
             pauses: rules.servers.iter().map(|_| Pause::default()).collect(),
             flights: Cache::builder().max_capacity(TOKENS).expire_after(Lives).build(),
             secret,
@@ -190,7 +194,7 @@ impl Verifier {
                 bounds.fold(self.rules.cache, Duration::min)
             }
             Said::NoToken => self.rules.cache.min(BAD_TOKEN),
-            Said::Nothing(_) => Duration::ZERO,
+            Said::Nothing(_) | Said::Assumed => Duration::ZERO,
         }
     }
 

@@ -149,11 +149,7 @@ impl Findings {
         let verdict = rules.judge(&claim, call.known(), said);
         self.verdict = Some(verdict);
         if let Some(unproven) = rules.refuses(verdict) {
-            let mode = match (mode, rules.mode) {
-                (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-                (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
-            };
-            self.observe_or(mode, Rejection::CallerNotVerified(unproven))?;
+            self.observe_or(rules.mode_with(mode), Rejection::CallerNotVerified(unproven))?;
         }
         Ok(())
     }

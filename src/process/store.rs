@@ -31,6 +31,9 @@ pub(super) fn start(env: &Env, epoch: Instant, metrics: &Arc<Metrics>, log: &Log
 pub(super) fn refresh(env: &Env, metrics: &Metrics) {
     let store = env.limits.store();
     metrics.store_up(store.is_none_or(|store| store.is_up()));
+    for (by, counts) in store.into_iter().flat_map(|store| store.judged()) {
+        metrics.shared_decisions(by, counts);
+    }
     for (fault, count) in store.into_iter().flat_map(|store| store.faults()) {
         metrics.store_errors(fault, count);
     }

@@ -153,6 +153,18 @@ impl Reply {
         head
     }
 
+    /// An interim answer for an HTTP/2 client (RFC 9110 15.2).
+    pub fn to_interim(&self) -> http::Response<()> {
+        let mut head = http::Response::new(());
+        *head.status_mut() = self.status;
+        let fields = self
+            .fields
+            .iter()
+            .map(|field| (field.name.clone(), field.value.clone()));
+        head.headers_mut().extend(fields);
+        head
+    }
+
     /// The head for an HTTP/1 client, with its empty line. `keeps_alive`: the connection goes on.
     pub fn append_http1(&self, out: &mut Vec<u8>, version: Version, keeps_alive: bool) {
         let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));

@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::placement;
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
-use crate::policy::limit::shared::StoreFault;
+use crate::policy::limit::shared::{JudgedBy, StoreFault};
 use crate::policy::limit::{self, Decision, PolicyName};
 use crate::policy::verify::{Unproven, Verdict};
 use crate::request::field::{FaultCode, Field, FieldFault};
@@ -236,6 +236,8 @@ pub struct Metrics {
     limit_decisions: [[IntCounter; 4]; PolicyName::ALL.len()],
     limiter_keys: IntGaugeVec,
     limiter_keys_limit: IntGauge,
+    /// Allowed and limited.
+    shared_decisions: [[IntCounter; 2]; JudgedBy::ALL.len()],
     store_up: IntGauge,
     store_errors: [IntCounter; StoreFault::ALL.len()],
     /// `ratelimit_store_duration_seconds`
@@ -371,6 +373,11 @@ impl Metrics {
             evictions.with_label_values(&policy);
             overflow.with_label_values(&policy);
         }
+        let shared_decisions = make.counters(
+            "ratelimit_shared_decisions_total",
+            "Requests under a limit that a store keeps, by what judged them.",
+            &["by", "decision"],
+        )?;
         let store_errors = make.counters(
             "ratelimit_store_errors_total",
             "What went wrong with the store of shared limits.",
@@ -457,6 +464,9 @@ impl Metrics {
                 ["allowed", "held_back", "limited", "would_limit"].map(|said| limit_decisions.with_label_values(&[policy.label(), said]))
             }),
             limiter_keys: keys,
+            shared_decisions: JudgedBy::ALL.map(|by| {
+                ["allowed", "limited"].map(|said| shared_decisions.with_label_values(&[by.label(), said]))
+            }),
             store_up: make.gauge(
                 "ratelimit_store_up",
                 "0 while limits are to be shared and their store is not asked.",
@@ -747,6 +757,14 @@ impl Metrics {
             &self.limiter_overflow.with_label_values(policy),
             table.overflowed(),
         );
+    }
+
+    /// Requests under a shared limit that were allowed and limited by this, ever.
+    pub fn shared_decisions(&self, by: JudgedBy, [allowed, limited]: [u64; 2]) {
+        if let Some([counts_allowed, counts_limited]) = self.shared_decisions.get(by as usize) {
+            catch_up(counts_allowed, allowed);
+            catch_up(counts_limited, limited);
+        }
     }
 
     /// Whether the store of shared limits is asked, or nobody wants one.

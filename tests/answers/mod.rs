@@ -1,6 +1,7 @@
 //! What becomes of an upstream's answer on its way to the client, and of a connection that breaks.
 
 mod odd;
+mod early;
 mod endless;
 mod flow;
 mod delivery;

@@ -16,6 +16,7 @@ pub mod load;
 pub mod metrics;
 pub mod oauth;
 pub mod php;
+pub mod proxy;
 pub mod request;
 pub mod servers;
 pub mod store;

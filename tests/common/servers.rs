@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,9 +20,22 @@ const INSTALL: &str =
 /// Nobody's user and group on Debian: no test needs more.
 const NOBODY: u32 = 65_534;
 
-/// An address where nobody listens. Another process may take it before who it is for does.
+/// An address where nobody listens, for a process that is told where to listen, or that comes back there. It is none that the kernel hands
+/// out by itself: what is free for a while must not become another test's, which somebody may still be asking.
 pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const LEAST: u16 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let handed_out: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let span = handed_out.min(30_000) - LEAST;
+    let begin = (std::process::id() % u32::from(span)) as u16;
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin) % span;
+        let address = SocketAddr::from(([127, 0, 0, 1], LEAST + offset));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A folder that processes of nobody's may write to.

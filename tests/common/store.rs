@@ -1,6 +1,6 @@
 //! Stores of shared limits: a real one on a port of its own, and one that plays what a real one can not.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -75,6 +75,10 @@ impl Redis {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
@@ -117,12 +121,18 @@ impl Redis {
             reader.read_line(&mut line).unwrap();
             lines -= 1;
             let count = || line[1..].trim().parse::<i64>().unwrap();
+            let mut text = Vec::new();
             match line.as_bytes().first() {
-                Some(b'$') if count() >= 0 => lines += 1,
+                // It may have lines of its own.
+                Some(b'$') if count() >= 0 => {
+                    text = vec![0; count() as usize + 2];
+                    reader.read_exact(&mut text).unwrap();
+                }
                 Some(b'*') => lines += count(),
                 _ => {}
             }
             answer += &line;
+            answer += std::str::from_utf8(&text).unwrap();
         }
         answer
     }
@@ -137,11 +147,7 @@ impl Drop for Redis {
 
 /// A port that nobody has at this moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    super::servers::free().port()
 }
 
 /// None where it has ended before it was ready.
@@ -222,7 +228,7 @@ fn serve(mut stream: TcpStream, says: &Mutex<Says>) -> Option<()> {
             Says::Yes => {
                 let wanted = command.last()?;
                 stream
-                    .write_all(format!("*2\r\n:{wanted}\r\n:0\r\n").as_bytes())
+                    .write_all(format!("*3\r\n:{wanted}\r\n:0\r\n:0\r\n").as_bytes())
                     .ok()?;
             }
             Says::Bytes(bytes) => stream.write_all(bytes.as_bytes()).ok()?,

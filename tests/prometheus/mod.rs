@@ -90,6 +90,8 @@ impl Handlers {
                 self.gone.address()
             ),
             "[limits]\nmax_keys = 2\n[limits.member]\nrate = \"1/h\"\nburst = 3\n".to_owned(),
+            // A store that is not there, so that each gateway is alone.
+            format!("[limits.shared]\nurl = \"redis://{}\"\n", self.gone.address()),
         ]
         .concat()
     }
@@ -248,6 +250,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
     let expected = [
         "WidgetGatewayCertificateExpiringSoon",
         "WidgetGatewayConfigRestartPending",
+        "WidgetGatewayLimiterStoreDown",
         "WidgetGatewayLimiterTableNearlyFull",
         "WidgetGatewayUnexpectedMessages",
         "WidgetGatewayUpstreamDown",

@@ -5,4 +5,5 @@ mod row;
 mod table;
 mod connection;
 mod pages;
+mod seen;
 mod told;

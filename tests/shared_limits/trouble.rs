@@ -8,9 +8,9 @@ use super::{config, member, of};
 use crate::common::forms::{BODY, TARGET, post};
 use crate::common::load::Load;
 use crate::common::store::{FakeStore, Redis, Says, timed};
-use crate::common::{Carrier, Gateway, Upstream};
+use crate::common::{Carrier, DeadServer, Gateway, Upstream};
 
-const UP: &str = "widget_gateway_ratelimit_store_up";
+pub(super) const UP: &str = "widget_gateway_ratelimit_store_up";
 const ERRORS: &str = "widget_gateway_ratelimit_store_errors_total";
 
 /// For each thing that a store can say, under which reason it is counted, and whether one is enough to leave it alone.
@@ -51,8 +51,10 @@ fn whatever_a_store_says_nobody_is_refused_and_it_is_counted() {
         ),
         (Says::Bytes("-NOAUTH Authentication required.\r\n"), "auth", false),
         (Says::Bytes("-ERR unknown command\r\n"), "server", false),
-        (Says::Bytes("*2\r\n:99999\r\n:0\r\n"), "answer", false),
-        (Says::Bytes("*2\r\n:0\r\n:-5\r\n"), "answer", false),
+        (Says::Bytes("*3\r\n:99999\r\n:0\r\n:0\r\n"), "answer", false),
+        (Says::Bytes("*3\r\n:0\r\n:-5\r\n:0\r\n"), "answer", false),
+        (Says::Bytes("*3\r\n:0\r\n:0\r\n:9999999999\r\n"), "answer", false),
+        (Says::Bytes("*2\r\n:1\r\n:0\r\n"), "answer", false),
         (Says::Bytes("*1\r\n:1\r\n"), "answer", false),
         (Says::Bytes("$5\r\nhello\r\n"), "answer", false),
         (Says::Bytes("hello\r\n"), "answer", false),
@@ -208,6 +210,7 @@ fn a_store_that_is_killed_under_load_fails_nobody_and_each_gateway_grants_its_sh
     redis.start_again();
     let (_, found) = timed(|| gateway.metric_reaches(UP, &[], 1.0));
     println!("noticed after {noticed:?}, found again after {found:?}");
+    assert!(found < Duration::from_secs(5), "{found:?}");
     let so_far = load.answered();
     reaches(so_far + 200);
     let (_, failed) = load.stop();
@@ -217,4 +220,83 @@ fn a_store_that_is_killed_under_load_fails_nobody_and_each_gateway_grants_its_sh
         .filter(|_| Carrier::Http11.ask(&gateway, &of(&few)).status == 200)
         .count();
     assert!((30..=32).contains(&granted), "{granted}");
+}
+
+#[test]
+fn without_a_store_everything_or_nothing_is_granted_where_that_is_asked_for() {
+    let upstream = Upstream::start();
+    let dead = DeadServer::new();
+    for (on_error, expected) in [("open", 200), ("closed", 429)] {
+        let more = format!("on_error = \"{on_error}\"");
+        let url = format!("redis://{}", dead.address());
+        let gateway = Gateway::start(config(&upstream, "rate = \"1/h\"\nburst = 2", &url, &more));
+        let mut conn = gateway.connect();
+        for _ in 0..5 {
+            let response = conn.roundtrip(post(TARGET, &[], BODY));
+            assert_eq!(response.status, expected, "{on_error}");
+            let retry_after = (expected == 429).then_some("1");
+            assert_eq!(response.header("Retry-After"), retry_after, "{on_error}");
+        }
+        gateway.wait_log("it is down", |line| {
+            line["msg"] == "the store of limits is down" && line["instead"] == on_error
+        });
+        let decision = if expected == 200 { "allowed" } else { "limited" };
+        let judged = [("by", "alone"), ("decision", decision)];
+        let metrics = gateway.metrics();
+        assert_eq!(
+            metrics.value("widget_gateway_ratelimit_shared_decisions_total", &judged),
+            5.0
+        );
+    }
+}
+
+/// The master becomes a replica in the middle of a load, by the sentinel's hand, and another server the master.
+#[test]
+fn a_failover_in_the_middle_fails_nobody_and_forgets_nothing() {
+    let one = Redis::start(&[]);
+    let other = Redis::start(&["--replicaof", "127.0.0.1", &one.port().to_string()]);
+    let sentinel = Redis::sentinel(&one);
+    let upstream = Upstream::start();
+    let few = member(7);
+    let quota = format!(
+        "rate = \"1000000/s\"\n[[limits.overrides]]\nmember_id = \"{few}\"\nrate = \"1/h\"\nburst = 5"
+    );
+    let url = format!("redis-sentinel://{}/main", sentinel.address());
+    let quiet = "lease = 1\n[log]\nsample_forwarded = 0.0\nsample_refused = 0.0";
+    let gateway = Gateway::start(config(&upstream, &quota, &url, quiet));
+    gateway.metric_reaches(UP, &[], 1.0);
+    let granted = |count: usize| {
+        let ask = |_: &usize| Carrier::Http11.ask(&gateway, &of(&few)).status == 200;
+        (0..count).filter(ask).count()
+    };
+    assert_eq!(granted(3), 3);
+    let load = Load::start(gateway.http(), 2);
+    let until = Instant::now() + 3 * crate::common::PATIENCE;
+    let has_come = |what: &str, is_there: &dyn Fn() -> bool| {
+        while !is_there() {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::yield_now();
+        }
+    };
+    let is_linked = || {
+        other
+            .say(&["INFO", "replication"])
+            .contains("master_link_status:up")
+    };
+    has_come("the replica has everything", &is_linked);
+    has_come("the sentinel knows the replica", &|| {
+        sentinel.say(&["SENTINEL", "FAILOVER", "main"]).starts_with("+OK")
+    });
+    let is_master = || other.say(&["ROLE"]).contains("master");
+    has_come("another master", &is_master);
+    let told = || gateway.logs();
+    has_come("the gateway has followed", &|| {
+        let told = told();
+        let changes = told.iter().filter_map(|line| line["msg"].as_str());
+        changes.filter(|msg| *msg == "the store of limits is up").count() >= 2
+    });
+    gateway.metric_reaches(UP, &[], 1.0);
+    let (answered, failed) = load.stop();
+    assert!(answered > 0 && failed == 0, "{failed} of {answered}");
+    assert_eq!(granted(4), 2, "three of five were used before");
 }

@@ -208,21 +208,27 @@ function members(s) {
   say($("busiest").caption, `${covers}: ${plural(top.requests, "request")} by about ${plural(top.distinct_members, "member")}`);
   say($("limited").caption, `${covers}: ${plural(top.limited, "request")} over the limit`);
 }
+function percent(part, whole) {
+  const share = whole ? part / whole * 100 : 0;
+  return `${share > 0 && share < 1 ? "under 1" : Math.round(share)} %`;
+}
 function store(of) {
   if (!of) return [];
+  const names = { lease: "what is leased", store: "asking it", alone: "this gateway alone", no_place: "what keys without a place share" };
+  const by = Object.entries(names).map(([name, words]) => [words, of.judged[name]]);
+  const all = sum(by.map(([, n]) => n.allowed + n.limited));
   const instead = { local: of.replicas > 1 ? `1 of ${of.replicas} of each quota is granted here` : "each quota is granted here, whole",
     open: "everything is granted", closed: "nothing is granted" };
   const faults = Object.entries(of.faults).map(([reason, n]) => `${reason} ${count.format(n)}`);
   return [["shared by a store", of.up ? `✔ up, up to ${plural(of.lease, "request")} away` : `✖ down: ${instead[of.on_error]}`],
-    ["its faults", faults.join(", ") || "none"]];
+    ["its answers", of.mean_seconds == null ? "none yet" : `${count.format(of.asked)}, after ${span(of.mean_seconds)} on average`],
+    ["its faults", faults.join(", ") || "none"],
+    ["judged by", all ? by.map(([name, n]) => `${name} ${percent(n.allowed + n.limited, all)}` +
+      (n.limited ? ` (${count.format(n.limited)} refused)` : "")).join(", ") : "nothing yet"]];
 }
 function limiter(s) {
   const { policies, max_keys } = s.limiter;
   const per = { 1: "second", 60: "minute", 3600: "hour" };
-  const percent = (part, whole) => {
-    const share = whole ? part / whole * 100 : 0;
-    return `${share > 0 && share < 1 ? "under 1" : Math.round(share)} %`;
-  };
   const judged = (p) => p.allowed + p.held_back + p.limited + p.would_limit;
   facts($("policies"), policies.length ? policies.flatMap((p) => [
     [p.match ? `${p.name} ${p.match}` : "per " + p.name,

@@ -85,6 +85,7 @@ fn app_info(
             .as_ref()
             .map_or(Duration::from_secs(300), |cache| cache.value.0),
         roots,
+        proxy: table.proxy.as_ref().map(|proxy| proxy.value.0.clone()),
     };
     let ca = table.ca.as_ref().map(|ca| base.join(&ca.value));
     Some(VouchedBy::Servers {
@@ -169,6 +170,7 @@ fn pinned(
         table.client_id.as_ref().map(|key| key.span.clone()),
         table.servers.as_ref().map(Spanned::span),
         table.ca.as_ref().map(|key| key.span.clone()),
+        table.proxy.as_ref().map(|key| key.span.clone()),
         table.timeout.as_ref().map(|key| key.span.clone()),
         table.cache.as_ref().map(|key| key.span.clone()),
     ];

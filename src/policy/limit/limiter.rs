@@ -11,8 +11,8 @@ use governor::nanos::Nanos;
 use super::clock::{Now, ToldClock};
 use super::key::Key;
 use super::keys::{Asked, KeyTable, Keys, Source};
-use super::quota::Quota;
-use super::shared::{LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
+use super::quota::{KeyState, Quota};
+use super::shared::{Inquiry, JudgedBy, LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
 use crate::request::fingerprint::Fingerprint;
 
 type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>;
@@ -115,17 +115,25 @@ impl<K: Key> Limiter<K> {
     pub(super) fn ask_from(&self, key: &K, source: Source, settled: Option<Settled>, now: Now) -> Verdict {
         // What a store admits takes from this replica's share as well, as far as there is any left.
         let kept_here = self.reserve(key, source, now, Duration::ZERO);
-        let alone = |kept_here| match kept_here {
+        let kept_here_says = |kept_here| match kept_here {
             Ok(_) => Verdict::Granted,
             Err(limited) => Verdict::Limited(limited),
         };
         let Some(shared) = &self.shared else {
-            return alone(kept_here);
+            return kept_here_says(kept_here);
+        };
+        let judged = |by, verdict| {
+            match verdict {
+                Verdict::Granted => shared.allowed(by),
+                Verdict::Limited(_) => shared.limited(by),
+                Verdict::Waits(_) => {}
+            }
+            verdict
         };
         let print = key.fingerprint();
         if self.keys.peek(print).is_none() {
             // It has no place here, so nobody asks the store for it either: whoever invents keys floods no store.
-            return alone(kept_here);
+            return judged(JudgedBy::NoPlace, kept_here_says(kept_here));
         }
         let said = match settled {
             None => shared.take(key, print, now, || self.used(print, now)),
@@ -137,28 +145,29 @@ impl<K: Key> Limiter<K> {
             }
         };
         match said {
-            Said::Granted => Verdict::Granted,
-            Said::Refused(wait) => {
+            Said::Granted(by) => judged(by, Verdict::Granted),
+            Said::Refused(by, wait) => {
                 costs_nothing();
-                Verdict::Limited(self.limited(wait))
+                judged(by, Verdict::Limited(self.limited(wait)))
             }
             Said::Asked(waiting) => {
                 costs_nothing();
                 Verdict::Waits(waiting)
             }
+            Said::NoPlace => judged(JudgedBy::NoPlace, kept_here_says(kept_here)),
             Said::Alone(OnError::Local) => {
                 if kept_here.is_ok() {
                     shared.owe(print, now);
                 }
-                alone(kept_here)
+                judged(JudgedBy::Alone, kept_here_says(kept_here))
             }
             Said::Alone(OnError::Open) => {
                 shared.owe(print, now);
-                Verdict::Granted
+                judged(JudgedBy::Alone, Verdict::Granted)
             }
             Said::Alone(OnError::Closed) => {
                 costs_nothing();
-                Verdict::Limited(self.limited(Duration::ZERO))
+                judged(JudgedBy::Alone, Verdict::Limited(self.limited(Duration::ZERO)))
             }
         }
     }
@@ -265,24 +274,36 @@ impl<K: Key> Limiter<K> {
         self.keys.places()
     }
 
-    /// Gives the key its whole burst again, in the store too. `false` if it had no state here.
-    pub fn reset(&self, key: &K) -> bool {
+    /// Asks what the store knows of the key; none where there is no store.
+    pub(super) fn inquire(&self, key: &K) -> Option<Inquiry> {
+        Some(self.shared.as_ref()?.look(key))
+    }
+
+    /// Requests at once that this replica grants by itself: the burst, or its share where there is a store.
+    pub(super) fn local_burst(&self) -> u32 {
+        self.local.burst_size().get()
+    }
+
+    /// Gives the key its whole burst again, and asks the store to do so too.
+    pub fn reset(&self, key: &K) -> Reset {
         let print = key.fingerprint();
-        let was_shared = self
-            .shared
-            .as_ref()
-            .is_some_and(|shared| shared.reset(key, print));
-        self.keys.remove(print) || was_shared
+        let store = self.shared.as_ref().map(|shared| shared.reset(key, print));
+        let was_leased = store.as_ref().is_some_and(|(was_known, _)| *was_known);
+        Reset {
+            had_state: self.keys.remove(print) || was_leased,
+            store: store.map(|(_, inquiry)| inquiry),
+        }
     }
 }
 
-/// The state of one key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeyState {
-    /// Requests that would be granted at once.
-    pub remaining: u32,
-    /// Until the whole burst is back.
-    pub full_in: Duration,
+/// What a reset came to.
+#[must_use]
+#[derive(Debug)]
+pub struct Reset {
+    /// Whether anything was known of the key here.
+    pub had_state: bool,
+    /// What the store makes of it, where there is one.
+    pub store: Option<Inquiry>,
 }
 
 /// A quota is used up.

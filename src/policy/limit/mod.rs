@@ -30,9 +30,9 @@ use ipnet::IpNet;
 pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
 pub use key::{ClientAddress, Everyone, Key, Sender};
-pub use limiter::{KeyState, Limited, Limiter, Verdict};
-pub use policy::{AnyPolicy, Policy, Quotas, Standing};
-pub use quota::{Period, Quota};
+pub use limiter::{Limited, Limiter, Reset, Verdict};
+pub use policy::{AnyPolicy, Policy, Quotas, SharedStanding, Standing};
+pub use quota::{KeyState, Period, Quota};
 pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 pub use tables::KeyTables;
 

@@ -9,9 +9,9 @@ use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::key::Key;
 use super::keys::{KeyTable, Source};
-use super::limiter::{KeyState, Limited, Limiter, Verdict};
-use super::quota::Quota;
-use super::shared::{Naming, Settled, Store, Waiting};
+use super::limiter::{Limited, Limiter, Reset, Verdict};
+use super::quota::{KeyState, Quota};
+use super::shared::{Inquiry, LeaseState, Naming, Settled, Store, Waiting};
 use super::spec::PolicySpec;
 use crate::policy::Mode;
 use crate::request::field::MemberIdShape;
@@ -212,6 +212,26 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         }
     }
 
+    fn standing(&self, key: &K, inquiry: Option<Inquiry>, now: Now) -> Standing {
+        let limiter = self.limiter_of(key);
+        let local_burst = limiter.local_burst();
+        // A key without state has its whole burst.
+        let whole = KeyState {
+            remaining: local_burst,
+            full_in: Duration::ZERO,
+        };
+        Standing {
+            quota: limiter.quota(),
+            is_override: self.overrides.contains_key(key),
+            local: limiter.peek(key, now).unwrap_or(whole),
+            shared: inquiry.map(|inquiry| SharedStanding {
+                local_burst,
+                lease: limiter.lease(key, now),
+                inquiry,
+            }),
+        }
+    }
+
     fn limiter_and_source(&self, key: &K, source: Source) -> (&Arc<Limiter<K>>, Source) {
         match self.overrides.get(key) {
             Some(limiter) => (limiter, Source::Listed),
@@ -255,8 +275,9 @@ pub trait AnyPolicy {
     /// key, or the configuration has no such limit.
     fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing>;
 
-    /// Gives that key its whole burst again. `false` if it had no state.
-    fn reset(&self, text: &str, shape: MemberIdShape) -> bool;
+    /// Gives that key its whole burst again, as far as it is kept here, and asks the store to do so too. Whether it
+    /// had state here, and how it stands from then on.
+    fn reset(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<(bool, Standing)>;
 
     /// Whether an operator can mean a key of this policy by this text.
     fn reads(&self, text: &str, shape: MemberIdShape) -> bool;
@@ -266,14 +287,27 @@ pub trait AnyPolicy {
 }
 
 /// How a key stands with a policy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Standing {
     /// Its quota.
     pub quota: Quota,
     /// Whether that is its own.
     pub is_override: bool,
-    /// What it has left; none of a key that has no state, and so its whole burst.
-    pub state: Option<KeyState>,
+    /// What it has left of what is kept here.
+    pub local: KeyState,
+    /// The other side, where replicas share the quota.
+    pub shared: Option<SharedStanding>,
+}
+
+/// How a key stands where replicas share its quota.
+#[derive(Debug)]
+pub struct SharedStanding {
+    /// Requests at once that this replica grants where the store does not answer.
+    pub local_burst: u32,
+    /// What is known here between two words of the store; none where nothing is.
+    pub lease: Option<LeaseState>,
+    /// What the store is asked.
+    pub inquiry: Inquiry,
 }
 
 impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
@@ -294,17 +328,13 @@ impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
 
     fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing> {
         let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
-        let limiter = quotas.limiter_of(&key);
-        Some(Standing {
-            quota: limiter.quota(),
-            is_override: quotas.overrides.contains_key(&key),
-            state: limiter.peek(&key, now),
-        })
+        Some(quotas.standing(&key, quotas.limiter_of(&key).inquire(&key), now))
     }
 
-    fn reset(&self, text: &str, shape: MemberIdShape) -> bool {
-        let found = self.quotas().zip(K::read(text, shape));
-        found.is_some_and(|(quotas, key)| quotas.limiter_of(&key).reset(&key))
+    fn reset(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<(bool, Standing)> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+        let Reset { had_state, store } = quotas.limiter_of(&key).reset(&key);
+        Some((had_state, quotas.standing(&key, store, now)))
     }
 
     fn reads(&self, text: &str, shape: MemberIdShape) -> bool {

@@ -1,6 +1,7 @@
 //! So many requests per time.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// How long a rate's unit is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -47,4 +48,13 @@ impl Quota {
         };
         rate.allow_burst(self.burst)
     }
+}
+
+/// What one key has left of a quota.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyState {
+    /// Requests that would be granted at once.
+    pub remaining: u32,
+    /// Until the whole burst is back.
+    pub full_in: Duration,
 }

@@ -6,6 +6,7 @@ use super::app_info::AppInfo;
 use super::claim::Claim;
 use super::method::{Method, OnError, VerifyRules};
 use super::verdict::{Unknown, Unproven, Verdict, Wrong};
+use crate::policy::Mode;
 use crate::policy::validate::Known;
 
 /// What an authorization server said of a token.
@@ -17,6 +18,9 @@ pub enum Said {
     NoToken,
     /// Nothing that can be used.
     Nothing(Unknown),
+    /// It was not asked: the token is taken for that of whom the message names. For a message in words, which
+    /// reaches no handler.
+    Assumed,
 }
 
 impl VerifyRules {
@@ -33,6 +37,7 @@ impl VerifyRules {
                         None => Verdict::Yes(info.user_id),
                     }
                 }
+                (Some(Said::Assumed), _) => Verdict::Yes(None),
                 (Some(Said::NoToken), _) => Verdict::No(Wrong::BadToken),
                 (Some(Said::Nothing(unknown)), _) => Verdict::Unknown(*unknown),
                 // Whoever has to ask and does not, knows nothing.
@@ -44,6 +49,14 @@ impl VerifyRules {
                 None => Verdict::Yes(None),
                 Some(wrong) => Verdict::No(*wrong),
             },
+        }
+    }
+
+    /// What it leads to on a route where faults of the message's member lead to this: both have to enforce.
+    pub const fn mode_with(&self, route: Mode) -> Mode {
+        match (route, self.mode) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 

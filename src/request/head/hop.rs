@@ -43,7 +43,7 @@ impl Hop {
     pub(super) fn of(version: Version, headers: &HeaderMap) -> Result<Hop, Malformed> {
         let mut hop = Hop {
             keeps_alive: version != Version::Http10,
-            expects_continue: version == Version::Http11
+            expects_continue: version != Version::Http10
                 && headers
                     .get(header::EXPECT)
                     .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),

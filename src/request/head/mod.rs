@@ -149,6 +149,11 @@ impl RequestHead {
         }
     }
 
+    /// Whether a body comes, or may come.
+    pub fn has_body(&self) -> bool {
+        self.framing != Framing::Length(0)
+    }
+
     /// Whether the client names a host. Only HTTP/1.0 may leave it out.
     pub fn has_host(&self) -> bool {
         self.headers.contains_key(header::HOST)

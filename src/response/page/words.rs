@@ -184,6 +184,9 @@ mod tests {
                 assert_ne!(words.todo(todo), english.todo(todo), "{}", words.language);
             }
             assert_ne!(words.help, english.help);
+            assert_ne!(words.retry, english.retry, "{}", words.language);
+            assert_ne!(words.copy, english.copy, "{}", words.language);
+            assert_ne!(words.copied, english.copied, "{}", words.language);
         }
     }
 

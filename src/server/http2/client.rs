@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -34,6 +34,10 @@ pub struct Http2Client {
     sending: Option<SendStream<Bytes>>,
     streamed: Arc<Semaphore>,
     place: Option<OwnedSemaphorePermit>,
+    /// The client waits for `100 Continue`, and did not get it yet.
+    awaits_continue: bool,
+    /// Whether the body goes on as it comes, so that the server says whether the client is to go on.
+    is_streamed: bool,
     head: Option<Box<http::Response<()>>>,
     /// Kept back, so that the last piece can end the stream.
     last: Bytes,
@@ -49,6 +53,7 @@ impl Http2Client {
         respond: SendResponse<Bytes>,
         streamed: Arc<Semaphore>,
         write_timeout: Duration,
+        expects_continue: bool,
     ) -> Http2Client {
         Http2Client {
             body,
@@ -56,6 +61,8 @@ impl Http2Client {
             sending: None,
             streamed,
             place: None,
+            awaits_continue: expects_continue,
+            is_streamed: false,
             head: None,
             last: Bytes::new(),
             sent: Sent::default(),
@@ -63,8 +70,14 @@ impl Http2Client {
         }
     }
 
-    /// Writes what was taken; `ends` with it.
+    /// Writes what was taken; `ends` with it. The window of a client that takes it may stay shut so long for all of it,
+    /// not for each byte.
     async fn write(&mut self, ends: bool) -> Result<(), Gone> {
+        let within = self.write_timeout;
+        timeout_if_pending(self.send(ends), within).await
+    }
+
+    async fn send(&mut self, ends: bool) -> Result<(), Gone> {
         if let Some(head) = self.head.take() {
             let status = head.status().as_u16();
             let is_all = ends && self.last.is_empty();
@@ -84,7 +97,7 @@ impl Http2Client {
             };
         }
         while !self.last.is_empty() {
-            let room = room(sending, self.last.len(), self.write_timeout).await?;
+            let room = room(sending, self.last.len()).await?;
             let part = self.last.split_to(room.min(self.last.len()));
             let bytes = part.len();
             let is_last = ends && self.last.is_empty();
@@ -96,21 +109,17 @@ impl Http2Client {
 }
 
 /// How much of so many bytes the stream takes now: at least one.
-async fn room(sending: &mut SendStream<Bytes>, wanted: usize, within: Duration) -> Result<usize, Gone> {
+async fn room(sending: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, Gone> {
     sending.reserve_capacity(wanted);
-    let waiting = async {
-        loop {
-            match sending.capacity() {
-                0 => match std::future::poll_fn(|cx| sending.poll_capacity(cx)).await {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Err(Gone),
-                },
-                room => return Ok(room),
-            }
+    loop {
+        match sending.capacity() {
+            0 => match std::future::poll_fn(|cx| sending.poll_capacity(cx)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(Gone),
+            },
+            room => return Ok(room),
         }
-    };
-    // Usually there is room, and no clock is asked.
-    timeout_if_pending(waiting, within).await
+    }
 }
 
 /// Waits at most so long; where it is done at once there is no timer.
@@ -126,7 +135,7 @@ async fn timeout_if_pending<T>(
     }
 }
 
-/// Answers a head that is refused. Whether the client took it.
+/// Answers a head that is refused. That it was answered does not speak for the connection: never true.
 pub async fn refuse_head(
     front: &Front,
     mut client: Http2Client,
@@ -151,7 +160,9 @@ pub async fn refuse_head(
         Err(Gone) => (Rejection::ClientClosed, Ended::Cut),
     };
     request.refused(rejection, client.sent);
-    client.end(ended).await
+    client.end(ended).await;
+    // It is answered, but nothing that a connection is kept for.
+    false
 }
 
 impl Client for Http2Client {
@@ -159,6 +170,13 @@ impl Client for Http2Client {
     type Next = bool;
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        if !self.is_streamed && std::mem::take(&mut self.awaits_continue) {
+            let mut told = http::Response::new(());
+            *told.status_mut() = StatusCode::CONTINUE;
+            self.respond
+                .send_informational(told)
+                .map_err(|_| BodyFault::ClientGone)?;
+        }
         loop {
             match self.body.data().await {
                 None => return Ok(None),
@@ -173,9 +191,19 @@ impl Client for Http2Client {
         }
     }
 
-    /// The library sends none.
-    async fn interim(&mut self, _: &Reply) -> Result<(), Gone> {
-        Ok(())
+    async fn interim(&mut self, reply: &Reply) -> Result<(), Gone> {
+        let tells = match reply.status == StatusCode::CONTINUE {
+            // Else the body is there, and nobody waits.
+            true => self.is_streamed && std::mem::take(&mut self.awaits_continue),
+            false => true,
+        };
+        match tells {
+            true => self
+                .respond
+                .send_informational(reply.to_interim())
+                .map_err(|_| Gone),
+            false => Ok(()),
+        }
     }
 
     fn begin(&mut self, reply: &Reply, _: bool) {
@@ -215,8 +243,14 @@ impl Client for Http2Client {
     }
 
     async fn begin_streaming(&mut self) -> Result<(), Rejection> {
+        self.is_streamed = true;
         // By then a client that takes nothing was given up.
-        let place = timeout(self.write_timeout, self.streamed.clone().acquire_owned()).await;
+        let place = timeout(self.write_timeout, self.streamed.clone().acquire_owned());
+        let place = tokio::select! {
+            biased;
+            place = place => place,
+            () = self.gone() => return Err(Rejection::ClientClosed),
+        };
         self.place = place.ok().and_then(Result::ok);
         self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
     }

@@ -32,6 +32,8 @@ const MAX_STREAMS: u32 = 100;
 const MAX_WASTED: usize = 100;
 /// Streams that break the protocol so that the library resets them (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 32;
+/// Tasks of one connection.
+const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Streams of pass routes that are under way at once on one connection; the others take turns. Pingora's proxy
 /// gathers half a megabyte for each whose client does not read.
 const MAX_STREAMED: usize = 24;
@@ -136,6 +138,8 @@ pub async fn serve(
     let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
     // Once the client was told to leave.
     let mut leaves: Option<Closed> = None;
+    // Since when nothing is under way but what the client has not taken.
+    let mut unflushed: Option<Instant> = None;
     loop {
         let (idle, why) = match leaves {
             None => (front.rules.keepalive_timeout, Closed::Idle),
@@ -150,10 +154,23 @@ pub async fn serve(
             }
             accepted = connection.accept() => accepted,
             // Nobody waits for a client that does not answer the farewell.
-            () = streams.idle_for(idle) => return why,
+            () = streams.idle_for(idle) => {
+                // What was handed to the library may not have been taken by the client yet.
+                let since = *unflushed.get_or_insert_with(Instant::now);
+                if connection.has_streams() && since.elapsed() < front.rules.write_timeout {
+                    continue;
+                }
+                return why;
+            }
         };
         has_begun.store(true, Ordering::Relaxed);
+        unflushed = None;
         match accepted {
+            // Those that were reset count for the library no more, but have their tasks until these have heard of it.
+            Some(Ok(_)) if streams.open.load(Ordering::Relaxed) > MAX_TASKS => {
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                leaves = Some(Closed::Refused);
+            }
             Some(Ok((request, respond))) => begin(front, &streams, request, respond, peer),
             Some(Err(_)) | None => return leaves.unwrap_or(Closed::Client),
         }
@@ -178,8 +195,15 @@ fn begin(
     let front = front.clone();
     let (head, body) = request.into_parts();
     let head = head_of(head, body.is_end_stream());
+    let expects_continue = head.as_ref().is_ok_and(|head| head.hop.expects_continue);
     let write_timeout = front.rules.write_timeout;
-    let client = Http2Client::new(body, respond, streams.streamed.clone(), write_timeout);
+    let client = Http2Client::new(
+        body,
+        respond,
+        streams.streamed.clone(),
+        write_timeout,
+        expects_continue,
+    );
     match head {
         Ok(head) => tokio::spawn(async move {
             let was_answered = exchange(&front, client, head, peer, at).await;

@@ -10,10 +10,11 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 
 use super::fault::{SPOKEN, cause_of, lost, nowhere, rejection_of, too_late};
 use super::passed::{Handed, Passed};
+use crate::request::body::BodyFault;
 use crate::upstream::http_peer;
 use crate::upstream::wire;
 
@@ -135,11 +136,18 @@ impl ProxyHttp for Hooks {
     async fn fail_to_proxy(&self, _: &mut Session, error: &Error, ctx: &mut Option<Handed>) -> FailToProxy {
         let rejection = rejection_of(error);
         let error_code = rejection.reason().status();
-        if let Ok(mut passed) = Self::passed(ctx) {
-            if let Some(cause) = cause_of(error) {
+        if let Ok(mut passed) = Self::passed(ctx)
+            && passed.end.is_none()
+        {
+            // A server that waits for the rest of a body is not the one who is silent.
+            let is_clients = *error.etype() == ErrorType::ReadTimedout && !passed.is_read;
+            if let (false, Some(cause)) = (is_clients, cause_of(error)) {
                 passed.forward.attempts.failed(cause, Instant::now());
             }
-            passed.end.get_or_insert(Err(rejection));
+            passed.end = Some(Err(match is_clients {
+                true => BodyFault::TimedOut.into(),
+                false => rejection,
+            }));
         }
         FailToProxy {
             error_code,

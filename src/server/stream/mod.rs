@@ -20,6 +20,7 @@ use super::client::Client;
 use super::shared::Front;
 use crate::pipeline::Forward;
 use crate::process::request::Request;
+use crate::request::body::BodyFault;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
@@ -61,6 +62,7 @@ pub async fn stream<C: Client>(
         interim: 0,
         replies: VecDeque::new(),
         read: 0,
+        is_read: !head.has_body(),
         end: None,
     });
     let returned = Returned::default();
@@ -70,7 +72,7 @@ pub async fn stream<C: Client>(
         client,
         returned.clone(),
         engine_head,
-        head.framing,
+        head.has_body(),
         handed.clone(),
         awaited.clone(),
     );
@@ -84,10 +86,13 @@ pub async fn stream<C: Client>(
         // The proxy bounds silences alone.
         Some(total) => timeout(total, proxied).await.is_ok(),
     };
-    if let (false, Ok(mut passed)) = (in_time, handed.passed()) {
-        passed.end = Some(Err(match awaited.is_client() {
-            true => Rejection::ClientClosed,
-            false => {
+    if let (false, Ok(mut passed)) = (in_time, handed.passed())
+        && passed.end.is_none()
+    {
+        passed.end = Some(Err(match (awaited.is_client(), passed.is_read) {
+            (true, _) => Rejection::ClientClosed,
+            (false, false) => BodyFault::TimedOut.into(),
+            (false, true) => {
                 passed.forward.attempts.failed(Cause::Timeout, Instant::now());
                 Rejection::UpstreamTimeout
             }

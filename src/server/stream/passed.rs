@@ -32,6 +32,8 @@ pub struct Passed {
     pub(super) replies: VecDeque<Reply>,
     /// Bytes of the request's body that were read.
     pub(super) read: usize,
+    /// All of it was.
+    pub(super) is_read: bool,
     /// How it ended, once it has.
     pub(super) end: Option<Result<(), Rejection>>,
 }

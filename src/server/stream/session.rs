@@ -15,13 +15,17 @@ use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, Result};
+use tokio::time::{Instant, timeout_at};
 
 use super::fault::lost;
 use super::passed::Handed;
-use crate::request::head::Framing;
+use crate::request::body::BodyFault;
 use crate::response::rejection::Rejection;
 use crate::server::awaited::Awaited;
 use crate::server::client::{Client, Gone};
+
+/// For what is left of a body once its answer went back whole.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Where a client is found again once the proxy is through with it, or was not waited for.
 pub(super) struct Returned<C>(Arc<Mutex<Option<C>>>);
@@ -54,11 +58,12 @@ pub(super) struct ClientSession<C> {
     has_body: bool,
     /// The body was read to its end.
     is_read: bool,
+    /// Once the answer went back whole: for what is left of the body.
+    until: Option<Instant>,
     handed: Handed,
     awaited: Arc<Awaited>,
     /// The head of the final answer, once the client was begun with it.
     begun: Option<Box<ResponseHeader>>,
-    is_finished: bool,
 }
 
 impl<C: Client> ClientSession<C> {
@@ -66,21 +71,20 @@ impl<C: Client> ClientSession<C> {
         client: C,
         returned: Returned<C>,
         head: RequestHeader,
-        framing: Framing,
+        has_body: bool,
         handed: Handed,
         awaited: Arc<Awaited>,
     ) -> ClientSession<C> {
-        let has_body = framing != Framing::Length(0);
         ClientSession {
             client: Some(client),
             returned,
             head,
             has_body,
             is_read: !has_body,
+            until: None,
             handed,
             awaited,
             begun: None,
-            is_finished: false,
         }
     }
 
@@ -154,13 +158,22 @@ impl<C: Client> Session for ClientSession<C> {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        match self.client()?.read().await {
+        let client = self.client.as_mut().ok_or_else(lost)?;
+        let read = match self.until {
+            None => client.read().await,
+            // The server has said all that it has to say, and nobody watches the time any more.
+            Some(until) => timeout_at(until, client.read())
+                .await
+                .unwrap_or(Err(BodyFault::TimedOut)),
+        };
+        match read {
             Ok(Some(piece)) => {
                 self.handed.passed()?.read += piece.len();
                 Ok(Some(piece))
             }
             Ok(None) => {
                 self.is_read = true;
+                self.handed.passed()?.is_read = true;
                 Ok(None)
             }
             Err(fault) => Err(self.stops(fault.into())),
@@ -212,12 +225,16 @@ impl<C: Client> Session for ClientSession<C> {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        if self.begun.is_none() || std::mem::replace(&mut self.is_finished, true) {
+        if self.begun.is_none() || self.until.is_some() {
             return Ok(());
         }
+        self.until = Some(Instant::now() + DRAIN);
         let client = self.client.as_mut().ok_or_else(lost)?;
         let finished = self.awaited.client(client.finish()).await;
-        finished.map_err(|gone| self.gone(gone))
+        finished.map_err(|gone| self.gone(gone))?;
+        // Whatever becomes of the rest of the body: the answer went back whole.
+        self.handed.ends(Ok(()));
+        Ok(())
     }
 
     async fn shutdown(&mut self, _: u32, _: &str) {}

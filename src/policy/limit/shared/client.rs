@@ -194,7 +194,7 @@ impl<W: Witness> Task<W> {
             }
             Err(fault) => {
                 self.state.count(fault);
-                ask.failed();
+                ask.failed(fault);
                 Some(fault)
             }
         }
@@ -229,7 +229,7 @@ async fn while_failing<T>(asks: &mut mpsc::Receiver<Ask>, work: impl Future<Outp
     loop {
         tokio::select! {
             done = &mut work => return Some(done),
-            ask = asks.recv() => ask?.failed(),
+            ask = asks.recv() => ask?.failed(StoreFault::Connection),
         }
     }
 }

@@ -119,8 +119,10 @@ impl Connection {
             }
             said => said,
         };
-        let (granted, wait) = said.map_err(|e| fault_of(&e))?;
-        charge.answered(granted, wait).ok_or(StoreFault::Answer)
+        let (granted, wait, full_in) = said.map_err(|e| fault_of(&e))?;
+        charge
+            .answered([granted, wait, full_in])
+            .ok_or(StoreFault::Answer)
     }
 
     async fn run(
@@ -129,7 +131,7 @@ impl Connection {
         script: &str,
         name: &str,
         charge: &Charge,
-    ) -> Result<(i64, i64), RedisError> {
+    ) -> Result<(i64, i64, i64), RedisError> {
         let mut cmd = Cmd::new();
         cmd.arg(command)
             .arg(script)

@@ -1,7 +1,8 @@
 -- The generic cell rate algorithm of one key, by this server's clock.
 -- KEYS[1]  what holds the key's theoretical arrival time, in microseconds since 2025
 -- ARGV     microseconds per request, burst, requests to charge in any case (below zero: to give back), requests wanted
--- answer   how many of the wanted are granted, and microseconds until one more would be (0: at once)
+-- answer   how many of the wanted are granted, microseconds until one more would be (0: at once), and until the whole
+--          burst is there (0: it is)
 local time = redis.call('TIME')
 local now = (time[1] - 1735689600) * 1000000 + time[2]
 local cell, burst, owed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -28,4 +29,4 @@ if owed ~= 0 or granted > 0 then
     redis.call('DEL', KEYS[1])
   end
 end
-return { granted, math.max(0, math.ceil(arrival + cell - span - now)) }
+return { granted, math.max(0, math.ceil(arrival + cell - span - now)), math.max(0, math.ceil(arrival - now)) }

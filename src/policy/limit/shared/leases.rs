@@ -19,6 +19,9 @@ const SHARDS: usize = 64;
 const SMALL: usize = 1024;
 /// A key that is asked about again within so long is worth a larger batch.
 const BUSY: Duration = Duration::from_secs(1);
+/// Who is refused by what the store said so long ago is asked about again: meanwhile an operator may have given the
+/// quota back, by another replica.
+const STALE: Duration = Duration::from_secs(1);
 /// A lease is never more than this part of the burst: what replicas hold may not starve the others, nor may what
 /// they run ahead make a small quota several times as large.
 const PART_OF_BURST: u32 = 10;
@@ -57,7 +60,7 @@ struct Lease {
     asked: u32,
     /// The last batch that was wanted.
     batch: u32,
-    /// The store grants nothing before.
+    /// The store grants nothing before; zero where it has refused nothing.
     refused_until: Now,
     /// When it was last asked.
     asked_at: Now,
@@ -81,6 +84,8 @@ pub(super) enum Taken {
     Ahead(Need),
     /// The store has said that it grants nothing for so long.
     Refused(Duration),
+    /// The same, a while ago, and this is to be asked.
+    RefusedLongAgo(Duration, Need),
     /// Only the store can tell.
     Unknown(Need),
     /// There is no room to keep anything of this key.
@@ -183,7 +188,11 @@ impl Leases {
             lease.asked = lease.asked.saturating_sub(1);
             lease.told = lease.told.saturating_sub(owed(asked));
             lease.held += charged.granted - u32::from(for_waiter);
-            lease.refused_until = now + charged.wait;
+            // A request that read the clock before this answer came is not refused by it.
+            lease.refused_until = match charged.wait {
+                Duration::ZERO => Duration::ZERO,
+                wait => now + wait,
+            };
             if for_waiter {
                 lease.used_at = now;
             }
@@ -300,7 +309,15 @@ impl Lease {
             };
         }
         if self.refused_until > now {
-            return Taken::Refused(self.refused_until - now);
+            let wait = self.refused_until - now;
+            let is_stale = self.asked == 0 && now.saturating_sub(self.asked_at) >= STALE;
+            return match is_stale {
+                true => {
+                    let Need { owed, .. } = self.tell(terms, now, used);
+                    Taken::RefusedLongAgo(wait, Need { owed, wanted: 0 })
+                }
+                false => Taken::Refused(wait),
+            };
         }
         if self.owed.saturating_add(self.told) < terms.ahead {
             self.owed += 1;

@@ -43,6 +43,9 @@
 //! however often the store comes and goes: these buckets fill at rate/R alone. A store that has lost its data, as a
 //! failover may, grants each key its burst anew, once.
 //!
+//! Who is over a quota is refused by the store's last word, and asked about again after a second, in the background: so
+//! a reset by one replica is known to all of them within that, and costs a question a second at most.
+//!
 //! A replica whose clock runs fast or slow asks no earlier or later than its own pauses: times of the store are
 //! the store's, and what it answers are spans.
 
@@ -51,9 +54,11 @@ mod breaker;
 mod client;
 mod connection;
 mod fault;
+mod inquiry;
 mod leases;
 mod script;
 mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -64,10 +69,13 @@ use tokio::sync::oneshot;
 
 pub use address::{ALLOWED as ADDRESSES, AddressFault, StoreAddress};
 pub use fault::StoreFault;
+pub use inquiry::{Inquiry, Told};
 pub use leases::LeaseState;
 use leases::{Leases, Need, Taken};
 pub use script::{Bucket, Charge, Charged};
+use store::Asker;
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
+pub use tally::JudgedBy;
 
 use super::clock::Now;
 use super::keys::KeyTable;
@@ -124,14 +132,16 @@ impl Waiting {
 
 /// What the shared side says of one request.
 pub(super) enum Said {
-    /// It is admitted.
-    Granted,
-    /// The store grants nothing for so long.
-    Refused(Duration),
+    /// It is admitted, by this.
+    Granted(JudgedBy),
+    /// The store grants nothing for so long, by this.
+    Refused(JudgedBy, Duration),
     /// Nothing can be said before this has come.
     Asked(Waiting),
     /// There is no store to tell, and this holds instead.
     Alone(OnError),
+    /// There is no place for what the store says of the key, so it is not asked.
+    NoPlace,
 }
 
 impl<K> Shared<K> {
@@ -174,12 +184,16 @@ impl<K> Shared<K> {
             return self.alone(print, now);
         }
         match self.leases.take(print, now, used) {
-            Taken::InHand => Said::Granted,
+            Taken::InHand => Said::Granted(JudgedBy::Lease),
             Taken::Ahead(need) => {
                 self.ask(key, print, need, None);
-                Said::Granted
+                Said::Granted(JudgedBy::Lease)
             }
-            Taken::Refused(wait) => Said::Refused(wait),
+            Taken::Refused(wait) => Said::Refused(JudgedBy::Lease, wait),
+            Taken::RefusedLongAgo(wait, need) => {
+                self.ask(key, print, need, None);
+                Said::Refused(JudgedBy::Lease, wait)
+            }
             Taken::Unknown(need) => {
                 let (waiter, answer) = oneshot::channel();
                 self.ask(key, print, need, Some(waiter));
@@ -188,22 +202,22 @@ impl<K> Shared<K> {
                     timeout: self.store.spec().timeout,
                 })
             }
-            Taken::NoRoom => Said::Alone(OnError::Local),
+            Taken::NoRoom => Said::NoPlace,
         }
     }
 
     /// What the one who has waited is told.
     pub(super) fn settle(&self, print: Fingerprint, settled: Settled, now: Now) -> Said {
         match settled {
-            Settled::Granted => Said::Granted,
-            Settled::Refused(wait) => Said::Refused(wait),
+            Settled::Granted => Said::Granted(JudgedBy::Store),
+            Settled::Refused(wait) => Said::Refused(JudgedBy::Store, wait),
             Settled::Failed => self.alone(print, now),
         }
     }
 
     fn alone(&self, print: Fingerprint, now: Now) -> Said {
         match self.leases.take_held(print, now) {
-            true => Said::Granted,
+            true => Said::Granted(JudgedBy::Lease),
             false => Said::Alone(self.store.spec().on_error),
         }
     }
@@ -213,15 +227,47 @@ impl<K> Shared<K> {
         self.leases.owe(print, now);
     }
 
+    /// Counts a request that was allowed.
+    pub(super) fn allowed(&self, by: JudgedBy) {
+        self.store.state.tally.allowed(by);
+    }
+
+    /// Counts a request that was limited.
+    pub(super) fn limited(&self, by: JudgedBy) {
+        self.store.state.tally.limited(by);
+    }
+
     pub(super) fn peek(&self, print: Fingerprint, now: Now) -> Option<LeaseState> {
         self.leases.peek(print, now)
     }
 
+    /// Asks what the store knows of the key; nothing is charged.
+    pub(super) fn look(&self, key: &K) -> Inquiry {
+        self.inquire(key, 0)
+    }
+
     /// Gives the key its whole burst again, here and in the store; whether anything was known of it here.
-    pub(super) fn reset(&self, key: &K, print: Fingerprint) -> bool {
+    pub(super) fn reset(&self, key: &K, print: Fingerprint) -> (bool, Inquiry) {
         let was_known = self.leases.remove(print);
-        self.put(key, print, -2 * i64::from(self.quota.burst.get()), 0, None);
-        was_known
+        // More than a key can be overdrawn by.
+        (
+            was_known,
+            self.inquire(key, -2 * i64::from(self.quota.burst.get())),
+        )
+    }
+
+    fn inquire(&self, key: &K, owed: i64) -> Inquiry {
+        if !self.store.is_up() {
+            return Inquiry::of_nobody();
+        }
+        let charge = Charge {
+            quota: self.quota,
+            owed,
+            wanted: 0,
+        };
+        let (inquiry, answer) = Inquiry::of(charge, self.store.spec().timeout);
+        self.put(key, charge, Asker::Operator(answer));
+        inquiry
     }
 
     pub(super) fn sweep(&self, now: Now) {
@@ -229,29 +275,26 @@ impl<K> Shared<K> {
     }
 
     fn ask(&self, key: &K, print: Fingerprint, need: Need, waiter: Option<oneshot::Sender<Settled>>) {
-        self.put(key, print, i64::from(need.owed), need.wanted, waiter);
+        let charge = Charge {
+            quota: self.quota,
+            owed: i64::from(need.owed),
+            wanted: need.wanted,
+        };
+        let leases = self.leases.clone();
+        let asker = match waiter {
+            None => Asker::Lease(leases, print),
+            Some(waiter) => Asker::Request(leases, print, waiter),
+        };
+        self.put(key, charge, asker);
     }
 
-    fn put(
-        &self,
-        key: &K,
-        print: Fingerprint,
-        owed: i64,
-        wanted: u32,
-        waiter: Option<oneshot::Sender<Settled>>,
-    ) {
+    fn put(&self, key: &K, charge: Charge, asker: Asker) {
         let Naming { suffix, name } = &self.naming;
         let prefix = &self.store.spec().prefix;
         self.store.ask(Ask {
-            leases: self.leases.clone(),
-            key: print,
             name: format!("{prefix}{{{}}}:{suffix}", name(key)),
-            charge: Charge {
-                quota: self.quota,
-                owed,
-                wanted,
-            },
-            waiter,
+            charge,
+            asker,
         });
     }
 }

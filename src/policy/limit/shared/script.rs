@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::limit::quota::Quota;
+use crate::policy::limit::quota::{KeyState, Quota};
 
 /// The script: one key, one answer, by the clock of the server that runs it.
 pub(super) const SCRIPT: &str = include_str!("gcra.lua");
@@ -26,6 +26,8 @@ pub struct Charged {
     pub granted: u32,
     /// Until one more would be; zero where that is at once.
     pub wait: Duration,
+    /// Until the whole burst is there; zero where it is.
+    pub full_in: Duration,
 }
 
 impl Charge {
@@ -34,15 +36,34 @@ impl Charge {
         f64::from(self.quota.period.seconds()) * 1e6 / f64::from(self.quota.rate.get())
     }
 
-    /// What the script's two numbers mean; none where a script of ours can not have answered them.
-    pub(super) fn answered(&self, granted: i64, wait_micros: i64) -> Option<Charged> {
+    /// What the script's three numbers mean; none where a script of ours can not have answered them.
+    pub(super) fn answered(&self, [granted, wait, full_in]: [i64; 3]) -> Option<Charged> {
         let granted = u32::try_from(granted)
             .ok()
             .filter(|granted| *granted <= self.wanted)?;
-        let wait = Duration::from_micros(u64::try_from(wait_micros).ok()?);
         // Overdrawn by one burst at most, and the burst is there again before the next request is refused.
-        let longest = self.cell_micros() * (f64::from(self.quota.burst.get()) + 1.0);
-        (wait.as_secs_f64() * 1e6 <= longest + 1.0).then_some(Charged { granted, wait })
+        let burst = f64::from(self.quota.burst.get());
+        Some(Charged {
+            granted,
+            wait: self.span(wait, burst + 1.0)?,
+            full_in: self.span(full_in, 2.0 * burst)?,
+        })
+    }
+
+    /// So many microseconds, if that is no longer than so many requests take.
+    fn span(&self, micros: i64, longest: f64) -> Option<Duration> {
+        let span = Duration::from_micros(u64::try_from(micros).ok()?);
+        (span.as_secs_f64() * 1e6 <= self.cell_micros() * longest + 1.0).then_some(span)
+    }
+
+    /// What is left of the quota, by what came of the charge.
+    pub(super) fn left(&self, charged: Charged) -> KeyState {
+        // The script rounds up to whole microseconds; that is no further request.
+        let used = (charged.full_in.as_secs_f64() * 1e6 / self.cell_micros() - 0.001).ceil();
+        KeyState {
+            remaining: self.quota.burst.get().saturating_sub(used as u32),
+            full_in: charged.full_in,
+        }
     }
 }
 
@@ -63,9 +84,11 @@ impl Bucket {
         let free = ((now + span - arrival) / cell + 0.001).floor();
         let granted = f64::from(charge.wanted).min(free).max(0.0);
         self.arrival = arrival + granted * cell;
+        let span_of = |micros: f64| Duration::from_micros(micros.ceil().max(0.0) as u64);
         Charged {
             granted: granted as u32,
-            wait: Duration::from_micros((self.arrival + cell - span - now).ceil().max(0.0) as u64),
+            wait: span_of(self.arrival + cell - span - now),
+            full_in: span_of(self.arrival - now),
         }
     }
 }
@@ -93,10 +116,12 @@ mod tests {
         }
     }
 
-    fn charged(granted: u32, wait: u64) -> Charged {
+    fn charged(granted: u32, wait: u64, full_in: u64) -> Charged {
+        let [wait, full_in] = [wait, full_in].map(Duration::from_millis);
         Charged {
             granted,
-            wait: Duration::from_millis(wait),
+            wait,
+            full_in,
         }
     }
 
@@ -104,25 +129,67 @@ mod tests {
     fn what_fits_is_granted_and_what_is_owed_is_charged_in_any_case() {
         let mut bucket = Bucket::default();
         let t = 1e12;
-        assert_eq!(bucket.charge(&charge(0, 3), t), charged(3, 0));
-        assert_eq!(bucket.charge(&charge(0, 3), t), charged(1, 500));
-        assert_eq!(bucket.charge(&charge(2, 1), t), charged(0, 1500));
-        assert_eq!(bucket.charge(&charge(0, 1), t + 1.5e6), charged(1, 500));
+        assert_eq!(bucket.charge(&charge(0, 3), t), charged(3, 0, 1500));
+        assert_eq!(bucket.charge(&charge(0, 3), t), charged(1, 500, 2000));
+        assert_eq!(bucket.charge(&charge(2, 1), t), charged(0, 1500, 3000));
+        assert_eq!(bucket.charge(&charge(0, 1), t + 1.5e6), charged(1, 500, 2000));
         // Given back, it is there for others.
-        assert_eq!(bucket.charge(&charge(-1, 0), t + 1.5e6), charged(0, 0));
-        assert_eq!(bucket.charge(&charge(0, 9), t + 1.5e6), charged(1, 500));
+        assert_eq!(bucket.charge(&charge(-1, 0), t + 1.5e6), charged(0, 0, 1500));
+        assert_eq!(bucket.charge(&charge(0, 9), t + 1.5e6), charged(1, 500, 2000));
         // No more than one burst is owed, no more than one can be given back.
-        assert_eq!(bucket.charge(&charge(1000, 0), t + 2e6), charged(0, 2500));
-        assert_eq!(bucket.charge(&charge(-1000, 9), t + 2e6), charged(4, 500));
+        assert_eq!(bucket.charge(&charge(1000, 0), t + 2e6), charged(0, 2500, 4000));
+        assert_eq!(bucket.charge(&charge(-1000, 9), t + 2e6), charged(4, 500, 2000));
     }
 
     #[test]
     fn an_answer_that_no_script_of_ours_gives_is_none() {
         let asked = charge(0, 3);
-        assert_eq!(asked.answered(3, 0), Some(charged(3, 0)));
-        assert_eq!(asked.answered(0, 2_500_000), Some(charged(0, 2500)));
-        for (granted, wait) in [(4, 0), (-1, 0), (0, -1), (0, 2_600_000), (i64::MAX, i64::MAX)] {
-            assert_eq!(asked.answered(granted, wait), None, "{granted} {wait}");
+        assert_eq!(asked.answered([3, 0, 1_500_000]), Some(charged(3, 0, 1500)));
+        assert_eq!(
+            asked.answered([0, 2_500_000, 4_000_000]),
+            Some(charged(0, 2500, 4000))
+        );
+        for numbers in [
+            [4, 0, 0],
+            [-1, 0, 0],
+            [0, -1, 0],
+            [0, 0, -1],
+            [0, 2_600_000, 0],
+            [0, 0, 4_100_000],
+            [i64::MAX; 3],
+        ] {
+            assert_eq!(asked.answered(numbers), None, "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_counted_in_whole_requests() {
+        let thirds = Charge {
+            quota: Quota {
+                rate: number(3),
+                period: Period::Second,
+                burst: number(5),
+            },
+            owed: 0,
+            wanted: 0,
+        };
+        for (full_in_micros, remaining) in [
+            (0, 5),
+            (1, 5),
+            (400, 4),
+            (333_333, 4),
+            (333_334, 4),
+            (333_700, 3),
+            (1_666_667, 0),
+            (3_333_334, 0),
+        ] {
+            let full_in = Duration::from_micros(full_in_micros);
+            let charged = Charged {
+                granted: 0,
+                wait: Duration::ZERO,
+                full_in,
+            };
+            assert_eq!(thirds.left(charged), KeyState { remaining, full_in });
         }
     }
 }

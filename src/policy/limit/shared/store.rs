@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::address::StoreAddress;
 use super::fault::StoreFault;
+use super::inquiry::Answer;
 use super::leases::Leases;
 use super::script::{Charge, Charged};
+use super::tally::{JudgedBy, Tally};
 use crate::policy::limit::clock::Now;
 use crate::request::fingerprint::Fingerprint;
 
@@ -90,6 +92,7 @@ pub struct Store {
 pub(super) struct State {
     pub(super) is_up: AtomicBool,
     faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl State {
@@ -113,47 +116,65 @@ pub enum Settled {
 
 /// One question to the store.
 pub struct Ask {
-    pub(super) leases: Arc<Leases>,
-    pub(super) key: Fingerprint,
     /// The key's name in the store.
     pub name: String,
     /// What is asked.
     pub charge: Charge,
-    pub(super) waiter: Option<oneshot::Sender<Settled>>,
+    pub(super) asker: Asker,
+}
+
+/// For whom the store is asked.
+pub(super) enum Asker {
+    /// For requests of the key that are admitted already, or are to come.
+    Lease(Arc<Leases>, Fingerprint),
+    /// For these and for one that waits.
+    Request(Arc<Leases>, Fingerprint, oneshot::Sender<Settled>),
+    /// For an operator.
+    Operator(Answer),
 }
 
 impl Ask {
     /// What the store has answered, heard at `now`.
     pub fn answered(self, charged: Charged, now: Now) {
-        let is_waited_for = self.waiter.is_some();
-        let is_granted = self
-            .leases
-            .answered(self.key, &self.charge, charged, is_waited_for, now);
-        let Some(waiter) = self.waiter else {
-            return;
-        };
-        let settled = match is_granted {
-            true => Settled::Granted,
-            false => Settled::Refused(charged.wait),
-        };
-        if waiter.send(settled).is_err() && is_granted {
-            self.leases.unclaimed(self.key);
+        match self.asker {
+            Asker::Lease(leases, key) => {
+                leases.answered(key, &self.charge, charged, false, now);
+            }
+            Asker::Request(leases, key, waiter) => {
+                let is_granted = leases.answered(key, &self.charge, charged, true, now);
+                let settled = match is_granted {
+                    true => Settled::Granted,
+                    false => Settled::Refused(charged.wait),
+                };
+                if waiter.send(settled).is_err() && is_granted {
+                    leases.unclaimed(key);
+                }
+            }
+            Asker::Operator(answer) => {
+                // Who has gone does not need to know.
+                let _ = answer.send(Ok(charged));
+            }
         }
     }
 
     /// No answer, or none that means anything.
-    pub fn failed(self) {
-        self.leases.unanswered(self.key, &self.charge);
-        if let Some(waiter) = self.waiter {
-            // Who has gone does not need to know.
-            let _ = waiter.send(Settled::Failed);
+    pub fn failed(self, fault: StoreFault) {
+        match self.asker {
+            Asker::Lease(leases, key) => leases.unanswered(key, &self.charge),
+            Asker::Request(leases, key, waiter) => {
+                leases.unanswered(key, &self.charge);
+                let _ = waiter.send(Settled::Failed);
+            }
+            Asker::Operator(answer) => {
+                let _ = answer.send(Err(fault));
+            }
         }
     }
 }
 
 impl Store {
-    /// A store that nobody has connected to. Until somebody does it counts as down. The faults of the one that was
-    /// there `before` are counted on.
+    /// A store that nobody has connected to. Until somebody does it counts as down. What was counted of the one that
+    /// was there `before` is counted on.
     pub fn new(spec: SharedSpec, before: Option<&Store>) -> Arc<Store> {
         let (asks, unanswered) = mpsc::channel(QUEUE);
         Arc::new(Store {
@@ -163,6 +184,7 @@ impl Store {
             state: Arc::new(State {
                 is_up: AtomicBool::new(false),
                 faults: before.map_or_else(Arc::default, |before| before.state.faults.clone()),
+                tally: before.map_or_else(Arc::default, |before| before.state.tally.clone()),
             }),
         })
     }
@@ -185,6 +207,11 @@ impl Store {
             .map(|(fault, count)| (fault, count.load(Ordering::Relaxed)))
     }
 
+    /// How many requests were allowed and limited, by each that they can be judged by.
+    pub fn judged(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
+        self.state.tally.iter()
+    }
+
     /// The questions, for whoever answers them in place of a server, such as a simulation; once, and not after
     /// [`Store::start`].
     pub fn questions(&self) -> Option<mpsc::Receiver<Ask>> {
@@ -200,7 +227,7 @@ impl Store {
     pub(super) fn ask(&self, ask: Ask) {
         if let Err(e) = self.asks.try_send(ask) {
             self.state.count(StoreFault::Queue);
-            e.into_inner().failed();
+            e.into_inner().failed(StoreFault::Queue);
         }
     }
 }

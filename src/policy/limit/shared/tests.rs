@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
-use crate::policy::limit::{Limiter, Period, Verdict};
+use crate::policy::limit::{KeyState, Limiter, Period, Verdict};
 use crate::request::field::{MemberId, MemberIdShape};
 
 const T0: Now = Duration::from_secs(1000);
@@ -186,7 +186,7 @@ fn a_question_that_fails_is_judged_by_the_share_and_charged_again() {
         panic!("only the store can tell");
     };
     while let Ok(ask) = replica.questions.try_recv() {
-        ask.failed();
+        ask.failed(StoreFault::Timeout);
     }
     assert_eq!(waiting.settled_now(), Some(Settled::Failed));
     let judged = replica.limiter.ask(&member(1), Some(Settled::Failed), T0);
@@ -198,6 +198,23 @@ fn a_question_that_fails_is_judged_by_the_share_and_charged_again() {
     replica.answer(&mut server, T0);
     assert_eq!(waiting.settled_now(), Some(Settled::Granted));
     assert_eq!(replica.limiter.lease(&member(1), T0).unwrap().owed, 0);
+}
+
+#[test]
+fn who_read_the_clock_before_an_answer_came_is_not_refused_by_it() {
+    let mut replica = Replica::new(quota(100, 100), spec(10, OnError::Closed, 1));
+    let mut server = Server::new();
+    for _ in 0..3 {
+        assert!(replica.grants(1, T0));
+        replica.answer(&mut server, T0 + Duration::from_millis(1));
+    }
+    let mut lease_1 = Replica::new(quota(100, 100), spec(1, OnError::Closed, 1));
+    drop(lease_1.ask(2, T0));
+    lease_1.answer(&mut server, T0 + Duration::from_millis(1));
+    assert!(lease_1.grants(2, T0), "what is in hand");
+    lease_1.answer(&mut server, T0 + Duration::from_millis(1));
+    assert!(!matches!(lease_1.ask(2, T0), Verdict::Limited(_)));
+    assert!(!matches!(lease_1.ask(2, T0), Verdict::Limited(_)));
 }
 
 #[test]
@@ -233,6 +250,8 @@ fn keys_without_a_place_are_judged_by_the_share_and_idle_ones_give_theirs_back()
     }
     replica.answer(&mut server, T0);
     assert!(matches!(replica.ask(1000, T0), Verdict::Granted), "its share");
+    let counted: Vec<_> = replica.store.judged().map(|(_, counts)| counts).collect();
+    assert_eq!(counted, [[0, 0], [0, 0], [0, 0], [1, 0]]);
     replica.limiter.sweep(T0 + Duration::from_millis(999));
     assert!(replica.limiter.lease(&member(1), T0).is_some());
     replica.limiter.sweep(T0 + Duration::from_secs(1));
@@ -257,9 +276,127 @@ fn a_reset_gives_the_whole_burst_back_in_the_store_too() {
             .count()
     };
     assert_eq!(burst(&mut replica, &mut server), 3);
-    assert!(replica.limiter.reset(&member(1)));
+    let reset = replica.limiter.reset(&member(1));
+    assert!(reset.had_state);
     replica.answer(&mut server, T0);
+    let whole = KeyState {
+        remaining: 3,
+        full_in: Duration::ZERO,
+    };
+    assert_eq!(told(reset.store.unwrap()), Told::Left(whole));
     assert_eq!(burst(&mut replica, &mut server), 3);
+}
+
+/// What has come of a question.
+fn told(inquiry: Inquiry) -> Told {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.unwrap().block_on(inquiry.told())
+}
+
+#[test]
+fn an_operator_is_told_what_the_store_knows_of_a_key_or_why_not() {
+    let mut replica = Replica::new(quota(1, 30), spec(1, OnError::Local, 1));
+    let mut server = Server::new();
+    let Verdict::Waits(_waiting) = replica.ask(1, T0) else {
+        panic!("only the store can tell");
+    };
+    replica.answer(&mut server, T0);
+    let inquiry = |replica: &Replica| replica.limiter.inquire(&member(1)).unwrap();
+    let asked = inquiry(&replica);
+    assert_eq!(replica.answer(&mut server, T0 + Duration::from_millis(500)), 1);
+    let left = KeyState {
+        remaining: 29,
+        full_in: Duration::from_millis(500),
+    };
+    assert_eq!(
+        told(asked),
+        Told::Left(left),
+        "one was charged, half a second ago"
+    );
+    // That was charged nothing: asked again, it is the same.
+    let again = inquiry(&replica);
+    replica.answer(&mut server, T0 + Duration::from_millis(500));
+    assert_eq!(told(again), Told::Left(left));
+    let asked = inquiry(&replica);
+    replica.questions.try_recv().unwrap().failed(StoreFault::Foreign);
+    assert_eq!(told(asked), Told::Failed(StoreFault::Foreign));
+    let asked = inquiry(&replica);
+    assert_eq!(
+        told(asked),
+        Told::Failed(StoreFault::Timeout),
+        "no longer than allowed"
+    );
+    replica.store.set_up(false);
+    assert_eq!(told(inquiry(&replica)), Told::Down);
+}
+
+#[test]
+fn a_reset_by_one_replica_is_known_to_another_within_a_second() {
+    let hourly = Quota {
+        period: Period::Hour,
+        ..quota(1, 3)
+    };
+    let mut server = Server::new();
+    let mut replicas = [(); 2].map(|()| Replica::new(hourly, spec(10, OnError::Local, 2)));
+    let [one, other] = &mut replicas;
+    let refused = |replica: &mut Replica, server: &mut Server, now| loop {
+        match replica.ask(1, now) {
+            Verdict::Granted => {}
+            Verdict::Limited(_) => break,
+            Verdict::Waits(_) => _ = replica.answer(server, now),
+        }
+    };
+    refused(one, &mut server, T0);
+    let _ = other.limiter.reset(&member(1));
+    other.answer(&mut server, T0);
+    let almost = T0 + Duration::from_millis(999);
+    assert!(matches!(one.ask(1, almost), Verdict::Limited(_)));
+    assert_eq!(one.answer(&mut server, almost), 0, "nobody is asked so soon");
+    // This one is refused, and none after it.
+    let later = T0 + Duration::from_secs(1);
+    for _ in 0..3 {
+        assert!(matches!(one.ask(1, later), Verdict::Limited(_)));
+    }
+    assert_eq!(one.answer(&mut server, later), 1, "one question for all of them");
+    assert!(!matches!(one.ask(1, later), Verdict::Limited(_)));
+}
+
+#[test]
+fn requests_are_counted_by_what_judged_them() {
+    let mut replica = Replica::new(quota(1, 40), spec(4, OnError::Closed, 1));
+    let mut server = Server::new();
+    let counted = |replica: &Replica| {
+        replica
+            .store
+            .judged()
+            .map(|(_, counts)| counts)
+            .collect::<Vec<_>>()
+    };
+    assert!(replica.grants(1, T0) && replica.grants(1, T0));
+    let Verdict::Waits(mut waiting) = replica.ask(1, T0) else {
+        panic!("only the store can tell");
+    };
+    assert_eq!(
+        counted(&replica),
+        [[2, 0], [0, 0], [0, 0], [0, 0]],
+        "who waits is not judged yet"
+    );
+    replica.answer(&mut server, T0);
+    let settled = waiting.settled_now();
+    assert!(matches!(
+        replica.limiter.ask(&member(1), settled, T0),
+        Verdict::Granted
+    ));
+    let refused = Some(Settled::Refused(Duration::from_secs(1)));
+    assert!(matches!(
+        replica.limiter.ask(&member(1), refused, T0),
+        Verdict::Limited(_)
+    ));
+    replica.store.set_up(false);
+    assert!(matches!(replica.ask(2, T0), Verdict::Limited(_)));
+    assert_eq!(counted(&replica), [[2, 0], [1, 1], [0, 1], [0, 0]]);
 }
 
 /// Any order of requests and answers, over replicas that share one key.

@@ -282,8 +282,7 @@ fn operators_find_a_key_with_every_policy_that_counts_by_it() {
         let each = limits.policies();
         each.filter_map(|(matches, policy)| {
             let standing = policy.state(text, MemberIdShape::Hex32, T0)?;
-            let burst = standing.quota.burst.get();
-            let left = standing.state.map_or(burst, |state| state.remaining);
+            let left = standing.local.remaining;
             Some((policy.name(), matches.map(Pattern::spelled), left))
         })
         .collect::<Vec<_>>()
@@ -305,6 +304,7 @@ fn operators_find_a_key_with_every_policy_that_counts_by_it() {
     assert_eq!(found("portal"), []);
     let reset = limits
         .policies()
-        .filter(|(_, policy)| policy.reset(&id, MemberIdShape::Hex32));
+        .filter_map(|(_, policy)| policy.reset(&id, MemberIdShape::Hex32, T0))
+        .filter(|(had_state, _)| *had_state);
     assert_eq!(reset.count(), 1);
 }

@@ -1,0 +1,104 @@
+//! Requests whose body is still on its way, or stalls: whose fault that is, and how long it is waited for.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use crate::common::carrier::table;
+use crate::common::{Body, Gateway, Request};
+use serde_json::Value;
+
+/// Servers that have read a head say this at once, and keep the connection.
+fn server(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read(&mut byte) {
+                        Ok(1) => head.push(byte[0]),
+                        _ => return,
+                    }
+                }
+                let _ = stream.write_all(answer);
+                // Until the other end has enough.
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    address
+}
+
+fn gateway(server: SocketAddr, keys: &str) -> Gateway {
+    Gateway::on_every_carrier(format!(
+        "[[routes]]\npath = \"/\"\nkind = \"pass\"\nmethods = [\"GET\", \"POST\"]\nupstream = \"handlers\"\n\
+         [upstreams.handlers]\nservers = [\"{server}\"]\n{keys}"
+    ))
+}
+
+fn stalling() -> Request {
+    Request::new("POST", "/up").body(Body::Part {
+        length: 1_000_000,
+        sent: b"the beginning".to_vec(),
+    })
+}
+
+/// The server has said all it has to say: nobody is kept waiting for a body that does not come.
+#[test]
+fn a_whole_answer_ends_an_upload_that_stalls() {
+    let ran = table(
+        "whole answers to uploads that stall",
+        &["a length", "a whole time besides"],
+        |row| row,
+        |_, _| true,
+        |carrier| carrier,
+        |carrier, _, row| {
+            let server = server(b"HTTP/1.1 413 Too Much\r\nContent-Length: 3\r\n\r\nno!");
+            let keys = match *row {
+                "a length" => "",
+                _ => "total_timeout = \"1s\"\n",
+            };
+            let gateway = gateway(server, keys);
+            let mut client = carrier.open(&gateway);
+            let answer = client.get(&stalling()).whole("an answer");
+            assert_eq!((answer.status, answer.text()), (413, "no!"));
+            // The client stays, and says nothing.
+            let line = gateway.request_lines(1).remove(0);
+            assert_eq!(
+                (&line["outcome"], &line["status"], &line["cause"]),
+                (&"forwarded".into(), &413.into(), &Value::Null),
+                "{line}"
+            );
+            let metrics = gateway.metric_reaches("widget_gateway_upstream_in_flight", &[], 0.0);
+            assert_eq!(metrics.value("widget_gateway_upstream_failures_total", &[]), 0.0);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
+
+/// A server that waits for the rest of a body is not the one who is silent.
+#[test]
+fn an_upload_that_stalls_is_its_clients_fault() {
+    let ran = table(
+        "uploads that stall",
+        &["timeout", "total_timeout"],
+        |row| row,
+        |_, _| true,
+        |carrier| carrier,
+        |carrier, _, key| {
+            let gateway = gateway(server(b""), &format!("{key} = \"500ms\"\n"));
+            let answer = carrier.open(&gateway).get(&stalling()).whole("a refusal");
+            assert_eq!(
+                (answer.status, &answer.json()["code"]),
+                (408, &"body_timeout".into())
+            );
+            let line = gateway.request_lines(1).remove(0);
+            assert_eq!(line["cause"], Value::Null, "{line}");
+            let metrics = gateway.metric_reaches("widget_gateway_upstream_in_flight", &[], 0.0);
+            assert_eq!(metrics.value("widget_gateway_upstream_failures_total", &[]), 0.0);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
+}
