@@ -27,7 +27,11 @@ const PACE: Duration = Duration::from_millis(500);
 /// So long nothing else fires, over several judgements of the rules.
 const ALONE: Duration = Duration::from_millis(1500);
 /// What a busy machine does to an unoptimized build, where that is not what the case is about.
-const OF_THE_MACHINE: [&str; 2] = ["WidgetGatewayOverheadHigh", "WidgetGatewayTargetDown"];
+const OF_THE_MACHINE: [&str; 3] = [
+    "WidgetGatewayOverheadHigh",
+    "WidgetGatewayTargetDown",
+    "WidgetGatewayAbsent",
+];
 
 /// What goes on, and which alerts of the job fire meanwhile, exactly.
 struct Step {
@@ -292,7 +296,6 @@ fn alerts_of_what_stands_fire_for_their_cause_alone_and_end_with_it() {
     try_all(
         scale,
         vec![
-            service::upstream_down(),
             service::server_down(),
             configuration::reloads(),
             configuration::replicas(),
