@@ -237,6 +237,73 @@ fn one_window_that_stays_shut_ends_its_stream_alone() {
     assert_eq!(ran, [0, 0, 0, 2, 2]);
 }
 
+/// A window that opens by a byte now and then is as good as shut: the time is for a piece, not for each byte of it.
+#[test]
+fn a_window_that_drips_frees_the_server() {
+    let ran = table(
+        "windows that drip",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let (upstream, gateway) = setting(answer_of(4 << 20));
+            let mut frames = carrier.frames(&gateway, 0);
+            frames.ask(1, &route.request());
+            upstream.wait_for(1);
+            let since = Instant::now();
+            // The wait for the server is the pace of the window.
+            while !upstream.ends_within(1, WRITE_TIMEOUT / 5) && since.elapsed() < PATIENCE {
+                frames.open_window(1, 1);
+            }
+            let took = since.elapsed();
+            assert!(took <= FREED, "the server was held for {took:?}");
+            let gone = [("route", route.name()), ("outcome", "client_closed")];
+            gateway.metric_reaches(REQUESTS, &gone, 1.0);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 2, 2]);
+}
+
+/// Who waits for a place among a connection's streams and is reset waits no longer.
+#[test]
+fn streams_that_are_reset_while_they_wait_are_gone() {
+    const IN_FLIGHT: &str = "widget_gateway_requests_in_flight";
+    /// As many as go on at once.
+    const PLACES: u32 = 24;
+    const MORE: u32 = 60;
+    let ran = table(
+        "streams that are reset while they wait",
+        &["passed"],
+        |row| row,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, _| {
+            let upstream = Upstream::start();
+            let gate = upstream.hold();
+            let setup = Setup::of(forms::routes(&[upstream.address]));
+            let gateway = Gateway::with(setup.server("write_timeout = \"60s\"").every_carrier());
+            let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            let asked = |stream: u32| 2 * stream + 1;
+            (0..PLACES + MORE).for_each(|stream| frames.ask(asked(stream), &Request::get("/page")));
+            let in_flight = |count: u32| {
+                gateway.metrics_when("so many in flight", |now| {
+                    now.value(IN_FLIGHT, &[]) == f64::from(count)
+                });
+            };
+            in_flight(PLACES + MORE);
+            let since = Instant::now();
+            (PLACES..PLACES + MORE).for_each(|stream| frames.reset(asked(stream)));
+            in_flight(PLACES);
+            assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+            gate.open();
+            in_flight(0);
+            assert_eq!(upstream.take().len(), PLACES as usize, "nobody else was sent on");
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 1, 1]);
+}
+
 /// Windows are a promise to read: what is sent on their strength alone must not pile up here.
 #[test]
 fn open_windows_that_nobody_reads_cost_little_memory() {

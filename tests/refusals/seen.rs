@@ -105,24 +105,18 @@ fn pages_of_the_other_situations_fit_too() {
     std::fs::write(&tokens, format!("{MEMBER} another\n")).unwrap();
     let (silent, shown) = (Upstream::start(), Upstream::start());
     silent.reply(Reply::Held(Gate::default()));
-    let route = |path: &str| {
-        format!(
-            "[[routes]]\npath = \"{path}\"\nname = \"{path}\"\nkind = \"widget\"\nupstream = \"silent\"\n"
-        )
-    };
+    let widget = "[[routes]]\npath = \"/app\"\nkind = \"widget\"\nupstream = \"silent\"\n";
     let silent = format!(
         "[upstreams.silent]\nservers = [\"{}\"]\ntimeout = \"50ms\"\n",
         silent.address
     );
     let gateway = Gateway::start(format!(
-        "{}[[routes]]\npath = \"/slow\"\nkind = \"pass\"\nupstream = \"silent\"\n{silent}\
+        "{widget}[[routes]]\npath = \"/slow\"\nkind = \"pass\"\nupstream = \"silent\"\n{silent}\
          [widget]\nbody_limit = \"1KiB\"\nbody_timeout = \"50ms\"\n\
-         [verify]\nmethod = \"application_token\"\nmode = \"enforce\"\ntokens_file = {tokens:?}\n",
-        route("/app")
+         [verify]\nmethod = \"application_token\"\nmode = \"enforce\"\ntokens_file = {tokens:?}\n"
     ));
     let busy = Gateway::start(format!(
-        "{}{silent}[limits.client]\nrate = \"1/h\"\nburst = 1\n",
-        route("/app")
+        "{widget}{silent}[limits.client]\nrate = \"1/h\"\nburst = 1\n"
     ));
     let page = |gateway: &Gateway, line: String, length: usize, body: &str| {
         let mut conn = Conn::open(gateway.http());
