@@ -57,7 +57,7 @@ pub fn server_down() -> Case {
 /// It takes connections and resets them, again and again. Those whose calls it fails are so few of all that no budget
 /// burns.
 pub fn server_ejected() -> Case {
-    let [sound, failing] = Upstream::pair().map(|upstream| &*kept(upstream));
+    let [sound, failing] = Upstream::pair().map(kept);
     let rest = |servers: &[_]| {
         let eject = "[upstreams.handlers.eject]\nfailures = 1\nfor = \"2s\"\n";
         format!("{}{eject}", routes(servers))
