@@ -123,7 +123,7 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         }
         let form: &[u8] = match MediaType::of(&head.headers) {
             Some(MediaType::Json) => {
-                writeln!(out, "body: JSON, which is not looked into")?;
+                writeln!(out, "body: JSON, of which nothing is read")?;
                 b""
             }
             Some(MediaType::Form) | None => &body,

@@ -9,7 +9,7 @@ use crate::common::{Carrier, Gateway, Received, Response, Upstream, shown};
 const KINDS: [&str; 4] = ["placement", "event", "robot", "own"];
 
 fn cases() -> Vec<Case> {
-    let mut cases = case::cases(include_str!("fixtures/messages.json"), 107);
+    let mut cases = case::cases(include_str!("fixtures/messages.json"), 108);
     for case in &mut cases {
         case.lines
             .retain(|line| !line.starts_with("Host:") && !line.starts_with("Connection:"));
@@ -124,13 +124,13 @@ fn is_refused(code: &str, response: &Response, name: &str) {
 
 #[test]
 fn a_route_that_takes_placements_says_of_everything_else_what_it_is() {
-    assert_eq!(run("default", "", "accepts_default"), [107; 5]);
+    assert_eq!(run("default", "", "accepts_default"), [108; 5]);
 }
 
 #[test]
 fn a_route_that_takes_everything_tells_one_from_the_other() {
     let accepts = "accepts = [\"placement\", \"event\", \"robot\", \"own\"]";
-    assert_eq!(run("everything", accepts, "accepts_all"), [107; 5]);
+    assert_eq!(run("everything", accepts, "accepts_all"), [108; 5]);
 }
 
 #[test]

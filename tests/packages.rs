@@ -117,3 +117,36 @@ fn everything_that_is_packed_is_there() {
     let conffile = deb["conf-files"][0].as_str().unwrap();
     assert!(read("conf/systemd/widget-gateway.service").contains(conffile));
 }
+
+/// The least Rust that is promised is enough for everything that is built with it, as far as its authors say.
+#[test]
+fn no_dependency_wants_a_newer_rust_than_is_promised() {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--locked",
+            "--offline",
+            "--format-version",
+            "1",
+            "--filter-platform",
+        ])
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+    let version = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
+    let packages = told["packages"].as_array().unwrap();
+    let wants = |package: &&serde_json::Value| Some(version(package["rust_version"].as_str()?));
+    let own = packages
+        .iter()
+        .find(|package| package["name"] == "widget-gateway");
+    let promised = own.as_ref().and_then(wants).expect("rust-version");
+    // A promise of 1.88 is one of 1.88.0.
+    let is_newer = |package: &&serde_json::Value| {
+        wants(package).is_some_and(|wanted| wanted.get(..2) > promised.get(..2))
+    };
+    let newer: Vec<_> = packages.iter().filter(is_newer).map(|it| &it["name"]).collect();
+    assert!(newer.is_empty(), "{newer:?}");
+    assert!(packages.len() > 100, "{}", packages.len());
+}

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::browser::{Browser, Look};
-use crate::common::store::Redis;
+use crate::common::store::{FakeStore, Redis, Says};
 use crate::common::{Conn, DeadServer, Gateway, Setup, Upstream, forms};
 use nix::sys::signal::Signal;
 
@@ -101,6 +101,90 @@ fn assert_fits(browser: &Browser) {
     let overflow =
         browser.value("document.documentElement.scrollWidth - document.documentElement.clientWidth");
     assert_eq!(overflow, 0, "the page is wider than its window");
+}
+
+/// Nor does anything on the page scroll sideways by itself.
+fn assert_nothing_scrolls(browser: &Browser) {
+    assert_fits(browser);
+    let wide = browser.value(
+        "[...document.querySelectorAll('.scroll')].filter((node) => node.scrollWidth > node.clientWidth)
+           .map((node) => `${node.ariaLabel}: ${node.scrollWidth} in ${node.clientWidth}`)",
+    );
+    assert_eq!(wide, serde_json::json!([]), "tables are wider than their place");
+}
+
+/// As much as an installation has: eight routes, servers with the long names of a cluster, every limit, a store.
+fn crowded(upstream: &Upstream, store: &FakeStore) -> Gateway {
+    let kinds = [
+        "crm-deal-detail-tab",
+        "task-view-sidebar",
+        "imopenlines-sidebar",
+        "landing-settings",
+    ];
+    let names = kinds.map(|kind| format!("portal-widgets-{kind}-production"));
+    let mut rest = String::new();
+    for (at, name) in names.iter().enumerate() {
+        rest += &format!(
+            "[[routes]]\npath = \"/applications/production/{name}/handlers/index.php\"\nname = \"{name}\"\n\
+             kind = \"widget\"\nmode = \"{}\"\nupstream = \"{name}\"\n\
+             [[routes]]\npath = \"/applications/production/{name}/static/assets/\"\nname = \"{name}-files\"\n\
+             kind = \"pass\"\nupstream = \"{name}\"\n\
+             [upstreams.{name}]\nservers = [\"{}\", \"{name}-0.{name}.bitrix24-widgets.invalid:18080\"]\n",
+            if at == 0 { "observe" } else { "enforce" },
+            upstream.address,
+        );
+    }
+    rest += &format!(
+        "[limits]\nmax_keys = 1000000\n[limits.client]\nrate = \"10000/s\"\n[limits.gateway]\nrate = \"100000/s\"\n\
+         [limits.member]\nrate = \"5/s\"\nburst = 10\n[limits.event]\nrate = \"50/s\"\n\
+         [[limits.placement]]\nmatch = \"PAGE_BACKGROUND_WORKER\"\nrate = \"6000/h\"\n\
+         [[limits.placement]]\nmatch = \"CRM_DYNAMIC_*\"\nrate = \"600/m\"\n\
+         [[limits.overrides]]\nmember_id = \"{}\"\nrate = \"500/s\"\n\
+         [limits.shared]\nurl = \"redis://{}\"\nreplicas = 12\n",
+        forms::OTHER_MEMBER,
+        store.address
+    );
+    Gateway::with(Setup::of(rest))
+}
+
+#[test]
+fn a_crowded_page_needs_no_scrolling_sideways() {
+    let (upstream, store) = (Upstream::start(), FakeStore::start());
+    let gateway = crowded(&upstream, &store);
+    let mut conn = gateway.connect();
+    for kind in ["crm-deal-detail-tab", "task-view-sidebar"] {
+        let path = format!("/applications/production/portal-widgets-{kind}-production/handlers/index.php");
+        for body in [
+            forms::BODY.to_owned(),
+            format!("{}&LANG=de", forms::BODY),
+            "PLACEMENT=X".to_owned(),
+        ] {
+            for _ in 0..12 {
+                conn.roundtrip(forms::post(&forms::TARGET.replace("/app", &path), &[], &body));
+            }
+        }
+    }
+    store.says(Says::Nothing);
+    let browser = Browser::start();
+    browser.look(DESKTOP);
+    browser.open(&format!("http://{}/", gateway.admin()));
+    browser.wait(
+        "everything that has a place",
+        "document.querySelectorAll('#routes tbody tr').length >= 8
+         && document.querySelectorAll('#servers tbody tr').length === 8
+         && document.querySelector('#servers').innerText.includes('invalid:18080')
+         && document.querySelector('#policies').innerText.includes('shared by a store')
+         && document.querySelectorAll('#busiest tbody tr').length > 0
+         && document.querySelectorAll('#would-refuse tbody tr').length > 0",
+    );
+    for (look, name) in [(DESKTOP, "crowded-light"), (DESKTOP_DARK, "crowded-dark")] {
+        browser.look(look);
+        assert_nothing_scrolls(&browser);
+        browser.screenshot(name);
+    }
+    browser.look(PHONE);
+    assert_fits(&browser);
+    assert_quiet(&browser, &gateway);
 }
 
 #[test]

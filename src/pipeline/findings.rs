@@ -54,8 +54,12 @@ impl Findings {
         }
     }
 
-    /// What was established of a message, sound or not.
-    pub(super) fn note(&mut self, judged: &Result<Call, Refused>, cookies: &[FieldFault]) {
+    /// What was established of a message, sound or not, and what was found beside its form.
+    pub(super) fn note<'f>(
+        &mut self,
+        judged: &Result<Call, Refused>,
+        beside: impl IntoIterator<Item = &'f FieldFault>,
+    ) {
         let known = match judged {
             Ok(call) => call.known(),
             Err(refused) => {
@@ -67,7 +71,7 @@ impl Findings {
         self.member_id = known.member_id.cloned();
         self.domain = known.domain.cloned();
         self.placement = known.placement.cloned();
-        self.faults.extend(cookies);
+        self.faults.extend(beside);
     }
 }
 

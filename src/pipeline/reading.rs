@@ -10,14 +10,20 @@ use crate::policy::selection::Seen;
 use crate::policy::validate::{Call, Unsound};
 use crate::policy::verify::{Ask, Claim};
 use crate::request::cookie::{self, PlainAuth};
-use crate::request::field::{FaultCode, FieldFault};
-use crate::request::form::{Form, FormFault};
+use crate::request::field::{FaultCode, Field, FieldFault};
+use crate::request::form::{self, Form, FormFault};
 use crate::request::head::RequestHead;
 use crate::request::media_type::MediaType;
 use crate::request::message::{self, Kinds};
 use crate::request::outline::Outline;
 use crate::response::rejection::{Rejection, Unserved};
 use crate::upstream::headers::CookieRule;
+
+/// A message in what says that it is something else.
+const HIDDEN: FieldFault = FieldFault {
+    field: Field::Auth,
+    code: FaultCode::Foreign,
+};
 
 /// A request to a widget route that was read.
 pub(super) struct Heard<'r> {
@@ -90,10 +96,11 @@ impl Findings {
             return (first, Err(Rejection::UnsupportedMediaType));
         };
         let length = body.len();
-        // PHP puts nothing of JSON where it puts forms.
-        let body = match media_type {
-            MediaType::Form => body,
-            MediaType::Json => &[],
+        // PHP puts nothing of JSON where it puts forms. Kits that read the raw body do: an event in it is nobody's
+        // own request.
+        let (body, hidden) = match media_type {
+            MediaType::Form => (body, None),
+            MediaType::Json => (&[][..], form::names_auth(body).then_some(HIDDEN)),
         };
         let form = Form::parse(head.target.query(), body, env.widget.max_params);
         let chosen = env.routes.choose(first, || match &form {
@@ -102,7 +109,7 @@ impl Findings {
         });
         match chosen {
             Some((index, _, route)) => {
-                let heard = self.hear_for(route, media_type, &form, head, env);
+                let heard = self.hear_for(route, media_type, (&form, hidden), head, env);
                 let heard = heard.map(|(plain_auth, mode, sound)| Heard {
                     entered,
                     forward_as: route.forward_as,
@@ -154,7 +161,7 @@ impl Findings {
         &mut self,
         route: WidgetRoute,
         media_type: MediaType,
-        form: &Result<Form<'_>, FormFault>,
+        (form, hidden): (&Result<Form<'_>, FormFault>, Option<FieldFault>),
         head: &RequestHead,
         env: &Env,
     ) -> Result<(PlainAuth, Mode, Sound), Rejection> {
@@ -168,8 +175,10 @@ impl Findings {
         };
         let plain_auth = PlainAuth::beside(form);
         let cookies = shadowing_cookies(head, env.widget.cookies, plain_auth);
-        let judged = judge(form, route, env.widget.grammar(), env.widget.refused(&cookies));
-        self.note(&judged, &cookies);
+        let refused = env.widget.refused(&cookies).iter().chain(&hidden);
+        let refused: Vec<_> = refused.copied().collect();
+        let judged = judge(form, route, env.widget.grammar(), &refused);
+        self.note(&judged, cookies.iter().chain(&hidden));
         if media_type == MediaType::Json && self.message != Some(message::Kind::Own) {
             return Err(Rejection::UnsupportedMediaType);
         }

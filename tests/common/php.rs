@@ -22,9 +22,10 @@ const DUMP: &str = r#"<?php
 function leaves($v, $path) { $out = []; foreach ($v as $k => $v) { $at = [...$path, bin2hex((string)$k)]; array_push($out, ...(is_array($v) ? leaves($v, $at) : [[$at, bin2hex((string)$v)]])); } return $out; }
 function told($v) { return is_array($v) ? ['array' => leaves($v, [])] : ['hex' => bin2hex((string)$v)]; }
 function all($from) { $out = []; foreach ($from as $k => $v) $out[bin2hex((string)$k)] = told($v); return (object)$out; }
+parse_str(file_get_contents('php://input'), $string);
 header('Content-Type: application/json');
 echo json_encode([
-  'get' => all($_GET), 'post' => all($_POST), 'cookie' => all($_COOKIE), 'request' => all($_REQUEST),
+  'get' => all($_GET), 'post' => all($_POST), 'cookie' => all($_COOKIE), 'request' => all($_REQUEST), 'string' => all($string),
   'server' => all(array_filter($_SERVER, fn($v, $k) => is_string($v) && preg_match('/^(HTTP_|CONTENT_|REQUEST_(METHOD|URI)|QUERY_STRING)/', $k), ARRAY_FILTER_USE_BOTH)),
   'raw' => bin2hex(file_get_contents('php://input')),
 ]);
@@ -65,7 +66,7 @@ impl Seen {
         Seen::from(body)
     }
 
-    /// `array` is get, post, cookie, request or server.
+    /// `array` is get, post, cookie, request or server; string is what `parse_str` makes of the raw body.
     pub fn held(&self, array: &str, name: &str) -> Option<Held> {
         let value = self.0[array].get(hex(name.as_bytes()))?;
         Some(match value["hex"].as_str() {

@@ -99,10 +99,10 @@ fn prefers_flat(seen: &Seen) -> Identity {
     }
 }
 
-/// The body alone, `event` and `auth`; a blank event is one too.
+/// `parse_str` of the raw body, whatever its type says, `event` and `auth`; a blank event is one too.
 fn sdk_event(seen: &Seen) -> Identity {
-    match seen.held("post", "event") {
-        Some(_) => under_auth(seen, "post"),
+    match seen.held("string", "event") {
+        Some(_) => under_auth(seen, "string"),
         None => Identity::default(),
     }
 }

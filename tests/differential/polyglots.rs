@@ -168,3 +168,52 @@ fn a_plain_piece_of_another_portal_is_ambiguous() {
         }
     }
 }
+
+/// An event in what says that it is JSON, plainly spelled and in each of the ways: b24phpsdk reads the raw body as
+/// a form, whatever its type.
+pub fn in_json() -> Vec<Case> {
+    let names = ["auth[member_id]", "auth[domain]", "auth[client_endpoint]"];
+    let values = [OTHER_MEMBER, "evil.example", "https://evil.example/rest/"];
+    let mut all = Vec::new();
+    for spelling in std::iter::once(None).chain((0..WAYS).map(Some)) {
+        let mut event = b"event=ONCRMDEALADD&ts=1756890123".to_vec();
+        for (name, value) in names.iter().zip(values) {
+            let name = match spelling {
+                Some(number) => way(number, name.as_bytes()),
+                None => name.as_bytes().to_vec(),
+            };
+            event = [&event, &b"&"[..], &name, b"=", value.as_bytes()].concat();
+        }
+        let within = [&b"{\"text\":\"&"[..], &event, b"&\"}"].concat();
+        for body in [event, within] {
+            let mut case = Case::of(b"", &body);
+            case.types = vec!["application/json"];
+            all.push(case);
+        }
+    }
+    all
+}
+
+#[test]
+fn no_event_hides_in_json() {
+    let bench = Bench::of_all_messages();
+    let mut worker = bench.worker();
+    for (at, case) in in_json().iter().enumerate() {
+        let became = worker.run(case);
+        let what = shown(&case.bytes());
+        assert!(!became.disagrees(), "{what}: {became}");
+        if at < 2 {
+            assert_eq!(became.refused_as(), Some("ambiguous_field"), "{what}");
+        }
+    }
+    // JSON that has a form's text in it, with no identity of anybody.
+    for body in [
+        "{\"page\":\"/?a=1&event=open&auth=no&author[id]=7\"}",
+        "{\"auth[member_id]\":1}",
+        "[]",
+    ] {
+        let mut case = Case::of(b"", body.as_bytes());
+        case.types = vec!["application/json"];
+        assert_eq!(worker.run(&case).refused_as(), None, "{body}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod causes;
 mod expressions;
+mod scale;
 mod server;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use server::Prometheus;
 
 const INSTALL: &str = "apt-get install prometheus";
 const JOB: &str = "widget-gateway";
+const PACE: std::time::Duration = std::time::Duration::from_millis(200);
 /// The one thing of the dashboard that nothing here makes happen: the mark of a process that was started
 /// again at the same address.
 const OTHER_CIRCUMSTANCES: &str = "changes(process_start_time_seconds{";
@@ -201,7 +203,7 @@ fn a_real_prometheus_has_what_rules_and_dashboard_ask_for() {
     certificate(folder.path());
     let handlers = Handlers::start();
     let gateway = Gateway::with(Setup::of(handlers.rest(folder.path())));
-    let prometheus = Prometheus::start(&[(JOB, vec![gateway.admin()])], &impatient_rules());
+    let prometheus = Prometheus::start(&[(JOB, vec![gateway.admin()])], &impatient_rules(), PACE);
     // Growth is only seen from a first scrape on.
     prometheus.wait("scraped", |prometheus| {
         let up = prometheus.query("up == 1 and on (job) widget_gateway_build_info");

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -18,16 +18,17 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the targets of each job and judges the rules, both five times a second.
-    pub fn start(jobs: &[(&str, Vec<SocketAddr>)], rules: &str) -> Prometheus {
+    /// Scrapes the targets of each job and judges the rules, both at this pace.
+    pub fn start(jobs: &[(&str, Vec<SocketAddr>)], rules: &str, pace: Duration) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("rules.yml"), rules).unwrap();
         let config = format!(
-            "global:\n  scrape_interval: 200ms\n  evaluation_interval: 200ms\n\
+            "global:\n  scrape_interval: {pace}ms\n  evaluation_interval: {pace}ms\n\
              rule_files: [rules.yml]\n\
              scrape_configs:\n{}",
-            jobs.iter().map(job).collect::<String>()
+            jobs.iter().map(job).collect::<String>(),
+            pace = pace.as_millis()
         );
         std::fs::write(path("prometheus.yml"), config).unwrap();
         let mut child = Command::new("prometheus")

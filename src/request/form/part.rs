@@ -121,6 +121,18 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether somebody who takes bytes for a form, whatever their media type says, finds `auth[...]` in them.
+pub fn names_auth(bytes: &[u8]) -> bool {
+    Pieces(Some(bytes)).any(|piece| {
+        let (name, _) = split(piece);
+        match (!TOKEN.has_all(name)).then(|| known(&decoded(name))).flatten() {
+            // A plain `auth` claims nothing.
+            Some((Field::Auth, Spelling::Exact)) | None => false,
+            Some((field, _)) => field.is_auth(),
+        }
+    })
+}
+
 /// What stands between `&`, empty pieces too.
 struct Pieces<'a>(Option<&'a [u8]>);
 

@@ -353,3 +353,26 @@ proptest! {
         same_as_reference(&query, &body);
     }
 }
+
+#[test]
+fn a_message_is_found_in_what_says_that_it_is_no_form() {
+    for text in [
+        "auth[member_id]=b&event=X",
+        "{\"text\":\"&event=X&auth[domain]=evil.example&\"}",
+        "{\"text\":\"&auth%5Bdomain%5D=evil.example\"}",
+        "{\"text\":\"&+auth[member_id\u{0}]=b\"}",
+        "{\"text\":\"&auth[x][y]\"}",
+        "[&[auth][member_id]=b]",
+    ] {
+        assert!(super::names_auth(text.as_bytes()), "{text}");
+    }
+    for text in [
+        "",
+        "[]",
+        "{\"auth[member_id]\":\"b\"}",
+        "{\"page\":\"/?a=1&event=open&auth=no&author[id]=7&member_id=b\"}",
+        "{\"text\":\"a & auth & b\"}",
+    ] {
+        assert!(!super::names_auth(text.as_bytes()), "{text}");
+    }
+}

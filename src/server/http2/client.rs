@@ -208,6 +208,8 @@ impl Client for Http2Client {
 
     fn begin(&mut self, reply: &Reply, _: bool) {
         self.last = Bytes::new();
+        // Nothing is said to go on behind a final answer.
+        self.awaits_continue = false;
         self.head = Some(Box::new(reply.to_http2()));
     }
 

@@ -13,11 +13,9 @@ use crate::common::php::{Parse, PhpWorkers};
 use crate::common::{Carrier, Conn, Response, shown};
 use kit::{BARE, Kit, Readings, SHIPPED, identity, told};
 
-const FORM: &str = "application/x-www-form-urlencoded";
-
 /// Everything of the fixtures that a portal sends, and what else is forwarded.
 fn genuine() -> Vec<Fixture> {
-    let messages = case::cases(include_str!("../../fixtures/messages.json"), 107);
+    let messages = case::cases(include_str!("../../fixtures/messages.json"), 108);
     let widgets = case::cases(include_str!("../../fixtures/widgets.json"), 49);
     let is_forwarded = |case: &Fixture| {
         let text = |key: &str| case.expect[key].as_str();
@@ -199,6 +197,12 @@ fn what_a_kit_goes_by_is_the_messages_own() {
     }
 }
 
+/// Every polyglot.
+fn smuggled() -> Vec<Case> {
+    let all = polyglots::all().into_iter().map(|(_, case)| case);
+    all.chain(polyglots::in_json()).collect()
+}
+
 /// What the tests of this file send beside the polyglots.
 fn nested_cases() -> impl Iterator<Item = Case> {
     let (seed, count) = (from_env("DIFFERENTIAL_SEED", SEED), from_env("KITS_CASES", 2_000));
@@ -209,7 +213,7 @@ fn nested_cases() -> impl Iterator<Item = Case> {
 #[test]
 #[ignore = "the kits have to be fetched: tests/kits/run"]
 fn no_kit_reads_a_second_portal_in_what_is_forwarded() {
-    let polyglots: Vec<_> = polyglots::all().into_iter().map(|(_, case)| case).collect();
+    let polyglots = smuggled();
     for kit in Kit::all() {
         let gateway = kit.gateway();
         let (mut forwarded, mut refused, mut taken) = (0, 0, 0);
@@ -260,22 +264,22 @@ fn the_reading_orders_that_stand_for_the_kits_are_theirs() {
         (Kit::crest(BARE), BARE),
         (Kit::php_sdk(), SHIPPED),
     ];
-    let polyglots: Vec<_> = polyglots::all().into_iter().map(|(_, case)| case).collect();
+    let polyglots = smuggled();
     for (kit, settings) in kits {
         let mut php = PhpWorkers::start(settings);
         let mut php = php.connect();
         let mut taken: BTreeMap<String, usize> = BTreeMap::new();
         for mut case in polyglots.iter().cloned().chain(nested_cases()) {
-            if case.types != [FORM] {
+            let [media_type] = case.types[..] else {
                 continue;
-            }
+            };
             // PHP's own server joins several of them with a comma, as no web server does.
             case.cookie_lines = false;
             let bytes = case.bytes();
             let cookie = case.cookies.join(&b"; "[..]);
             let seen = php.parse(&Parse {
                 query: &case.query(),
-                content_type: FORM.as_bytes(),
+                content_type: media_type.as_bytes(),
                 cookie: (!cookie.is_empty()).then_some(&cookie),
                 body: &case.body(),
             });
