@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::{Case, call, calls, case, kept, once, step, traffic};
 use crate::common::forms::routes;
 use crate::common::store::{FakeStore, Redis, Says};
-use crate::common::{Gateway, Upstream};
+use crate::common::{DeadServer, Gateway, Upstream};
 
 pub fn overflow() -> Case {
     let upstream = kept(Upstream::start());
@@ -84,5 +84,23 @@ pub fn store_fails() -> Case {
             ),
             once(move || store.says(Says::Yes), move || traffic(gateway), &[]),
         ],
+    )
+}
+
+/// A store that is not there, and a gateway that lets nobody in without it.
+pub fn store_closed() -> Case {
+    let dead = kept(DeadServer::new());
+    let gateway = with_store(&format!("redis://{}", dead.address()), "on_error = \"closed\"\n");
+    case(
+        "store-closed",
+        &[gateway],
+        [step(
+            move || calls(gateway, 20, 429, call),
+            &[
+                "WidgetGatewayLimitedShareHigh",
+                "WidgetGatewayLimiterRefusesAlone",
+                "WidgetGatewayLimiterStoreDown",
+            ],
+        )],
     )
 }

@@ -316,7 +316,7 @@ fn every_alert_fires_for_its_cause_alone_and_ends_with_it() {
         hour: 40_000,
         step: 4000,
     };
-    let causes: [fn() -> Case; 26] = [
+    let causes: [fn() -> Case; 27] = [
         service::a_few_errors,
         service::upstream_down,
         service::server_down,
@@ -332,6 +332,7 @@ fn every_alert_fires_for_its_cause_alone_and_ends_with_it() {
         refusals::limited,
         callers::somebody_else,
         limiter::store_fails,
+        limiter::store_closed,
         configuration::reloads,
         process::no_traffic,
         process::target_down,
