@@ -1,10 +1,12 @@
 //! Which server has the next request.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::{call, call_of, over, shares, spelled};
 use crate::common::forms::{BODY, MEMBER, TARGET, post, request};
-use crate::common::{DeadServer, Gateway, Upstream};
+use crate::common::load::Load;
+use crate::common::{DeadServer, Gateway, PATIENCE, Upstream};
 
 const IN_FLIGHT: &str = "widget_gateway_upstream_in_flight";
 
@@ -20,6 +22,29 @@ fn shares_are_by_weight_and_a_backup_waits() {
         assert_eq!(call(&gateway).status, 200);
     }
     assert_eq!(shares([&heavy, &light, &backup]), [9, 3, 0]);
+}
+
+/// However many ask at once, and whichever server is slow.
+#[test]
+fn shares_even_out_by_weight_under_load() {
+    let [heavy, light, backup] = [Upstream::start(), Upstream::start(), Upstream::start()];
+    let servers = format!(
+        "{{ address = \"{}\", weight = 3 }}, \"{}\", {{ address = \"{}\", backup = true }}",
+        heavy.address, light.address, backup.address
+    );
+    let gateway = Gateway::start(spelled(&servers, ""));
+    let load = Load::start(gateway.http(), 8);
+    let deadline = Instant::now() + PATIENCE;
+    while load.answered() < 400 {
+        assert!(Instant::now() < deadline, "{} answers", load.answered());
+        std::thread::yield_now();
+    }
+    let (answered, failed) = load.stop();
+    assert_eq!(failed, 0);
+    let [heavy, light, backup] = shares([&heavy, &light, &backup]);
+    assert_eq!((heavy + light, backup), (answered, 0));
+    // A turn of the order is four requests: nobody is further off than those that were under way.
+    assert!(heavy.abs_diff(3 * light) <= 3 * 8, "{heavy} to {light}");
 }
 
 #[test]
