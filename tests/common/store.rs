@@ -1,6 +1,6 @@
 //! Stores of shared limits: a real one on a port of its own, and one that plays what a real one can not.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -104,21 +104,34 @@ impl Redis {
         };
     }
 
-    /// What it answers to a command, as it stands on the wire.
+    /// What it answers to a command, as it stands on the wire. Who becomes a master or a replica sends its clients away
+    /// first: then it is asked again.
     pub fn say(&self, command: &[&str]) -> String {
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_say(command) {
+                Ok(answer) => return answer,
+                Err(e) => assert!(Instant::now() < deadline, "{command:?}: {e}"),
+            }
+        }
+    }
+
+    fn try_say(&self, command: &[&str]) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut bytes = format!("*{}\r\n", command.len());
         for word in command {
             bytes += &format!("${}\r\n{word}\r\n", word.len());
         }
-        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.write_all(bytes.as_bytes())?;
         let mut reader = BufReader::new(stream);
         let mut answer = String::new();
         let mut lines = 1;
         while lines > 0 {
             let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
+            if reader.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             lines -= 1;
             let count = || line[1..].trim().parse::<i64>().unwrap();
             let mut text = Vec::new();
@@ -126,7 +139,7 @@ impl Redis {
                 // It may have lines of its own.
                 Some(b'$') if count() >= 0 => {
                     text = vec![0; count() as usize + 2];
-                    reader.read_exact(&mut text).unwrap();
+                    reader.read_exact(&mut text)?;
                 }
                 Some(b'*') => lines += count(),
                 _ => {}
@@ -134,7 +147,7 @@ impl Redis {
             answer += &line;
             answer += std::str::from_utf8(&text).unwrap();
         }
-        answer
+        Ok(answer)
     }
 }
 
