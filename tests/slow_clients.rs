@@ -6,11 +6,12 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::common::carrier::table;
-use crate::common::forms;
+use crate::common::forms::{self, BODY, TARGET};
 use crate::common::frames::{self, MAX_WINDOW};
-use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Setup, Upstream};
+use crate::common::{Body, Carrier, Gateway, Got, PATIENCE, Reply, Request, Response, Setup, Upstream, h2};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
 
 const REQUESTS: &str = "widget_gateway_requests_total";
 const CLOSED: &str = "widget_gateway_connections_closed_total";
@@ -341,6 +342,132 @@ fn open_windows_that_nobody_reads_cost_little_memory() {
         },
     );
     assert_eq!(ran, [0, 0, 0, 2, 2]);
+}
+
+/// Nobody reads what those send that wait for their turn: it must not use up the window that all streams share.
+#[test]
+fn uploads_that_wait_leave_room_for_the_others() {
+    const PLACES: usize = 24;
+    const WAITING: usize = 6;
+    const SIZE: usize = 200_000;
+    let ran = table(
+        "uploads that wait for their turn",
+        &["passed"],
+        |row| row,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, _| {
+            let upstream = Upstream::start();
+            let gate = upstream.hold();
+            let pass = "[[routes]]\npath = \"/up\"\nkind = \"pass\"\nname = \"up\"\nmethods = [\"GET\", \"POST\"]\nupstream = \"handlers\"\n";
+            let rest = format!("{pass}{}", forms::routes(&[upstream.address]));
+            let gateway = Gateway::on_every_carrier(rest);
+            let session = match carrier.is_tls() {
+                true => h2::Session::open_tls(gateway.tls()),
+                false => h2::Session::open(gateway.h2c()),
+            };
+            let ask = |request: &Request| {
+                let answer = session.exchange(request, || ());
+                h2::run(async { tokio::spawn(answer) })
+            };
+            let answer = |asked: JoinHandle<Result<Got, ::h2::Error>>| -> Response {
+                h2::run(asked).unwrap().unwrap().whole("an answer")
+            };
+            let under_way: Vec<_> = (0..PLACES).map(|_| ask(&Request::get("/up"))).collect();
+            upstream.wait_for(PLACES);
+            let upload = Request::new("POST", "/up").body(Body::Length(vec![b'x'; SIZE]));
+            let mut waiting: Vec<_> = (0..WAITING).map(|_| ask(&upload)).collect();
+            // Two of them may wait; there is no room for a third.
+            let refused = waiting.split_off(2).into_iter().map(answer);
+            for refused in refused {
+                assert_eq!(
+                    (refused.status, &refused.json()["code"]),
+                    (503, &"overloaded".into())
+                );
+            }
+            let call = Request::form(TARGET, [BODY.as_bytes(), b"&x=", &[b'y'; SIZE]].concat());
+            let called = ask(&call);
+            upstream.wait_for(PLACES + 1);
+            gate.open();
+            for asked in under_way.into_iter().chain(waiting).chain([called]) {
+                assert_eq!(answer(asked).status, 200);
+            }
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 1, 1]);
+}
+
+/// What was answered may still be on its way to a client that takes its time: its connection is not idle.
+#[test]
+fn a_connection_is_not_idle_while_its_client_takes_answers() {
+    const STREAMS: u32 = 100;
+    const SIZE: usize = 60_000;
+    let ran = table(
+        "answers that are on their way",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let upstream = Upstream::replying(answer_of(SIZE));
+            let setup = Setup::of(forms::routes(&[upstream.address]));
+            let rules = "keepalive_timeout = \"1s\"\nwrite_timeout = \"60s\"";
+            let gateway = Gateway::with(setup.server(rules).every_carrier());
+            let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            let asked = |stream: u32| 2 * stream + 1;
+            (0..STREAMS).for_each(|stream| frames.ask(asked(stream), &route.request()));
+            let forwarded = [("route", route.name()), ("outcome", "forwarded")];
+            gateway.metric_reaches(REQUESTS, &forwarded, f64::from(STREAMS));
+            // One that is opened now and idle says when the time of that one would have been over.
+            let mut idle = gateway.connect();
+            idle.expect_closed();
+            let mut whole = 0;
+            while whole < STREAMS {
+                let frame = frames.next().expect("the rest of the answers");
+                assert_ne!(frame.kind, frames::RST_STREAM);
+                whole += u32::from(frame.ends_stream());
+            }
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 2, 2]);
+}
+
+/// Heads that are none are answered, but a connection that brings little else is not kept.
+#[test]
+fn malformed_heads_without_end_are_bounded() {
+    /// A hundred that come to nothing, and what is on its way by then.
+    const MOST: usize = 110;
+    let ran = table(
+        "malformed heads",
+        &["two hosts"],
+        |row| row,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, _| {
+            let (_upstream, gateway) = setting(Reply::Ok);
+            let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "one.example"),
+                (":path", "/"),
+                ("host", "another.example"),
+            ];
+            let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            // One after another, as long as there are answers.
+            let mut answered = 0;
+            for stream in (0..1000).map(|stream| 2 * stream + 1) {
+                frames.headers(stream, &fields, true);
+                match frames.next_that(|frame| frame.stream == stream && frame.ends_stream()) {
+                    Some(_) => answered += 1,
+                    None => break,
+                }
+            }
+            assert!((100..=MOST).contains(&answered), "{answered} of 1000");
+            gateway.metric_reaches(CLOSED, &[("reason", "refused")], 1.0);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 1, 1]);
 }
 
 #[derive(Clone, Copy)]

@@ -329,25 +329,36 @@ fn silence_both_ways_ends_it_and_speech_either_way_does_not() {
     let limit = Duration::from_secs(2);
     let server = Server::switching();
     let gateway = Gateway::start(routes(server.address, "timeout = \"2s\"\n"));
-    let (mut client, mut behind) = joined(Carrier::Http11, &gateway, &server);
+    let (mut speaker, mut listens) = joined(Carrier::Http11, &gateway, &server);
+    let (mut hearer, mut speaks) = joined(Carrier::Http11, &gateway, &server);
+    // Opened after the others, and silent: once its time is over, theirs would have been.
+    let (mut clock, mut behind_clock) = joined(Carrier::Http11, &gateway, &server);
+    let mut speech = || {
+        speaker.write_all(b"x").unwrap();
+        expect(&mut listens, b"x");
+        speaks.write_all(b"y").unwrap();
+        expect(&mut hearer, b"y");
+    };
+    std::thread::scope(|scope| {
+        let over = scope.spawn(|| {
+            expect_end(&mut clock);
+            expect_end(&mut behind_clock);
+        });
+        while !over.is_finished() {
+            speech();
+        }
+    });
+    speech();
     let since = Instant::now();
-    for turn in 0..6 {
-        // Longer than the limit in all, shorter each.
-        std::thread::sleep(limit / 4);
-        let (from, to): (&mut dyn Write, &mut dyn Read) = match turn < 3 {
-            true => (&mut client, &mut behind),
-            false => (&mut behind, &mut client),
-        };
-        from.write_all(b"x").unwrap();
-        expect(&mut { to }, b"x");
-    }
-    assert!(since.elapsed() > limit);
-    let since = Instant::now();
-    expect_end(&mut client);
-    expect_end(&mut behind);
+    expect_end(&mut speaker);
+    expect_end(&mut listens);
+    expect_end(&mut hearer);
+    expect_end(&mut speaks);
     assert!(since.elapsed() >= limit - limit / 10, "{:?}", since.elapsed());
-    gateway.metric_reaches(CLOSED, &[("reason", "idle")], 1.0);
-    assert_eq!(gateway.request_lines(1)[0]["outcome"], "forwarded");
+    gateway.metric_reaches(CLOSED, &[("reason", "idle")], 3.0);
+    for line in gateway.request_lines(3) {
+        assert_eq!(line["outcome"], "forwarded", "{line}");
+    }
 }
 
 /// In the middle of a frame nothing is put in; between two the client is told, answers, and the server knows.
@@ -372,19 +383,13 @@ fn a_drain_says_farewell_between_two_frames() {
         let since = Instant::now();
         gateway.signal(Signal::SIGTERM);
         expect(&mut quiet, GOING_AWAY);
-        // What the server still sends of this frame arrives, and not what it sends behind it, once this connection has
-        // heard of the drain as the other one has: until then it is whole frames.
-        behind.write_all(&frame[100..]).unwrap();
-        expect(&mut client, &frame[100..]);
-        let mut next = [0; GOING_AWAY.len()];
-        while {
-            behind.write_all(&frame).unwrap();
-            client.read_exact(&mut next).unwrap();
-            next != *GOING_AWAY
-        } {
-            assert_eq!(next, frame[..next.len()]);
-            expect(&mut client, &frame[next.len()..]);
-        }
+        // What goes through now does so after this connection has looked whether it has to leave.
+        let ping = [0x89, 0x80, 1, 2, 3, 4];
+        client.write_all(&ping).unwrap();
+        expect(&mut behind, &ping);
+        // What the server still sends of this frame arrives, and not what it sends behind it.
+        behind.write_all(&[&frame[100..], &frame[..]].concat()).unwrap();
+        expect(&mut client, &[&frame[100..], GOING_AWAY].concat());
         let masked_close = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xE9 ^ 2];
         for (client, behind) in [(&mut client, &mut behind), (&mut quiet, &mut quiet_behind)] {
             client.write_all(&masked_close).unwrap();

@@ -22,17 +22,9 @@ pub enum BodyFault {
     ClientGone,
 }
 
-/// The framing of a chunked body is broken: what the stream under the engine reports.
+/// The framing of a chunked body is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BrokenChunks;
-
-impl std::fmt::Display for BrokenChunks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("broken chunk framing")
-    }
-}
-
-impl std::error::Error for BrokenChunks {}
 
 /// Bytes of all bodies that are held now.
 #[derive(Default, Debug)]

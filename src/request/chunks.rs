@@ -48,23 +48,11 @@ impl Chunks {
         self.at == At::End
     }
 
-    /// Looks at the next bytes; returns how many of them belong to this body.
-    ///
-    /// # Errors
-    /// Where the framing is broken.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BrokenChunks> {
-        self.follow(bytes, |_| {})
-    }
-
-    /// The same, and what the chunks hold is appended to `data`.
+    /// Appends what the next bytes hold of it to `data`; returns how many of them belong to this body.
     ///
     /// # Errors
     /// Where the framing is broken.
     pub fn read(&mut self, bytes: &[u8], data: &mut BytesMut) -> Result<usize, BrokenChunks> {
-        self.follow(bytes, |piece| data.extend_from_slice(piece))
-    }
-
-    fn follow(&mut self, bytes: &[u8], mut give: impl FnMut(&[u8])) -> Result<usize, BrokenChunks> {
         let mut rest = bytes;
         while let (Some((&b, after)), false) = (rest.split_first(), self.is_complete()) {
             let here = std::mem::replace(&mut rest, after);
@@ -89,7 +77,7 @@ impl Chunks {
                 At::Data { left } => {
                     // As many as are there at once; the byte in hand is one of them.
                     let there = usize::try_from(left).unwrap_or(usize::MAX).min(here.len());
-                    give(here.get(..there).unwrap_or_default());
+                    data.extend_from_slice(here.get(..there).unwrap_or_default());
                     rest = here.get(there..).unwrap_or_default();
                     match left - there as u64 {
                         0 => At::DataCr,
@@ -170,12 +158,13 @@ mod tests {
             "1_0\r\n",
         ] {
             assert_eq!(
-                Chunks::default().advance(body.as_bytes()),
+                Chunks::default().read(body.as_bytes(), &mut BytesMut::new()),
                 Err(BrokenChunks),
                 "{body:?}"
             );
         }
         let long = format!("3;{}", "x".repeat(MAX_EXTRA + 1));
-        assert_eq!(Chunks::default().advance(long.as_bytes()), Err(BrokenChunks));
+        let read = Chunks::default().read(long.as_bytes(), &mut BytesMut::new());
+        assert_eq!(read, Err(BrokenChunks));
     }
 }

@@ -15,10 +15,10 @@ use pingora::server::ShutdownWatch;
 use prometheus::IntCounter;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::front::Front;
 use super::pace::Paced;
 use super::plain::{self, is_plain};
 use super::proxy_protocol::{self, Fault};
-use super::shared::Front;
 use super::{http1, http2};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::shared::Front;
+use super::front::Front;
 use super::tunnel::Switched;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;

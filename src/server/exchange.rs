@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::awaited::Awaited;
 use super::client::{Client, Ended, Gone};
-use super::shared::Front;
+use super::front::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
 use crate::pipeline::{BodyPlan, Forward, Routed};

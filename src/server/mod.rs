@@ -11,7 +11,7 @@ pub mod listeners;
 pub mod pace;
 mod plain;
 pub mod proxy_protocol;
-pub mod shared;
+pub mod front;
 pub mod stream;
 pub mod tls;
 pub mod tunnel;
@@ -35,8 +35,8 @@ use tokio::task::JoinHandle;
 use crate::process::{Process, most_idle};
 use crate::upstream::wire;
 use accept::{Listener, Protocol};
+use front::{ConnectionRules, Front};
 use listeners::Bound;
-use shared::{ConnectionRules, Front};
 use stream::hooks::Hooks;
 
 /// Serves every clients' listener on the runtime until `stopping` says so. What it returns ends with the listeners'

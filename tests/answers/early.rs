@@ -1,35 +1,11 @@
 //! Requests whose body is still on its way, or stalls: whose fault that is, and how long it is waited for.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use crate::common::carrier::table;
+use crate::common::servers::saying;
 use crate::common::{Body, Gateway, Request};
 use serde_json::Value;
-
-/// Servers that have read a head say this at once, and keep the connection.
-fn server(answer: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut stream = stream;
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                while !head.ends_with(b"\r\n\r\n") {
-                    match stream.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => return,
-                    }
-                }
-                let _ = stream.write_all(answer);
-                // Until the other end has enough.
-                let _ = std::io::copy(&mut stream, &mut std::io::sink());
-            });
-        }
-    });
-    address
-}
 
 fn gateway(server: SocketAddr, keys: &str) -> Gateway {
     Gateway::on_every_carrier(format!(
@@ -55,7 +31,7 @@ fn a_whole_answer_ends_an_upload_that_stalls() {
         |_, _| true,
         |carrier| carrier,
         |carrier, _, row| {
-            let server = server(b"HTTP/1.1 413 Too Much\r\nContent-Length: 3\r\n\r\nno!");
+            let server = saying(b"HTTP/1.1 413 Too Much\r\nContent-Length: 3\r\n\r\nno!");
             let keys = match *row {
                 "a length" => "",
                 _ => "total_timeout = \"1s\"\n",
@@ -90,7 +66,7 @@ fn an_upload_that_stalls_is_its_clients_fault() {
         |_, _| true,
         |carrier| carrier,
         |carrier, _, key| {
-            let gateway = gateway(server(b""), &format!("{key} = \"500ms\"\n"));
+            let gateway = gateway(saying(b""), &format!("{key} = \"500ms\"\n"));
             let answer = carrier.open(&gateway).get(&stalling()).whole("a refusal");
             assert_eq!(
                 (answer.status, &answer.json()["code"]),

@@ -1,6 +1,7 @@
 //! Real web servers in front of real PHP, each on a free port and in a folder of its own.
 
 use std::fs::Permissions;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
@@ -192,4 +193,28 @@ pub fn apache(folder: &Path, root: &Path, fpm: &Fpm, listens: SocketAddr) -> Dae
     let mut daemon = Daemon::start(command);
     daemon.wait("apache2", || TcpStream::connect(listens).is_ok());
     daemon
+}
+
+/// A server that says this as soon as it has read a head, whatever comes behind that, and keeps the connection.
+pub fn saying(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read(&mut byte) {
+                        Ok(1) => head.push(byte[0]),
+                        _ => return,
+                    }
+                }
+                let _ = stream.write_all(answer);
+                // Until the other end has enough.
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    address
 }

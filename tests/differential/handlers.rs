@@ -51,11 +51,15 @@ fn crest(seen: &Seen) -> Identity {
     if is("event", b"ONAPPINSTALL") && !is_empty {
         under_auth(seen, "request")
     } else if is("PLACEMENT", b"DEFAULT") {
-        let domain = text(seen, "request", &["DOMAIN"]).map(|domain| escaped(&domain));
+        // A blank one makes an address, too.
+        let domain = match seen.held("request", "DOMAIN") {
+            Some(Held::Text(domain)) if !domain.is_empty() => Some(escaped(&domain)),
+            Some(Held::Text(_) | Held::Array) | None => None,
+        };
         Identity {
             member_id: None,
             endpoint: domain.as_deref().map(|domain| url(domain, b"/rest/")),
-            domain,
+            domain: domain.filter(|domain| !domain.trim_ascii().is_empty()),
         }
     } else {
         Identity::default()

@@ -226,9 +226,15 @@ fn another_authority_ends_what_the_one_before_has_vouched_for() {
     for _ in 0..10 {
         assert_eq!(ask(&gateway, "app"), [200; 2]);
     }
-    // Two threads on two ways; and now and then the engine's pool loses one to its own watcher.
+    // Its pool's own watcher takes one from the engine now and then, and that is counted.
+    let lost = gateway
+        .metrics()
+        .value("widget_gateway_engine_lines_total", &[("kind", "pool_race")]);
     let shaken = front.names().len();
-    assert!(shaken <= 8, "connections are kept: {shaken} for 20 requests");
+    assert!(
+        shaken <= 4 + lost as usize,
+        "connections are kept, by two threads on two ways: {shaken}, {lost} lost"
+    );
     front.upstream.take();
 
     other.write(&ca);

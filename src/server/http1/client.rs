@@ -13,7 +13,7 @@ use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
 use crate::response::reply::{self, Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
-use crate::server::shared::Front;
+use crate::server::front::Front;
 use crate::server::tunnel::{End, Switched};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::failure::Cause;

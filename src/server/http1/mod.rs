@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::drain::drains;
 use super::exchange::exchange;
+use super::front::Front;
 use super::http2;
-use super::shared::Front;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -10,16 +9,17 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::turns::Turn;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::RefusedHead;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
-use crate::server::shared::Front;
+use crate::server::front::Front;
 use crate::server::tunnel::Switched;
 use crate::upstream::caller::Peer;
 
@@ -32,7 +32,7 @@ pub struct Http2Client {
     respond: SendResponse<Bytes>,
     /// Once the head of an answer was sent.
     sending: Option<SendStream<Bytes>>,
-    streamed: Arc<Semaphore>,
+    turn: Turn,
     place: Option<OwnedSemaphorePermit>,
     /// The client waits for `100 Continue`, and did not get it yet.
     awaits_continue: bool,
@@ -51,7 +51,7 @@ impl Http2Client {
     pub fn new(
         body: RecvStream,
         respond: SendResponse<Bytes>,
-        streamed: Arc<Semaphore>,
+        turn: Turn,
         write_timeout: Duration,
         expects_continue: bool,
     ) -> Http2Client {
@@ -59,7 +59,7 @@ impl Http2Client {
             body,
             respond,
             sending: None,
-            streamed,
+            turn,
             place: None,
             awaits_continue: expects_continue,
             is_streamed: false,
@@ -246,14 +246,14 @@ impl Client for Http2Client {
 
     async fn begin_streaming(&mut self) -> Result<(), Rejection> {
         self.is_streamed = true;
-        // By then a client that takes nothing was given up.
-        let place = timeout(self.write_timeout, self.streamed.clone().acquire_owned());
-        let place = tokio::select! {
+        let within = self.write_timeout;
+        let Http2Client { turn, respond, .. } = self;
+        self.place = tokio::select! {
             biased;
-            place = place => place,
-            () = self.gone() => return Err(Rejection::ClientClosed),
+            // By then a client that takes nothing was given up.
+            place = turn.comes(within) => place,
+            _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return Err(Rejection::ClientClosed),
         };
-        self.place = place.ok().and_then(Result::ok);
         self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
     }
 

@@ -1,6 +1,7 @@
 //! A connection that speaks HTTP/2: each stream is a request, on the thread of its connection.
 
 pub mod client;
+mod turns;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,17 +14,18 @@ use h2::server::{Builder, SendResponse};
 use http::request::Parts;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::drain::drains;
 use super::exchange::exchange;
-use super::shared::Front;
+use super::front::Front;
 use crate::request::head::fault::{MAX_HEADER_LINES, MAX_HEADER_SECTION};
-use crate::request::head::{RefusedHead, RequestHead};
+use crate::request::head::{Framing, RefusedHead, RequestHead};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::Http2Client;
+use turns::Turns;
 
 /// Streams that may be open at once on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -37,6 +39,9 @@ const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Streams of pass routes that are under way at once on one connection; the others take turns. Pingora's proxy
 /// gathers half a megabyte for each whose client does not read.
 const MAX_STREAMED: usize = 24;
+/// What those that wait for their turn may send meanwhile: nobody reads it, and half of the connection's window is
+/// for those whose turn it is.
+const MAX_UNREAD: usize = CONNECTION_WINDOW as usize / 2;
 /// What a client may send before we have read it: of a stream, which is what a usual body has, and of all.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -48,8 +53,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What happens on a connection.
 struct Streams {
     open: AtomicUsize,
-    /// Places for streams of pass routes.
-    streamed: Arc<Semaphore>,
+    /// Turns of streams of pass routes.
+    turns: Turns,
     /// Ended without an answer, less those that had one.
     wasted: AtomicUsize,
     /// The last one has ended.
@@ -129,7 +134,7 @@ pub async fn serve(
     };
     let streams = Arc::new(Streams {
         open: AtomicUsize::new(0),
-        streamed: Arc::new(Semaphore::new(MAX_STREAMED)),
+        turns: Turns::new(MAX_STREAMED, MAX_UNREAD),
         wasted: AtomicUsize::new(0),
         idle: Notify::new(),
     });
@@ -196,14 +201,13 @@ fn begin(
     let (head, body) = request.into_parts();
     let head = head_of(head, body.is_end_stream());
     let expects_continue = head.as_ref().is_ok_and(|head| head.hop.expects_continue);
+    let unread = match head.as_ref().map(|head| head.framing) {
+        Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        Ok(Framing::Chunked | Framing::Frames) | Err(_) => usize::MAX,
+    };
+    let turn = streams.turns.of(unread.min(STREAM_WINDOW as usize));
     let write_timeout = front.rules.write_timeout;
-    let client = Http2Client::new(
-        body,
-        respond,
-        streams.streamed.clone(),
-        write_timeout,
-        expects_continue,
-    );
+    let client = Http2Client::new(body, respond, turn, write_timeout, expects_continue);
     match head {
         Ok(head) => tokio::spawn(async move {
             let was_answered = exchange(&front, client, head, peer, at).await;

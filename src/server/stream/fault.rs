@@ -2,7 +2,6 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::request::head::fault::Malformed;
 use crate::response::rejection::{Rejection, Unreached};
 use crate::upstream::failure::{self, Cause};
 
@@ -35,11 +34,9 @@ pub(super) fn broken() -> Box<Error> {
 pub(super) fn rejection_of(error: &Error) -> Rejection {
     use ErrorType::{
         BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InternalError, InvalidCert,
-        InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
-        WriteTimedout,
+        ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout, WriteTimedout,
     };
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, InvalidHTTPHeader) => Malformed::Connection.into(),
         (ErrorSource::Downstream, _) => Rejection::ClientClosed,
         (
             ErrorSource::Upstream,

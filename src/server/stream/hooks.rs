@@ -97,8 +97,7 @@ impl ProxyHttp for Hooks {
                     if let Some(cause) = cause_of(&error) {
                         passed.forward.attempts.failed(cause, Instant::now());
                     }
-                    passed.was_resent = true;
-                    passed.request.upstream_retried(1);
+                    passed.is_resent();
                 }
             }
             Ok(_) | Err(_) => error.set_retry(false),

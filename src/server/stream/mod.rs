@@ -17,14 +17,13 @@ use tokio::time::timeout;
 
 use super::awaited::Awaited;
 use super::client::Client;
-use super::shared::Front;
+use super::front::Front;
 use crate::pipeline::Forward;
 use crate::process::request::Request;
 use crate::request::body::BodyFault;
 use crate::request::head::RequestHead;
 use crate::request::head::fault::Malformed;
 use crate::response::rejection::Rejection;
-use crate::upstream::answer::Asked;
 use crate::upstream::failure::Cause;
 use passed::{Handed, Passed};
 use session::{ClientSession, Returned};
@@ -57,7 +56,6 @@ pub async fn stream<C: Client>(
         request,
         forward,
         deadline: total.map(|total| Instant::now() + total),
-        asked: Asked::by(&head.method),
         was_resent: false,
         interim: 0,
         replies: VecDeque::new(),

@@ -14,7 +14,7 @@ use crate::pipeline::Forward;
 use crate::process::request::Request;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
-use crate::upstream::answer::{Asked, Judged, MAX_INTERIM};
+use crate::upstream::answer::{Judged, MAX_INTERIM};
 use crate::upstream::pool::Resend;
 
 /// One request of a pass route, while the proxy has it.
@@ -23,7 +23,6 @@ pub struct Passed {
     pub(super) forward: Box<Forward>,
     /// For the whole of it; none = no limit but that of silence.
     pub(super) deadline: Option<Instant>,
-    pub(super) asked: Asked,
     /// Once is enough (RFC 9110 9.2.2).
     pub(super) was_resent: bool,
     /// Interim answers that came.
@@ -80,7 +79,7 @@ impl Passed {
     /// The one judgement of answers, of a head that the proxy has read.
     pub(super) fn answer(&mut self, answer: &ResponseHeader) -> Result<()> {
         let is_http11 = answer.version == http::Version::HTTP_11;
-        let judged = Judged::of(is_http11, answer.status, &answer.headers, self.asked);
+        let judged = Judged::of(is_http11, answer.status, &answer.headers, self.forward.asked);
         let judged = judged.map_err(|_| broken())?;
         self.replies.push_back(head::reply(answer, &judged));
         if answer.status.is_informational() {
@@ -97,6 +96,13 @@ impl Passed {
         self.forward.attempts.answered(status, Instant::now);
         self.request.upstream_answered(status);
         Ok(())
+    }
+
+    /// It is sent again: what the first server said before its end is nobody's.
+    pub(super) fn is_resent(&mut self) {
+        self.was_resent = true;
+        self.replies.clear();
+        self.request.upstream_retried(1);
     }
 
     /// A server that can not be connected to. Whether another one is to be tried.

@@ -56,8 +56,6 @@ pub(super) struct ClientSession<C> {
     returned: Returned<C>,
     head: RequestHeader,
     has_body: bool,
-    /// The body was read to its end.
-    is_read: bool,
     /// Once the answer went back whole: for what is left of the body.
     until: Option<Instant>,
     handed: Handed,
@@ -80,7 +78,6 @@ impl<C: Client> ClientSession<C> {
             returned,
             head,
             has_body,
-            is_read: !has_body,
             until: None,
             handed,
             awaited,
@@ -172,7 +169,6 @@ impl<C: Client> Session for ClientSession<C> {
                 Ok(Some(piece))
             }
             Ok(None) => {
-                self.is_read = true;
                 self.handed.passed()?.is_read = true;
                 Ok(None)
             }
@@ -240,7 +236,7 @@ impl<C: Client> Session for ClientSession<C> {
     async fn shutdown(&mut self, _: u32, _: &str) {}
 
     fn is_body_done(&mut self) -> bool {
-        self.is_read
+        self.handed.passed().is_ok_and(|passed| passed.is_read)
     }
 
     fn is_body_empty(&mut self) -> bool {
@@ -248,7 +244,7 @@ impl<C: Client> Session for ClientSession<C> {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if !no_body_expected && !self.is_read {
+        if !no_body_expected && !self.is_body_done() {
             return self.read_body_bytes().await;
         }
         self.client()?.gone().await;
