@@ -70,7 +70,7 @@
 //!
 //! **A limit** is a name in `policy/limit/decision.rs`, a field of [`policy::limit::LimitsSpec`] and of [`policy::limit::Limits`], and the
 //! line that asks it: in [`enter`](policy::limit::Limits::enter) where the head is enough, else in
-//! [`admit`](policy::limit::Limits::admit). Its `[limits.NAME]` is read and shown in `config/file.rs`, `config/build/limits.rs` and
+//! [`admit`](policy::limit::Limits::admit). Its `[limits.NAME]` is read and shown in `config/limits.rs`, `config/build/limits.rs` and
 //! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
 //! `/-/limits` and the status page know no policy by name.
 //!

@@ -368,7 +368,7 @@ fn uploads_that_wait_leave_room_for_the_others() {
             };
             let ask = |request: &Request| {
                 let answer = session.exchange(request, || ());
-                h2::run(async { tokio::spawn(answer) })
+                h2::spawn(answer)
             };
             let answer = |asked: JoinHandle<Result<Got, ::h2::Error>>| -> Response {
                 h2::run(asked).unwrap().unwrap().whole("an answer")

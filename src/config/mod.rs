@@ -8,6 +8,7 @@ mod endpoint;
 mod fault;
 mod file;
 mod frame;
+mod limits;
 mod mark;
 mod parse;
 mod schema;

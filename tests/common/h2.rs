@@ -35,6 +35,13 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
+/// Lets it go on while the test looks elsewhere.
+pub fn spawn<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    RUNTIME.spawn(future)
+}
+
 /// An open connection.
 pub struct Session {
     client: SendRequest<Bytes>,

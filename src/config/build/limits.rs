@@ -11,7 +11,9 @@ use toml::Spanned;
 use super::others::Others;
 use super::shared::shared;
 use crate::config::fault::Faults;
-use crate::config::file::{ClientTable, EventTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable};
+use crate::config::limits::{
+    ClientTable, EventTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable,
+};
 use crate::config::units::{Rate, Span};
 use crate::config::values::{At, Count, Word, quoted, word};
 use crate::policy::Mode;

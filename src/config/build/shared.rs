@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::others::Others;
 use crate::config::fault::Faults;
-use crate::config::file::SharedTable;
+use crate::config::limits::SharedTable;
 use crate::config::values::{At, word};
 use crate::policy::limit::shared::{ADDRESSES, OnError, SharedSpec, StoreAddress};
 

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod shared;
 mod limiter;
 mod newcomers;
+mod permit;
 mod seen;
 mod shards;
 mod spec;
@@ -31,6 +32,7 @@ pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
 pub use key::{ClientAddress, Everyone, Key, Sender};
 pub use limiter::{Limited, Limiter, Reset, Verdict};
+pub use permit::{Entered, Permit, Refused, Unpermitted};
 pub use policy::{AnyPolicy, Policy, Quotas, SharedStanding, Standing};
 pub use quota::{KeyState, Period, Quota};
 pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
@@ -39,7 +41,7 @@ pub use tables::KeyTables;
 use self::keys::Source;
 use self::newcomers::Newcomers;
 use self::policy::Kept;
-use self::shared::{Naming, Settled, Store, Waiting};
+use self::shared::{Naming, Store};
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
@@ -356,100 +358,4 @@ impl Decisions {
             }
         }
     }
-}
-
-/// A request that the policies let in which need no more than its head. [`Limits::enter`] is its only maker:
-///
-/// ```compile_fail,E0451
-/// use widget_gateway::policy::limit::{Decisions, Entered};
-///
-/// fn skips_the_client() -> Entered {
-///     Entered { source: todo!(), decisions: Decisions::default(), settled: None }
-/// }
-/// ```
-#[must_use]
-#[derive(Debug)]
-pub struct Entered {
-    /// Where a key of the call comes from.
-    source: Source,
-    decisions: Decisions,
-    /// What the store has said, where it was waited for.
-    settled: Option<Settled>,
-}
-
-impl Entered {
-    /// What these policies said; none of them refused.
-    pub fn decisions(&self) -> &Decisions {
-        &self.decisions
-    }
-
-    /// The store has answered, or not in time: what is asked next is asked with that, and waits no more.
-    pub fn settle(&mut self, settled: Settled) {
-        self.settled = Some(settled);
-    }
-}
-
-/// A sound call that the limits let through, with what they said: granted, without a limit, or over it and
-/// only observed.
-///
-/// The call goes into [`Limits::admit`] and comes out in here, so nobody can have been asked about but its own
-/// member. There is no other maker:
-///
-/// ```compile_fail,E0451
-/// use widget_gateway::policy::limit::{Decisions, Permit, Start};
-/// use widget_gateway::policy::validate::Call;
-///
-/// fn skips_the_limits(call: Call) -> Permit {
-///     Permit { call, decisions: Decisions::default(), start: Start::AtOnce }
-/// }
-/// ```
-#[must_use]
-#[derive(Debug)]
-pub struct Permit {
-    call: Call,
-    decisions: Decisions,
-    start: Start,
-}
-
-impl Permit {
-    /// The call.
-    pub fn call(&self) -> &Call {
-        &self.call
-    }
-
-    /// What the policies said; none of them refused.
-    pub fn decisions(&self) -> &Decisions {
-        &self.decisions
-    }
-
-    /// When it may go on.
-    pub fn start(&self) -> Start {
-        self.start
-    }
-}
-
-/// There is no [`Permit`], at least not now.
-#[derive(Debug)]
-pub enum Unpermitted {
-    /// A policy said no.
-    Refused(Refused),
-    /// Only the store can tell, and its answer is on its way.
-    Waits(Waiting),
-}
-
-impl From<Refused> for Unpermitted {
-    fn from(refused: Refused) -> Unpermitted {
-        Unpermitted::Refused(refused)
-    }
-}
-
-/// A policy said no.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused {
-    /// Which.
-    pub policy: PolicyName,
-    /// By how much.
-    pub limited: Limited,
-    /// What it and those before it said.
-    pub decisions: Decisions,
 }
