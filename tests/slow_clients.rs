@@ -3,15 +3,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::common::carrier::table;
 use crate::common::forms::{self, BODY, TARGET};
 use crate::common::frames::{self, MAX_WINDOW};
-use crate::common::{Body, Carrier, Gateway, Got, PATIENCE, Reply, Request, Response, Setup, Upstream, h2};
+use crate::common::{Body, Carrier, Gateway, PATIENCE, Reply, Request, Response, Setup, Upstream, h2};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
-use tokio::task::JoinHandle;
 
 const REQUESTS: &str = "widget_gateway_requests_total";
 const CLOSED: &str = "widget_gateway_connections_closed_total";
@@ -370,16 +370,21 @@ fn uploads_that_wait_leave_room_for_the_others() {
                 let answer = session.exchange(request, || ());
                 h2::spawn(answer)
             };
-            let answer = |asked: JoinHandle<Result<Got, ::h2::Error>>| -> Response {
-                h2::run(asked).unwrap().unwrap().whole("an answer")
-            };
             let under_way: Vec<_> = (0..PLACES).map(|_| ask(&Request::get("/up"))).collect();
             upstream.wait_for(PLACES);
             let upload = Request::new("POST", "/up").body(Body::Length(vec![b'x'; SIZE]));
-            let mut waiting: Vec<_> = (0..WAITING).map(|_| ask(&upload)).collect();
+            // Whichever come first wait; the client sends them in an order of its own.
+            let (answered, answers) = mpsc::channel();
+            for _ in 0..WAITING {
+                let (uploaded, answered) = (session.exchange(&upload, || ()), answered.clone());
+                h2::spawn(async move { answered.send(uploaded.await) });
+            }
+            let uploaded = || -> Response {
+                let got = answers.recv_timeout(PATIENCE).expect("an answer in time");
+                got.unwrap().whole("an answer")
+            };
             // Two of them may wait; there is no room for a third.
-            let refused = waiting.split_off(2).into_iter().map(answer);
-            for refused in refused {
+            for refused in (2..WAITING).map(|_| uploaded()) {
                 assert_eq!(
                     (refused.status, &refused.json()["code"]),
                     (503, &"overloaded".into())
@@ -389,8 +394,12 @@ fn uploads_that_wait_leave_room_for_the_others() {
             let called = ask(&call);
             upstream.wait_for(PLACES + 1);
             gate.open();
-            for asked in under_way.into_iter().chain(waiting).chain([called]) {
-                assert_eq!(answer(asked).status, 200);
+            for asked in under_way.into_iter().chain([called]) {
+                let got = h2::run(asked).unwrap().unwrap();
+                assert_eq!(got.whole("an answer").status, 200);
+            }
+            for uploaded in (0..2).map(|_| uploaded()) {
+                assert_eq!(uploaded.status, 200);
             }
         },
     );
