@@ -100,7 +100,7 @@ impl Findings {
         // own request.
         let (body, hidden) = match media_type {
             MediaType::Form => (body, None),
-            MediaType::Json => (&[][..], form::names_auth(body).then_some(HIDDEN)),
+            MediaType::Json => (&[][..], form::hides_event(body).then_some(HIDDEN)),
         };
         let form = Form::parse(head.target.query(), body, env.widget.max_params);
         let chosen = env.routes.choose(first, || match &form {

@@ -20,7 +20,7 @@ use crate::request::field::{FaultCode, Field, FieldFault, FieldSet};
 pub use address::without_body_fields;
 pub use decoding::{decoded, escape};
 use part::Part;
-pub use part::names_auth;
+pub use part::hides_event;
 use place::Place;
 pub use reading::{FormFault, Reading};
 pub use spelling::{Spelling, known};

@@ -121,15 +121,22 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Whether somebody who takes bytes for a form, whatever their media type says, finds `auth[...]` in them.
-pub fn names_auth(bytes: &[u8]) -> bool {
+/// Whether somebody who takes bytes for a form, whatever their media type says, finds an event in them: `event`, and
+/// whose it is in `auth[...]`.
+pub fn hides_event(bytes: &[u8]) -> bool {
+    let (mut event, mut auth) = (false, false);
     Pieces(Some(bytes)).any(|piece| {
         let (name, _) = split(piece);
-        match (!TOKEN.has_all(name)).then(|| known(&decoded(name))).flatten() {
-            // A plain `auth` claims nothing.
-            Some((Field::Auth, Spelling::Exact)) | None => false,
-            Some((field, _)) => field.is_auth(),
+        match TOKEN.has_all(name) {
+            true => event |= name == b"event",
+            false => match known(&decoded(name)) {
+                // A plain `auth` claims nothing.
+                Some((Field::Auth, Spelling::Exact)) | None => {}
+                Some((Field::Event, _)) => event = true,
+                Some((field, _)) => auth |= field.is_auth(),
+            },
         }
+        event && auth
     })
 }
 

@@ -355,16 +355,16 @@ proptest! {
 }
 
 #[test]
-fn a_message_is_found_in_what_says_that_it_is_no_form() {
+fn an_event_is_found_in_what_says_that_it_is_no_form() {
     for text in [
         "auth[member_id]=b&event=X",
         "{\"text\":\"&event=X&auth[domain]=evil.example&\"}",
-        "{\"text\":\"&auth%5Bdomain%5D=evil.example\"}",
-        "{\"text\":\"&+auth[member_id]=b\"}",
-        "{\"text\":\"&auth[x][y]\"}",
-        "[&[auth][member_id]=b]",
+        "{\"text\":\"&auth%5Bdomain%5D=evil.example&%65vent=X\"}",
+        "{\"text\":\"&+event=X&+auth[member_id]=b\"}",
+        "{\"text\":\"&auth[x][y]&event=\"}",
+        "[&[auth][member_id]=b&event[0]=X]",
     ] {
-        assert!(super::names_auth(text.as_bytes()), "{text}");
+        assert!(super::hides_event(text.as_bytes()), "{text}");
     }
     for text in [
         "",
@@ -372,7 +372,10 @@ fn a_message_is_found_in_what_says_that_it_is_no_form() {
         "{\"auth[member_id]\":\"b\"}",
         "{\"page\":\"/?a=1&event=open&auth=no&author[id]=7&member_id=b\"}",
         "{\"text\":\"a & auth & b\"}",
+        // Somebody's code, and somebody's address.
+        "{\"code\":\"if(a && auth[i]){b&auth[j]}\"}",
+        "{\"page\":\"/?event=X&events[]=1\"}",
     ] {
-        assert!(!super::names_auth(text.as_bytes()), "{text}");
+        assert!(!super::hides_event(text.as_bytes()), "{text}");
     }
 }
