@@ -15,7 +15,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::way::{Fault, Way};
+use super::way::{Fault, InTime, Way};
 use crate::policy::verify::{AppInfo, Ask, AuthServer, Said, Unknown};
 use crate::request::field::Domain;
 
@@ -32,7 +32,7 @@ const NO_MOMENT: i64 = 1_000_000_000;
 
 /// Speaks with the servers.
 pub(super) struct Caller {
-    client: Client<HttpsConnector<Way>, Empty<Bytes>>,
+    client: Client<InTime<HttpsConnector<Way>>, Empty<Bytes>>,
     /// `https://host:port/rest/app.info`, of each.
     methods: Vec<String>,
 }
@@ -42,6 +42,7 @@ impl Caller {
         servers: &[AuthServer],
         roots: &[CertificateDer<'static>],
         proxy: Option<&Domain>,
+        within: Duration,
     ) -> Result<Caller, Fault> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.iter().cloned());
@@ -58,7 +59,7 @@ impl Caller {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT)
             .pool_max_idle_per_host(IDLE)
-            .build(connector);
+            .build(InTime::new(connector, within));
         Ok(Caller {
             client,
             methods: servers

@@ -104,7 +104,7 @@ impl Verifier {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| "no random numbers")?;
         Ok(Arc::new(Verifier {
-            caller: Caller::new(&rules.servers, &rules.roots, rules.proxy.as_ref())?,
+            caller: Caller::new(&rules.servers, &rules.roots, rules.proxy.as_ref(), rules.timeout)?,
             pauses: rules.servers.iter().map(|_| Pause::default()).collect(),
             flights: Cache::builder().max_capacity(TOKENS).expire_after(Lives).build(),
             secret,
