@@ -33,8 +33,14 @@ use crate::upstream::resolve::Found;
 /// Where the words can not be written.
 pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<bool> {
     let tables = KeyTables::new(1);
+    let mut loaded = loaded;
+    // One request is within every quota that is kept here; how it stands with a store nobody asks.
+    let is_shared = loaded.settings.spec.limits.shared.take().is_some();
     let snapshot = Snapshot::build(loaded, None, &Found::new(), &tables, Duration::ZERO);
     let request = with_crlf(raw, out)?;
+    if is_shared {
+        writeln!(out, "note: limits are shared by a store, which is not asked here")?;
+    }
     match walk(&request, &snapshot.env, out)? {
         Ok(()) => {
             writeln!(out, "verdict: forwarded")?;

@@ -683,4 +683,25 @@ fn classes_are_apart(carrier: Carrier, shared: &str) {
     // Its own quota is the same, verified or not.
     assert_eq!(ask("forged", OTHER_MEMBER), [200, 200, 429, 429]);
     assert_eq!(ask("others", OTHER_MEMBER), [200, 200, 429, 429]);
+    // An operator sees both, and gives both back.
+    let path = format!("/-/limits/{MEMBER}");
+    let told = |method: &str, path: &str| {
+        let answer = gateway.ask_admin(method, path).json();
+        let row = |row: &Value| (row["caller"].clone(), row["remaining"].clone());
+        answer["policies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(row)
+            .collect::<Vec<_>>()
+    };
+    let rows = |remaining: u64| {
+        let unproven = (json!("unproven"), json!(remaining));
+        vec![(Value::Null, json!(remaining)), unproven]
+    };
+    assert_eq!(told("GET", &path), rows(0));
+    assert_eq!(told("DELETE", &path), rows(3));
+    assert_eq!(told("GET", &path), rows(3));
+    assert_eq!(ask("forged", MEMBER), [200, 200, 200, 429]);
+    assert_eq!(ask(TOKEN, MEMBER), [200, 200, 200, 429]);
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Problem};
-use crate::policy::limit::shared::{LeaseState, OnError, Told};
-use crate::policy::limit::{AnyPolicy, KeyState, PolicySpec, Quota, SharedStanding, Standing};
+use crate::policy::limit::shared::{LeaseState, OnError, StoreFault, Told};
+use crate::policy::limit::{AnyPolicy, Class, KeyState, PolicySpec, Quota, SharedStanding, Standing};
 use crate::policy::pattern::Pattern;
 use crate::process::Process;
 use crate::request::field::MemberIdShape;
 
 pub(super) async fn show(process: &Process, key: &str) -> Answer {
-    let asked = ask(process, key, |policy, shape, now| policy.state(key, shape, now));
+    let asked = ask(process, key, |policy, shape, class, now| {
+        policy.state(key, shape, class, now)
+    });
     match asked {
         Ok(rows) => Answer::json(&json!({ "key": key, "policies": tell(rows).await.policies })),
         Err(problem) => problem.into(),
@@ -23,8 +25,8 @@ pub(super) async fn show(process: &Process, key: &str) -> Answer {
 /// Gives a key its whole burst back, with every policy, here and in the store. Doing it twice does no harm.
 pub(super) async fn reset(process: &Process, key: &str) -> Answer {
     let mut had_state = false;
-    let asked = ask(process, key, |policy, shape, now| {
-        let (had, standing) = policy.reset(key, shape, now)?;
+    let asked = ask(process, key, |policy, shape, class, now| {
+        let (had, standing) = policy.reset(key, shape, class, now)?;
         had_state |= had;
         Some(standing)
     });
@@ -39,16 +41,13 @@ pub(super) async fn reset(process: &Process, key: &str) -> Answer {
     let reset = match store {
         Side::Nowhere => had_state,
         Side::Answered => true,
-        Side::Silent => {
+        Side::Silent(why) => {
             return Problem::new(
                 503,
                 "store_silent",
                 "The store of limits did not say that it is done",
             )
-            .with(
-                "detail",
-                "What is kept here is reset. Ask again once the store is up",
-            )
+            .with("detail", format!("What is kept here is reset. {why}"))
             .with("policies", policies)
             .into();
         }
@@ -58,6 +57,7 @@ pub(super) async fn reset(process: &Process, key: &str) -> Answer {
 
 /// How a key stands with one policy, as far as nobody has to be waited for.
 struct Row {
+    class: Class,
     matches: Value,
     policy: &'static str,
     mode: &'static str,
@@ -69,7 +69,7 @@ struct Row {
 fn ask(
     process: &Process,
     key: &str,
-    mut of: impl FnMut(&dyn AnyPolicy, MemberIdShape, Duration) -> Option<Standing>,
+    mut of: impl FnMut(&dyn AnyPolicy, MemberIdShape, Class, Duration) -> Option<Standing>,
 ) -> Result<Vec<Row>, Problem> {
     let live = process.live.load();
     let shape = live.env().widget.member_id;
@@ -82,13 +82,21 @@ fn ask(
     }
     let now = process.epoch.elapsed();
     let on_error = limits.store().map(|store| store.spec().on_error);
-    let rows = limits.policies().filter_map(|(matches, policy)| {
+    let classes: &[Class] = match live.env().verify {
+        Some(_) => &[Class::Itself, Class::Unproven],
+        None => &[Class::Itself],
+    };
+    let each = limits
+        .policies()
+        .flat_map(|(matches, policy)| classes.iter().map(move |class| (matches, policy, *class)));
+    let rows = each.filter_map(|(matches, policy, class)| {
         let PolicySpec { mode, quota: _ } = policy.spec()?;
         Some(Row {
+            class,
             matches: matches.map(Pattern::spelled).into(),
             policy: policy.name().label(),
             mode: mode.label(),
-            standing: of(policy, shape, now)?,
+            standing: of(policy, shape, class, now)?,
             on_error: on_error.unwrap_or_default(),
         })
     });
@@ -107,15 +115,20 @@ enum Side {
     Nowhere,
     /// It has answered.
     Answered,
-    /// Something of it has no answer.
-    Silent,
+    /// Something of it has no answer; what an operator does then.
+    Silent(&'static str),
 }
 
 impl Side {
     fn and(self, said: Told) -> Side {
         match (self, said) {
             (Side::Nowhere | Side::Answered, Told::Left(_)) => Side::Answered,
-            (Side::Silent, _) | (_, Told::Down | Told::Failed(_)) => Side::Silent,
+            (Side::Silent(why), _) => Side::Silent(why),
+            (_, Told::Down) => Side::Silent("Ask again once the store is up"),
+            (_, Told::Failed(StoreFault::Timeout)) => Side::Silent("Ask again"),
+            (_, Told::Failed(_)) => {
+                Side::Silent("Asking again does not help before its fault, which stands below, is mended")
+            }
         }
     }
 
@@ -124,7 +137,7 @@ impl Side {
         match self {
             Side::Nowhere => None,
             Side::Answered => Some("answered"),
-            Side::Silent => Some("silent"),
+            Side::Silent(_) => Some("silent"),
         }
     }
 }
@@ -145,6 +158,10 @@ async fn tell(rows: Vec<Row>) -> Rows {
         add("policy", row.policy.into());
         add("match", row.matches);
         add("mode", row.mode.into());
+        match row.class {
+            Class::Itself => {}
+            Class::Unproven => add("caller", "unproven".into()),
+        }
         add("quota", self::quota(quota));
         add("override", is_override.into());
         let counts = match shared {

@@ -12,7 +12,25 @@ pub trait Key: Sized {
     fn fingerprint(&self) -> Fingerprint;
 
     /// The key that an operator means by this text; none where it is no such key.
-    fn read(text: &str, shape: MemberIdShape) -> Option<Self>;
+    fn read(text: &str, shape: MemberIdShape, class: Class) -> Option<Self>;
+}
+
+/// Of one member two are counted where callers are verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// The member itself; everybody where nobody is verified.
+    Itself,
+    /// Who says to be it.
+    Unproven,
+}
+
+impl Class {
+    fn of(self, member: MemberId) -> MemberId {
+        match self {
+            Class::Itself => member,
+            Class::Unproven => member.unproven(),
+        }
+    }
 }
 
 /// A portal.
@@ -21,8 +39,9 @@ impl Key for MemberId {
         self.fingerprint()
     }
 
-    fn read(text: &str, shape: MemberIdShape) -> Option<MemberId> {
-        MemberId::parse(text.as_bytes(), shape).ok()
+    fn read(text: &str, shape: MemberIdShape, class: Class) -> Option<MemberId> {
+        let member = MemberId::parse(text.as_bytes(), shape).ok()?;
+        Some(class.of(member))
     }
 }
 
@@ -54,8 +73,9 @@ impl Key for ClientAddress {
         Fingerprint::of(&self.0)
     }
 
-    fn read(text: &str, _: MemberIdShape) -> Option<ClientAddress> {
-        text.parse().ok().map(ClientAddress::of)
+    fn read(text: &str, _: MemberIdShape, class: Class) -> Option<ClientAddress> {
+        let address = text.parse().ok().filter(|_| class == Class::Itself);
+        address.map(ClientAddress::of)
     }
 }
 
@@ -68,8 +88,8 @@ impl Key for Everyone {
         Fingerprint::of(&())
     }
 
-    fn read(text: &str, _: MemberIdShape) -> Option<Everyone> {
-        (text == "gateway").then_some(Everyone)
+    fn read(text: &str, _: MemberIdShape, class: Class) -> Option<Everyone> {
+        (text == "gateway" && class == Class::Itself).then_some(Everyone)
     }
 }
 
@@ -101,9 +121,10 @@ impl Key for Sender {
         self.0
     }
 
-    fn read(text: &str, shape: MemberIdShape) -> Option<Sender> {
+    fn read(text: &str, shape: MemberIdShape, class: Class) -> Option<Sender> {
         match MemberId::parse(text.as_bytes(), shape) {
-            Ok(member) => Some(Sender::member(&member)),
+            Ok(member) => Some(Sender::member(&class.of(member))),
+            Err(_) if class == Class::Unproven => None,
             // A single word is more likely a member_id with a slip in it, and an address is a client's.
             Err(_) if !text.contains('.') || text.parse::<IpAddr>().is_ok() => None,
             Err(_) => Domain::parse(text.as_bytes())
@@ -130,11 +151,14 @@ mod tests {
     fn an_operator_names_each_kind_of_key() {
         let hex = MemberIdShape::Hex32;
         let id = "3f7a90c1d2e45b68a0719cbe8d243f56";
-        let member = <MemberId as Key>::read(id, hex).unwrap();
-        assert_eq!(Sender::read(id, hex), Sender::of(Caller::Member(&member)));
+        let member = <MemberId as Key>::read(id, hex, Class::Itself).unwrap();
+        assert_eq!(
+            Sender::read(id, hex, Class::Itself),
+            Sender::of(Caller::Member(&member))
+        );
         let domain = Domain::parse(b"portal.bitrix24.com").unwrap();
         assert_eq!(
-            Sender::read("Portal.bitrix24.com", hex),
+            Sender::read("Portal.bitrix24.com", hex, Class::Itself),
             Sender::of(Caller::Portal(&domain))
         );
         assert_ne!(
@@ -142,8 +166,11 @@ mod tests {
             Sender::of(Caller::Member(&member))
         );
         assert_eq!(Sender::of(Caller::Unnamed), None);
-        assert_eq!(Sender::read("192.0.2.1", hex), None);
-        assert_eq!(Everyone::read("gateway", hex), Some(Everyone));
-        assert_eq!(ClientAddress::read("portal.bitrix24.com", hex), None);
+        assert_eq!(Sender::read("192.0.2.1", hex, Class::Itself), None);
+        assert_eq!(Everyone::read("gateway", hex, Class::Itself), Some(Everyone));
+        assert_eq!(
+            ClientAddress::read("portal.bitrix24.com", hex, Class::Itself),
+            None
+        );
     }
 }

@@ -12,7 +12,9 @@ use super::clock::{Now, ToldClock};
 use super::key::Key;
 use super::keys::{Asked, KeyTable, Keys, Source};
 use super::quota::{KeyState, Quota};
-use super::shared::{Inquiry, JudgedBy, LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting};
+use super::shared::{
+    Asking, Inquiry, JudgedBy, LeaseState, Naming, OnError, Said, Settled, Shared, Store, Waiting,
+};
 use crate::request::fingerprint::Fingerprint;
 
 type Gcra = governor::RateLimiter<Asked, Keys, ToldClock, NoOpMiddleware<Nanos>>;
@@ -108,11 +110,11 @@ impl<K: Key> Limiter<K> {
 
     /// Asks for one request of this key at `now`. Who has waited for the store says what it was told.
     pub fn ask(&self, key: &K, settled: Option<Settled>, now: Now) -> Verdict {
-        self.ask_from(key, Source::Unknown, settled, now)
+        self.ask_from(key, Source::Unknown, settled.into(), now)
     }
 
     /// The same of a key from this source.
-    pub(super) fn ask_from(&self, key: &K, source: Source, settled: Option<Settled>, now: Now) -> Verdict {
+    pub(super) fn ask_from(&self, key: &K, source: Source, asking: Asking, now: Now) -> Verdict {
         // What a store admits takes from this replica's share as well, as far as there is any left.
         let kept_here = self.reserve(key, source, now, Duration::ZERO);
         let kept_here_says = |kept_here| match kept_here {
@@ -135,10 +137,7 @@ impl<K: Key> Limiter<K> {
             // It has no place here, so nobody asks the store for it either: whoever invents keys floods no store.
             return judged(JudgedBy::NoPlace, kept_here_says(kept_here));
         }
-        let said = match settled {
-            None => shared.take(key, print, now, || self.used(print, now)),
-            Some(settled) => shared.settle(print, settled, now),
-        };
+        let said = shared.take(key, print, asking, now, || self.used(print, now));
         let costs_nothing = || {
             if kept_here.is_ok() {
                 self.give_back(key);

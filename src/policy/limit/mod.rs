@@ -30,7 +30,7 @@ use ipnet::IpNet;
 
 pub use clock::Now;
 pub use decision::{Decision, Decisions, Outcome, PolicyName, Start};
-pub use key::{ClientAddress, Everyone, Key, Sender};
+pub use key::{Class, ClientAddress, Everyone, Key, Sender};
 pub use limiter::{Limited, Limiter, Reset, Verdict};
 pub use permit::{Entered, Permit, Refused, Unpermitted};
 pub use policy::{AnyPolicy, Policy, Quotas, SharedStanding, Standing};

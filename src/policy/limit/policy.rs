@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
-use super::key::Key;
+use super::key::{Class, Key};
 use super::keys::{KeyTable, Source};
 use super::limiter::{Limited, Limiter, Reset, Verdict};
 use super::quota::{KeyState, Quota};
-use super::shared::{Inquiry, LeaseState, Naming, Settled, Store, Waiting};
+use super::shared::{Asking, Inquiry, LeaseState, Naming, Settled, Store, Waiting};
 use super::spec::PolicySpec;
 use crate::policy::Mode;
 use crate::request::field::MemberIdShape;
@@ -203,12 +203,14 @@ impl<K: Key + Eq + Hash> Quotas<K> {
     ) -> Result<Outcome, Waiting> {
         let (limiter, source) = self.limiter_and_source(key, source);
         let mode = self.mode_on(route);
-        match (limiter.ask_from(key, source, settled, now), mode) {
-            (Verdict::Granted, _) | (Verdict::Waits(_), Mode::Observe) => {
-                Ok(Outcome::Granted(limiter.quota()))
-            }
-            (Verdict::Limited(limited), _) => Ok(over(mode, limited)),
-            (Verdict::Waits(waiting), Mode::Enforce) => Err(waiting),
+        let asking = match mode {
+            Mode::Enforce => settled.into(),
+            Mode::Observe => Asking::Observed,
+        };
+        match limiter.ask_from(key, source, asking, now) {
+            Verdict::Granted => Ok(Outcome::Granted(limiter.quota())),
+            Verdict::Limited(limited) => Ok(over(mode, limited)),
+            Verdict::Waits(waiting) => Err(waiting),
         }
     }
 
@@ -273,11 +275,11 @@ pub trait AnyPolicy {
 
     /// What the key that an operator means by this text has at `now`. None where the policy counts by no such
     /// key, or the configuration has no such limit.
-    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing>;
+    fn state(&self, text: &str, shape: MemberIdShape, class: Class, now: Now) -> Option<Standing>;
 
     /// Gives that key its whole burst again, as far as it is kept here, and asks the store to do so too. Whether it
     /// had state here, and how it stands from then on.
-    fn reset(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<(bool, Standing)>;
+    fn reset(&self, text: &str, shape: MemberIdShape, class: Class, now: Now) -> Option<(bool, Standing)>;
 
     /// Whether an operator can mean a key of this policy by this text.
     fn reads(&self, text: &str, shape: MemberIdShape) -> bool;
@@ -326,19 +328,19 @@ impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
         self.quotas().map_or(0, |quotas| quotas.overrides.len())
     }
 
-    fn state(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<Standing> {
-        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+    fn state(&self, text: &str, shape: MemberIdShape, class: Class, now: Now) -> Option<Standing> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape, class))?;
         Some(quotas.standing(&key, quotas.limiter_of(&key).inquire(&key), now))
     }
 
-    fn reset(&self, text: &str, shape: MemberIdShape, now: Now) -> Option<(bool, Standing)> {
-        let (quotas, key) = self.quotas().zip(K::read(text, shape))?;
+    fn reset(&self, text: &str, shape: MemberIdShape, class: Class, now: Now) -> Option<(bool, Standing)> {
+        let (quotas, key) = self.quotas().zip(K::read(text, shape, class))?;
         let Reset { had_state, store } = quotas.limiter_of(&key).reset(&key);
         Some((had_state, quotas.standing(&key, store, now)))
     }
 
     fn reads(&self, text: &str, shape: MemberIdShape) -> bool {
-        K::read(text, shape).is_some()
+        K::read(text, shape, Class::Itself).is_some()
     }
 
     fn sweep(&self, now: Now) {

@@ -164,7 +164,8 @@ impl<W: Witness> Task<W> {
                     None
                 }
                 () = tokio::time::sleep(IDLE), if under_way.is_empty() => {
-                    self.probe(connection, self.spec.timeout).await.err().inspect(|fault| self.state.count(*fault))
+                    let probed = self.probe(connection, self.spec.timeout).await;
+                    self.weigh(probed.err(), breaker)
                 }
             };
             if let Some(fault) = fault
@@ -188,16 +189,23 @@ impl<W: Witness> Task<W> {
         self.witness.took(took);
         match answer {
             Ok(charged) => {
-                breaker.answered();
                 ask.answered(charged, self.now());
-                None
+                self.weigh(None, breaker)
             }
             Err(fault) => {
-                self.state.count(fault);
                 ask.failed(fault);
-                Some(fault)
+                self.weigh(Some(fault), breaker)
             }
         }
+    }
+
+    /// Counts a fault, or an answer, to a question or a probe: faults are in a row only where nothing came between.
+    fn weigh(&self, fault: Option<StoreFault>, breaker: &mut Breaker) -> Option<StoreFault> {
+        match fault {
+            None => breaker.answered(),
+            Some(fault) => self.state.count(fault),
+        }
+        fault
     }
 }
 

@@ -46,6 +46,15 @@ impl Terms {
     }
 }
 
+/// Whether a request waits for the store, where only that can tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hurry {
+    /// It may.
+    CanWait,
+    /// It is admitted whatever the store says, and charged.
+    GoesOn,
+}
+
 /// What is known of one key.
 #[derive(Debug)]
 struct Lease {
@@ -141,7 +150,7 @@ impl Leases {
 
     /// Takes one request of the key at `now`. `used` says how many requests of the local share are in use: more
     /// than these a key does not owe, whatever happened while there was no store.
-    pub(super) fn take(&self, key: Fingerprint, now: Now, used: impl FnOnce() -> u32) -> Taken {
+    pub(super) fn take(&self, key: Fingerprint, hurry: Hurry, now: Now, used: impl FnOnce() -> u32) -> Taken {
         let mut shard = self.shard(key).lock();
         let found = match shard.find_mut(key.bits(), |lease| lease.key == key) {
             Some(found) => found,
@@ -153,7 +162,7 @@ impl Leases {
                 .insert_unique(key.bits(), Lease::new(key, now), hash)
                 .into_mut(),
         };
-        found.take(self.terms, now, used)
+        found.take(self.terms, hurry, now, used)
     }
 
     /// Counts a request that was admitted without the store.
@@ -299,7 +308,7 @@ impl Lease {
         }
     }
 
-    fn take(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Taken {
+    fn take(&mut self, terms: Terms, hurry: Hurry, now: Now, used: impl FnOnce() -> u32) -> Taken {
         if self.held > 0 {
             self.held -= 1;
             self.used_at = now;
@@ -326,6 +335,11 @@ impl Lease {
                 true => Taken::Ahead(self.ask(terms, now, used)),
                 false => Taken::InHand,
             };
+        }
+        if hurry == Hurry::GoesOn {
+            self.owed += 1;
+            self.used_at = now;
+            return Taken::Ahead(self.ask(terms, now, used));
         }
         // Each that waits asks for itself: questions go out together and wait for no other's answer.
         let Need { owed, .. } = self.tell(terms, now, used);

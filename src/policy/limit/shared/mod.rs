@@ -71,7 +71,7 @@ pub use address::{ALLOWED as ADDRESSES, AddressFault, StoreAddress};
 pub use fault::StoreFault;
 pub use inquiry::{Inquiry, Told};
 pub use leases::LeaseState;
-use leases::{Leases, Need, Taken};
+use leases::{Hurry, Leases, Need, Taken};
 pub use script::{Bucket, Charge, Charged};
 use store::Asker;
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
@@ -130,6 +130,23 @@ impl Waiting {
     }
 }
 
+/// How a request asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asking {
+    /// It can wait for the store.
+    First,
+    /// It has waited, and was told this.
+    After(Settled),
+    /// It goes on whatever is said, and is counted all the same.
+    Observed,
+}
+
+impl From<Option<Settled>> for Asking {
+    fn from(settled: Option<Settled>) -> Asking {
+        settled.map_or(Asking::First, Asking::After)
+    }
+}
+
 /// What the shared side says of one request.
 pub(super) enum Said {
     /// It is admitted, by this.
@@ -179,11 +196,23 @@ impl<K> Shared<K> {
     }
 
     /// Asks for one request of the key at `now`. `used` says how much of the local share is in use.
-    pub(super) fn take(&self, key: &K, print: Fingerprint, now: Now, used: impl FnOnce() -> u32) -> Said {
+    pub(super) fn take(
+        &self,
+        key: &K,
+        print: Fingerprint,
+        asking: Asking,
+        now: Now,
+        used: impl FnOnce() -> u32,
+    ) -> Said {
+        let hurry = match asking {
+            Asking::First => Hurry::CanWait,
+            Asking::Observed => Hurry::GoesOn,
+            Asking::After(settled) => return self.settle(print, settled, now),
+        };
         if !self.store.is_up() {
             return self.alone(print, now);
         }
-        match self.leases.take(print, now, used) {
+        match self.leases.take(print, hurry, now, used) {
             Taken::InHand => Said::Granted(JudgedBy::Lease),
             Taken::Ahead(need) => {
                 self.ask(key, print, need, None);
@@ -207,7 +236,7 @@ impl<K> Shared<K> {
     }
 
     /// What the one who has waited is told.
-    pub(super) fn settle(&self, print: Fingerprint, settled: Settled, now: Now) -> Said {
+    fn settle(&self, print: Fingerprint, settled: Settled, now: Now) -> Said {
         match settled {
             Settled::Granted => Said::Granted(JudgedBy::Store),
             Settled::Refused(wait) => Said::Refused(JudgedBy::Store, wait),

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::policy::limit::keys::Source;
 use crate::policy::limit::{KeyState, Limiter, Period, Verdict};
 use crate::request::field::{MemberId, MemberIdShape};
 
@@ -108,6 +109,34 @@ fn a_lease_runs_ahead_by_half_and_holds_half() {
     let state = replica.limiter.lease(&member(1), T0).unwrap();
     assert!((1..=5).contains(&state.held), "{state:?}");
     assert_eq!(state.owed, 0);
+}
+
+/// What is only observed goes on and is charged like the rest: what would be refused is what is told.
+#[test]
+fn what_is_observed_is_charged_and_told() {
+    for lease in [1, 10] {
+        for burst in [5, 100] {
+            let mut replica = Replica::new(quota(1, burst), spec(lease, OnError::Local, 1));
+            let mut server = Server::new();
+            let mut granted = 0;
+            for _ in 0..3 * burst {
+                let asked = replica
+                    .limiter
+                    .ask_from(&member(1), Source::Unknown, Asking::Observed, T0);
+                granted += match asked {
+                    Verdict::Granted => 1,
+                    Verdict::Limited(_) => 0,
+                    Verdict::Waits(_) => panic!("nobody waits"),
+                };
+                replica.answer(&mut server, T0);
+            }
+            let most = burst + lease.min(burst / 10).max(1);
+            assert!(
+                (burst..=most).contains(&granted),
+                "{granted} of {burst}, lease {lease}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Keys that nobody has: what a flood of invented members can and can not do.
 
-use super::shared::{Bucket, OnError, SharedSpec, StoreAddress};
+use super::shared::{Bucket, OnError, Settled, SharedSpec, StoreAddress};
 use super::*;
 
 const ENFORCE: Mode = Mode::Enforce;
@@ -156,9 +156,9 @@ fn flood(count: u64, addresses: u64, shared: bool) -> u64 {
     let (over, genuine) = (member(u64::MAX), member(u64::MAX - 1));
     let (mut bucket, mut questions) = (Bucket::default(), 0);
     let mut ask = |client, member: &MemberId, now| {
-        let entered = |settled| {
+        let entered = |settled: Option<Settled>| {
             let limiter = limits.member.quotas().unwrap().limiter_of(member);
-            limiter.ask_from(member, Source::Client(client), settled, now)
+            limiter.ask_from(member, Source::Client(client), settled.into(), now)
         };
         let said = entered(None);
         // The store refuses the one that is over, and has room for everybody else.

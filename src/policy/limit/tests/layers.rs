@@ -281,7 +281,7 @@ fn operators_find_a_key_with_every_policy_that_counts_by_it() {
     let found = |text: &str| {
         let each = limits.policies();
         each.filter_map(|(matches, policy)| {
-            let standing = policy.state(text, MemberIdShape::Hex32, T0)?;
+            let standing = policy.state(text, MemberIdShape::Hex32, Class::Itself, T0)?;
             let left = standing.local.remaining;
             Some((policy.name(), matches.map(Pattern::spelled), left))
         })
@@ -304,7 +304,7 @@ fn operators_find_a_key_with_every_policy_that_counts_by_it() {
     assert_eq!(found("portal"), []);
     let reset = limits
         .policies()
-        .filter_map(|(_, policy)| policy.reset(&id, MemberIdShape::Hex32, T0))
+        .filter_map(|(_, policy)| policy.reset(&id, MemberIdShape::Hex32, Class::Itself, T0))
         .filter(|(had_state, _)| *had_state);
     assert_eq!(reset.count(), 1);
 }

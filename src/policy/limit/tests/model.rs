@@ -16,7 +16,7 @@ impl Key for Crowded {
         Fingerprint::from_bits(self.0)
     }
 
-    fn read(_: &str, _: MemberIdShape) -> Option<Crowded> {
+    fn read(_: &str, _: MemberIdShape, _: Class) -> Option<Crowded> {
         None
     }
 }
