@@ -310,7 +310,7 @@ const AT_A_TIME: usize = 9;
 
 /// Every alert. Minutes are seconds.
 #[test]
-#[ignore = "minutes of a live Prometheus and thirty gateways, alone: .ci/run does so"]
+#[ignore = "minutes of a live Prometheus and thirty gateways, alone: .ci/more does so"]
 fn every_alert_fires_for_its_cause_alone_and_ends_with_it() {
     let scale = Scale {
         minute: 1000,
