@@ -8,7 +8,7 @@ use super::{config, member, of};
 use crate::common::forms::{BODY, TARGET, post};
 use crate::common::load::Load;
 use crate::common::store::{FakeStore, Redis, Says, timed};
-use crate::common::{Carrier, DeadServer, Gateway, Upstream};
+use crate::common::{Carrier, DeadServer, Gateway, PATIENCE, Upstream};
 
 pub(super) const UP: &str = "widget_gateway_ratelimit_store_up";
 const ERRORS: &str = "widget_gateway_ratelimit_store_errors_total";
@@ -299,4 +299,46 @@ fn a_failover_in_the_middle_fails_nobody_and_forgets_nothing() {
     let (answered, failed) = load.stop();
     assert!(answered > 0 && failed == 0, "{failed} of {answered}");
     assert_eq!(granted(4), 2, "three of five were used before");
+}
+
+/// What was used up of a small quota is no longer than a burst of a large one, whatever stands in the store.
+#[test]
+fn a_quota_that_is_widened_is_there_within_its_own_burst() {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    for lease in ["lease = 1", "lease = 10"] {
+        redis.say(&["FLUSHALL"]);
+        let gateway = Gateway::start(config(
+            &upstream,
+            "rate = \"10/h\"\nburst = 10",
+            &redis.url(),
+            lease,
+        ));
+        let (mut asked, busy) = (0, member(1));
+        let status = |member: &str| Carrier::Http11.ask(&gateway, &of(member)).status;
+        while status(&busy) == 200 {
+            asked += 1;
+            assert!(asked < 30, "a quota that has no end");
+        }
+        gateway.rewrite(&config(
+            &upstream,
+            "rate = \"50/s\"\nburst = 15",
+            &redis.url(),
+            lease,
+        ));
+        assert_eq!(gateway.ask_admin("POST", "/-/reload").status, 200);
+        // The same of what another program wrote.
+        let foreign = member(2);
+        redis.say(&[
+            "SET",
+            &format!("widget-gateway:{{{foreign}}}:member"),
+            "99999999999999999999",
+        ]);
+        for member in [busy, foreign] {
+            let until = Instant::now() + PATIENCE;
+            while status(&member) != 200 {
+                assert!(Instant::now() < until, "{lease}: it is refused for good");
+            }
+        }
+    }
 }
