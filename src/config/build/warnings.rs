@@ -60,8 +60,9 @@ fn no_server(address: &ServerAddress, own: &[SocketAddr]) -> Option<&'static str
     match address {
         ServerAddress::Sample => None,
         ServerAddress::Unix(path) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            (name.contains("fpm") && name.ends_with(".sock")).then_some(PHP_FPM)
+            // Its folder says so at times: `/run/php-fpm/www.sock`.
+            let path = path.to_string_lossy();
+            (path.contains("fpm") && path.ends_with(".sock")).then_some(PHP_FPM)
         }
         ServerAddress::Host(host, port) if own.iter().any(|own| is_served_at(*own, host, *port)) => {
             Some("is an address that this gateway listens on: requests would go round in circles")
