@@ -81,11 +81,13 @@ impl Kind {
 }
 
 /// How the lines begin. The longer of two that begin alike stands first.
-const LIST: [(Kind, &str); 51] = [
+const LIST: [(Kind, &str); 52] = [
     (Kind::PoolRace, "failed to acquire reusable stream"),
     (Kind::IdleServer, "Unexpected data read in idle connection"),
     (Kind::IdleServer, "Data received on idle client connection"),
     (Kind::IdleServer, "Idle unix connection is broken"),
+    // A socket that its server knows by another path: an idle connection is not taken again.
+    (Kind::IdleServer, "Crit: unix FD mismatch"),
     (Kind::IdleServer, "Fail to get pool node for"),
     (Kind::Client, "HTTP server fails to read from downstream"),
     (Kind::Client, "HTTP server fails to write to downstream"),
