@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Process;
 use crate::upstream::check::check;
-use crate::upstream::entry::{Entry, Moved, next_look_up};
+use crate::upstream::entry::{Entry, LookedUp, next_look_up};
+use crate::upstream::failure::Cause;
 use crate::upstream::health::Standing;
 use crate::upstream::pool::Upstream;
 use crate::upstream::resolve::NotFound;
@@ -53,8 +54,8 @@ impl Process {
             if listed.entry.look_up_begins(now) {
                 under_way.spawn(look_up(upstream.clone(), listed.entry.clone()));
             }
-            for moved in listed.entry.untold() {
-                self.tell_moved(upstream, &listed.entry, &moved);
+            for change in listed.entry.untold() {
+                self.tell_looked_up(upstream, &listed.entry, change);
             }
         }
         for server in upstream.servers() {
@@ -67,14 +68,31 @@ impl Process {
         }
     }
 
-    fn tell_moved(&self, upstream: &Upstream, entry: &Entry, moved: &Moved) {
-        let Moved { before, now } = moved;
-        let details = json!({ "upstream": &*upstream.name, "server": &*entry.name, "addresses": now, "before": before });
-        self.log.event(Level::Info, "a name has other addresses", details);
+    fn tell_looked_up(&self, upstream: &Upstream, entry: &Entry, change: LookedUp) {
+        let (level, msg, more) = match change {
+            LookedUp::Moved { now, before } => (
+                Level::Info,
+                "a name has other addresses",
+                json!({ "addresses": now, "before": before }),
+            ),
+            LookedUp::Lost { kept } if kept.is_empty() => (
+                Level::Warn,
+                "a server is down",
+                json!({ "cause": Cause::Dns.label() }),
+            ),
+            LookedUp::Lost { kept } => (
+                Level::Warn,
+                "a name is not found any more, and keeps its addresses",
+                json!({ "addresses": kept }),
+            ),
+            LookedUp::Found => (Level::Warn, "a name is found again", json!({})),
+        };
+        let details = json!({ "upstream": &*upstream.name, "server": &*entry.name });
+        self.log.event(level, msg, with(details, more));
     }
 
     fn tell_standing(&self, upstream: &Upstream, server: &Server, standing: Standing) {
-        let mut details = json!({
+        let details = json!({
             "upstream": &*upstream.name,
             "server": &*server.name,
             "server_address": &*server.shown,
@@ -87,11 +105,16 @@ impl Process {
                 json!({ "cause": cause.label(), "for_ms": lasts.as_millis() as u64 }),
             ),
         };
-        if let (Some(details), serde_json::Value::Object(more)) = (details.as_object_mut(), more) {
-            details.extend(more);
-        }
-        self.log.event(Level::Warn, msg, details);
+        self.log.event(Level::Warn, msg, with(details, more));
     }
+}
+
+/// Both objects in one.
+fn with(mut details: Value, more: Value) -> Value {
+    if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
+        details.extend(more);
+    }
+    details
 }
 
 async fn examine(upstream: Arc<Upstream>, server: Arc<Server>) {

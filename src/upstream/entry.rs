@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -36,7 +37,9 @@ pub struct Entry {
     pub counts: Arc<Counts>,
     servers: ArcSwap<Vec<Arc<Server>>>,
     look_up: Mutex<Next>,
-    untold: Mutex<Vec<Moved>>,
+    untold: Mutex<Vec<LookedUp>>,
+    /// The last look-up found nothing.
+    is_lost: AtomicBool,
 }
 
 /// Changes that wait to be told.
@@ -44,11 +47,21 @@ const UNTOLD: usize = 16;
 
 /// What a look-up changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Moved {
-    /// The addresses that the name has now.
-    pub now: Vec<SocketAddr>,
-    /// Those that it had.
-    pub before: Vec<SocketAddr>,
+pub enum LookedUp {
+    /// The name has other addresses.
+    Moved {
+        /// Those that it has now.
+        now: Vec<SocketAddr>,
+        /// Those that it had.
+        before: Vec<SocketAddr>,
+    },
+    /// It is not found any more, or was not from the start; the addresses that it had stay.
+    Lost {
+        /// These; none where its servers are down for it.
+        kept: Vec<SocketAddr>,
+    },
+    /// It is found again.
+    Found,
 }
 
 impl Entry {
@@ -74,6 +87,7 @@ impl Entry {
             servers: ArcSwap::from_pointee(servers),
             look_up: Mutex::new(Next::At(None)),
             untold: Mutex::default(),
+            is_lost: AtomicBool::new(false),
         }
     }
 
@@ -119,7 +133,7 @@ impl Entry {
     }
 
     /// What changed and was not told yet, in order.
-    pub fn untold(&self) -> Vec<Moved> {
+    pub fn untold(&self) -> Vec<LookedUp> {
         std::mem::take(&mut self.untold.lock())
     }
 
@@ -131,11 +145,18 @@ impl Entry {
     /// Takes over what a look-up said. Servers whose address stays keep their state; where nothing was found,
     /// everything stays as it is. Whether something changed.
     pub fn found(&self, said: Result<Vec<SocketAddr>, NotFound>) -> bool {
+        let before = self.addresses();
+        let was_lost = self.is_lost.swap(said.is_err(), Ordering::Relaxed);
         let Ok(now) = said else {
             self.counts.failed(Cause::Dns);
+            if !was_lost {
+                self.to_tell(LookedUp::Lost { kept: before });
+            }
             return false;
         };
-        let before = self.addresses();
+        if was_lost {
+            self.to_tell(LookedUp::Found);
+        }
         if now == before {
             return false;
         }
@@ -154,11 +175,15 @@ impl Entry {
         });
         self.servers.store(Arc::new(servers.collect()));
         self.counts.moved();
+        self.to_tell(LookedUp::Moved { now, before });
+        true
+    }
+
+    fn to_tell(&self, change: LookedUp) {
         let mut untold = self.untold.lock();
         if untold.len() < UNTOLD {
-            untold.push(Moved { now, before });
+            untold.push(change);
         }
-        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names of servers: what they mean may change.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{FAILURES, UP, call, shares, spelled};
 use crate::common::forms::request;
@@ -122,6 +122,12 @@ fn a_name_without_an_address_is_a_server_that_is_down_until_it_has_one() {
     let server = Upstream::start();
     let name = format!("app.test:{}", server.address.port());
     let gateway = Gateway::with(Setup::of(spelled(&format!("\"{name}\""), "")).hosts(""));
+    let told = |what: &str, msg: &str, cause: Value| {
+        gateway.wait_log(what, |line| {
+            line["msg"] == msg && line["server"] == *name && line["level"] == "warn" && line["cause"] == cause
+        })
+    };
+    told("that it is down", "a server is down", json!("dns"));
     let refused = call(&gateway);
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(
@@ -153,6 +159,7 @@ fn a_name_without_an_address_is_a_server_that_is_down_until_it_has_one() {
 
     gateway.hosts("127.0.0.1 app.test\n");
     gateway.metrics_when("a server that is up", |metrics| metrics.value(UP, &labels) == 1.0);
+    told("that it is found", "a name is found again", Value::Null);
     assert_eq!(call(&gateway).status, 200);
     assert_eq!(server.take().len(), 1);
 }
