@@ -32,7 +32,8 @@ use pingora_runtime::Runtime;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::process::{Process, most_idle};
+use crate::process::Process;
+use crate::process::descriptors::most_idle;
 use crate::upstream::wire;
 use accept::{Listener, Protocol};
 use front::{ConnectionRules, Front};
@@ -61,7 +62,7 @@ pub fn start(
         ..ServerConf::default()
     };
     let rules = ConnectionRules::of(&process.server, process.max_connections);
-    let mut proxy = HttpProxy::new(Hooks, Arc::new(conf));
+    let mut proxy = HttpProxy::new(Hooks::default(), Arc::new(conf));
     proxy.handle_init_modules();
     let front = Arc::new(Front {
         process: process.clone(),

@@ -261,28 +261,36 @@ impl AnswerHead {
 }
 
 impl AnswerHead {
-    /// For how long the connection may be idle behind this answer: `most`, or what the server's own
-    /// `Keep-Alive: timeout=N, max=N` leaves of it. None where it takes no further request.
+    /// For how long the connection may be idle behind this answer: `most`, or what the server's own hint leaves of
+    /// it. None where it takes no further request.
     pub fn keepalive(&self, most: Duration) -> Option<Duration> {
-        let mut kept = self.judged.keeps_alive.then_some(most)?;
-        for value in self.fields.values(&KEEP_ALIVE) {
-            for parameter in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                let number = |name: &[u8]| {
-                    let digits = parameter
-                        .get(name.len()..)
-                        .filter(|_| parameter.starts_with(name))?;
-                    std::str::from_utf8(digits).ok()?.trim().parse::<u64>().ok()
-                };
-                match (number(b"timeout="), number(b"max=")) {
-                    // Ours has to end first, by more than a packet's way.
-                    (Some(seconds), _) => kept = kept.min(Duration::from_secs(seconds) * 4 / 5),
-                    (None, Some(0)) => return None,
-                    (None, Some(_) | None) => {}
-                }
-            }
-        }
+        let most = self.judged.keeps_alive.then_some(most)?;
+        let kept = keep_alive_hint(&self.fields).map_or(most, |hint| hint.min(most));
         (!kept.is_zero()).then_some(kept)
     }
+}
+
+/// For how long a connection may be idle by what its server says of it, `Keep-Alive: timeout=N, max=N`: less than N
+/// seconds, since ours has to end first, by more than a packet's way; nothing where it takes no further request.
+pub fn keep_alive_hint(fields: &impl Fields) -> Option<Duration> {
+    let mut hint = None;
+    for value in fields.values(&KEEP_ALIVE) {
+        for parameter in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            let number = |name: &[u8]| {
+                let digits = parameter
+                    .get(name.len()..)
+                    .filter(|_| parameter.starts_with(name))?;
+                std::str::from_utf8(digits).ok()?.trim().parse::<u64>().ok()
+            };
+            let said = match (number(b"timeout="), number(b"max=")) {
+                (Some(seconds), _) => Duration::from_secs(seconds) * 4 / 5,
+                (None, Some(0)) => Duration::ZERO,
+                (None, Some(_) | None) => continue,
+            };
+            hint = Some(hint.map_or(said, |before: Duration| before.min(said)));
+        }
+    }
+    hint
 }
 
 /// What is left of a body.

@@ -8,7 +8,7 @@ use super::{FAILURES, call, over};
 use crate::common::carrier::{Got, each};
 use crate::common::forms::{BODY, TARGET, post, routes};
 use crate::common::servers::saying;
-use crate::common::{Gateway, PATIENCE, Reply, Request, Upstream};
+use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Upstream};
 
 const RETRIES: &str = "widget_gateway_upstream_retries_total";
 
@@ -138,4 +138,64 @@ fn a_failure_counts_though_the_request_is_sent_again() {
         assert!(failed < 20, "no connection is ever kept");
     };
     assert_eq!(metrics.value(RETRIES, &[]), 1.0);
+}
+
+/// A server that keeps every connection open, whatever it says of that, and tells each by the connection's number.
+fn hinting(hint: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while stream.read(&mut byte).unwrap_or(0) == 1 {
+                    head.push(byte[0]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        let answer = format!(
+                            "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n{hint}Content-Length: 1\r\n\r\n{number}"
+                        );
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn what_a_server_says_of_its_idle_connections_is_obeyed() {
+    for (hint, numbers) in [
+        ("", ["0", "0", "0"]),
+        ("Keep-Alive: timeout=60, max=100\r\n", ["0", "0", "0"]),
+        ("Keep-Alive: timeout=5, max=0\r\n", ["0", "1", "2"]),
+        ("Keep-Alive: timeout=0\r\n", ["0", "1", "2"]),
+    ] {
+        each(&format!("hints of idle connections, {hint:?}"), |carrier| {
+            for kind in ["pass", "widget"] {
+                let route = format!(
+                    "[[routes]]\npath = \"/\"\nkind = \"{kind}\"\nmethods = [\"GET\", \"HEAD\"]\nupstream = \"u\"\n\
+                     [upstreams.u]\nservers = [\"{}\"]\n",
+                    hinting(hint)
+                );
+                let route = match kind {
+                    "pass" => route,
+                    _ => route.replacen("methods = [\"GET\", \"HEAD\"]\n", "accepts = [\"own\"]\n", 1),
+                };
+                let gateway = Gateway::on_every_carrier(route);
+                let asked = match kind {
+                    "pass" => Request::get("/"),
+                    _ => Request::form("/", ""),
+                };
+                // Over one connection, since each thread keeps its own; HTTP/1.0 has one for each.
+                let mut client = carrier.open(&gateway);
+                let said = numbers.map(|_| client.ask(&asked).text().to_owned());
+                if carrier != Carrier::Http10 || numbers[1] != "0" {
+                    assert_eq!(said, numbers, "{kind}");
+                }
+            }
+        });
+    }
 }

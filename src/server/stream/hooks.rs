@@ -1,11 +1,13 @@
 //! Pingora's hooks.
 
+use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::Method;
-use parking_lot::MappedMutexGuard;
+use parking_lot::{MappedMutexGuard, Mutex};
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -15,13 +17,28 @@ use pingora::{Error, ErrorType, Result};
 use super::fault::{SPOKEN, cause_of, lost, nowhere, rejection_of, too_late};
 use super::passed::{Handed, Passed};
 use crate::request::body::BodyFault;
+use crate::upstream::answer::keep_alive_hint;
 use crate::upstream::http_peer;
 use crate::upstream::wire;
 
+/// So many idle connections that can not carry a request are taken out of the pool for it, before a fresh one is opened.
+const MOST_UNFIT: usize = 16;
+
 /// One hook, one call.
-pub struct Hooks;
+#[derive(Default)]
+pub struct Hooks {
+    /// Until when a connection, by its descriptor, may be idle: where its server has said so.
+    hints: Mutex<HashMap<RawFd, Instant>>,
+}
 
 impl Hooks {
+    /// Whether the server of an idle connection has said that it would have ended it by now (`Keep-Alive`). The engine
+    /// knows no such hint.
+    fn is_past_its_hint(&self, descriptor: RawFd) -> bool {
+        let hint = self.hints.lock().remove(&descriptor);
+        hint.is_some_and(|until| until <= Instant::now())
+    }
+
     fn passed(ctx: &Option<Handed>) -> Result<MappedMutexGuard<'_, Passed>> {
         ctx.as_ref().ok_or_else(lost)?.passed()
     }
@@ -49,7 +66,7 @@ impl ProxyHttp for Hooks {
         let attempts = &mut passed.forward.attempts;
         let server = attempts.server().ok_or_else(nowhere)?.clone();
         let mut peer = http_peer::of(&server, &attempts.upstream().rules, left)?;
-        if passed.was_resent {
+        if passed.was_resent || passed.unfit > MOST_UNFIT {
             // A group of its own has no idle connection: what is sent again goes over a fresh one.
             static GROUP: AtomicU64 = AtomicU64::new(1);
             peer.group_key = GROUP.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +103,9 @@ impl ProxyHttp for Hooks {
         let is_bare = session.is_body_empty();
         if *error.etype() == SPOKEN {
             // Nothing was sent. The pool has one connection less.
+            if let Ok(mut passed) = Self::passed(ctx) {
+                passed.unfit += 1;
+            }
             error.set_retry(true);
             return error;
         }
@@ -115,10 +135,13 @@ impl ProxyHttp for Hooks {
         ctx: &mut Option<Handed>,
     ) -> Result<()> {
         // The engine's own look may come too late, and an answer that nobody asked for is no one's.
-        if reused && !wire::is_silent(fd) {
+        let is_past = self.is_past_its_hint(fd);
+        if reused && (is_past || !wire::is_silent(fd)) {
             return Err(Error::explain(SPOKEN, "the idle connection has spoken or ended").into_up());
         }
-        Self::passed(ctx)?.forward.attempts.connected();
+        let mut passed = Self::passed(ctx)?;
+        passed.descriptor = Some(fd);
+        passed.forward.attempts.connected();
         Ok(())
     }
 
@@ -128,7 +151,12 @@ impl ProxyHttp for Hooks {
         answer: &mut ResponseHeader,
         ctx: &mut Option<Handed>,
     ) -> Result<()> {
-        Self::passed(ctx)?.answer(answer)
+        let mut passed = Self::passed(ctx)?;
+        passed.answer(answer)?;
+        if let (Some(descriptor), Some(hint)) = (passed.descriptor, keep_alive_hint(&answer.headers)) {
+            self.hints.lock().insert(descriptor, Instant::now() + hint);
+        }
+        Ok(())
     }
 
     /// The refusal is written by whoever handed the request over.
@@ -138,8 +166,8 @@ impl ProxyHttp for Hooks {
         if let Ok(mut passed) = Self::passed(ctx)
             && passed.end.is_none()
         {
-            // A server that waits for the rest of a body is not the one who is silent.
-            let is_clients = *error.etype() == ErrorType::ReadTimedout && !passed.is_read;
+            // A server that waits for the rest of a body is not the one who is silent, but one that takes none of it is.
+            let is_clients = *error.etype() == ErrorType::ReadTimedout && passed.awaited.is_clients_part();
             if let (false, Some(cause)) = (is_clients, cause_of(error)) {
                 passed.forward.attempts.failed(cause, Instant::now());
             }

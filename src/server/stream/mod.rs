@@ -52,11 +52,15 @@ pub async fn stream<C: Client>(
     };
     request.upstream_begins();
     let total = forward.attempts.total_timeout();
+    let awaited = Arc::new(Awaited::default());
     let handed = Handed::new(Passed {
+        awaited: awaited.clone(),
         request,
         forward,
         deadline: total.map(|total| Instant::now() + total),
         was_resent: false,
+        descriptor: None,
+        unfit: 0,
         interim: 0,
         replies: VecDeque::new(),
         read: 0,
@@ -64,7 +68,6 @@ pub async fn stream<C: Client>(
         end: None,
     });
     let returned = Returned::default();
-    let awaited = Arc::new(Awaited::default());
     engine_head.extensions_mut().insert(handed.clone());
     let session = ClientSession::new(
         client,
@@ -87,10 +90,10 @@ pub async fn stream<C: Client>(
     if let (false, Ok(mut passed)) = (in_time, handed.passed())
         && passed.end.is_none()
     {
-        passed.end = Some(Err(match (awaited.is_client(), passed.is_read) {
+        passed.end = Some(Err(match (awaited.is_client(), awaited.is_clients_part()) {
             (true, _) => Rejection::ClientClosed,
-            (false, false) => BodyFault::TimedOut.into(),
-            (false, true) => {
+            (false, true) => BodyFault::TimedOut.into(),
+            (false, false) => {
                 passed.forward.attempts.failed(Cause::Timeout, Instant::now());
                 Rejection::UpstreamTimeout
             }

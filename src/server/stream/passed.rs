@@ -1,6 +1,7 @@
 //! What the proxy has of a request while it carries it.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::pipeline::Forward;
 use crate::process::request::Request;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
+use crate::server::awaited::Awaited;
 use crate::upstream::answer::{Judged, MAX_INTERIM};
 use crate::upstream::pool::Resend;
 
@@ -25,6 +27,12 @@ pub struct Passed {
     pub(super) deadline: Option<Instant>,
     /// Once is enough (RFC 9110 9.2.2).
     pub(super) was_resent: bool,
+    /// Who is waited for.
+    pub(super) awaited: Arc<Awaited>,
+    /// Of the connection to the server.
+    pub(super) descriptor: Option<RawFd>,
+    /// Idle connections that were taken and could not carry it.
+    pub(super) unfit: usize,
     /// Interim answers that came.
     pub(super) interim: usize,
     /// What the heads of answers have become, for the client: interim ones may come with the final one.

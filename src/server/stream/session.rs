@@ -156,12 +156,11 @@ impl<C: Client> Session for ClientSession<C> {
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let client = self.client.as_mut().ok_or_else(lost)?;
+        let part = self.awaited.clients_part(client.read());
         let read = match self.until {
-            None => client.read().await,
+            None => part.await,
             // The server has said all that it has to say, and nobody watches the time any more.
-            Some(until) => timeout_at(until, client.read())
-                .await
-                .unwrap_or(Err(BodyFault::TimedOut)),
+            Some(until) => timeout_at(until, part).await.unwrap_or(Err(BodyFault::TimedOut)),
         };
         match read {
             Ok(Some(piece)) => {
