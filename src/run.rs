@@ -223,7 +223,7 @@ impl Running {
         began: Began,
     ) -> Result<Running, rustls::Error> {
         let (stop_accepting, stopped) = watch::channel(false);
-        let threads = process.server.threads.map_or_else(cores, usize::from);
+        let threads = process.threads;
         let requests = Runtime::new_no_steal(threads, "requests");
         let admin = Runtime::new_no_steal(1, "admin");
         let accepting = server::start(&process, &requests, threads, &fds, bound, &stopped)?;
@@ -374,8 +374,4 @@ async fn unless_interrupted<T>(signals: &mut Signals, work: impl Future<Output =
         done = work => Ok(done),
         heard = signals.interrupt() => Err(heard),
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

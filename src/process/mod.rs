@@ -1,6 +1,6 @@
 //! What runs, without a socket: the configuration in force, what requests share, the reload.
 
-mod descriptors;
+pub mod descriptors;
 pub mod history;
 pub mod live;
 pub mod notify;
@@ -32,9 +32,6 @@ use crate::upstream::idle::IdleBound;
 use crate::upstream::resolve;
 use history::History;
 use live::{Applied, Live};
-
-/// An address has not many more ports to call another from.
-const MOST_IDLE: usize = 65_536;
 
 /// Warnings of a configuration that are told; `check` tells all.
 pub const WARNINGS: usize = 20;
@@ -78,6 +75,8 @@ pub struct Process {
     pub server: ServerSettings,
     /// Client connections open at once: as the file says, or as many as there are descriptors for.
     pub max_connections: usize,
+    /// Threads that serve requests.
+    pub threads: usize,
 }
 
 impl Process {
@@ -86,7 +85,8 @@ impl Process {
         let epoch = Instant::now();
         let tables = KeyTables::new(loaded.settings.spec.limits.max_keys);
         let server = loaded.settings.server.clone();
-        let max_connections = descriptors::raise(server.max_connections, &log);
+        let threads = server.threads.map_or_else(cores, usize::from);
+        let max_connections = descriptors::raise(server.max_connections, threads, &log);
         ::log::set_max_level(loaded.settings.log.level);
         let files = loaded.files.clone();
         let found = look_up(&loaded);
@@ -112,7 +112,7 @@ impl Process {
             notices: Notices::default(),
             tables,
             held: Arc::default(),
-            idle: Arc::new(IdleBound::new(most_idle(max_connections))),
+            idle: Arc::new(IdleBound::new(descriptors::most_idle(max_connections))),
             epoch,
             draining: Arc::new(AtomicBool::new(false)),
             path: path.to_owned(),
@@ -120,6 +120,7 @@ impl Process {
             history: Mutex::default(),
             server,
             max_connections,
+            threads,
         })
     }
 
@@ -177,10 +178,8 @@ fn look_up(loaded: &Loaded) -> resolve::Found {
     resolve::look_up_all(loaded.settings.spec.host_names().cloned(), FIRST_LOOK_UP)
 }
 
-/// Idle connections that each of the two pools, of held calls and of streamed ones, may keep: beside them
-/// `max_connections` bounds what is busy, and a call needs one.
-pub fn most_idle(max_connections: usize) -> usize {
-    max_connections.min(MOST_IDLE) / 2 + 1
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Seconds since the epoch.
