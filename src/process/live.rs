@@ -87,12 +87,9 @@ fn verifier(
 
 /// Brings the series of an upstream's servers up to date, and creates those that are not there yet.
 pub(super) fn refresh(metrics: &Metrics, upstream: &Upstream) {
-    metrics.upstream_in_flight(
-        &upstream.name,
-        upstream.servers().map(|server| server.in_flight()).sum(),
-    );
+    let in_flight = upstream.servers().map(|server| server.in_flight()).sum();
     let queued = upstream.places.as_ref().map_or(0, |places| places.waiting());
-    metrics.upstream_queued(&upstream.name, queued);
+    metrics.upstream_load(&upstream.name, in_flight, queued);
     for Listed { entry, .. } in &upstream.listed {
         let counts = &entry.counts;
         metrics.server(

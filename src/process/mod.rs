@@ -23,7 +23,7 @@ use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
-use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::metrics::{self, Metrics, Reloaded, Trigger};
 use crate::telemetry::notice::Notices;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::recent::Recent;
@@ -128,8 +128,8 @@ impl Process {
         for (policy, table) in self.tables.each() {
             self.metrics.limiter_table(policy, table);
         }
-        self.metrics.held_body_bytes(self.held.bytes());
-        self.metrics.log_lines_dropped(self.log.dropped());
+        metrics::set(&self.metrics.held_body_bytes, self.held.bytes());
+        metrics::catch_up(&self.metrics.log_lines_dropped, self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
         store::refresh(self.live.load().env(), &self.metrics);
         for upstream in self.live.load().env().upstreams.values() {

@@ -14,7 +14,6 @@ use super::{Process, WARNINGS, look_up, notify, unix_now};
 use crate::config::{self, Change, Fault, Loaded, Refused, Snapshot, Waiting, Watched, restart_only_changes};
 use crate::pipeline::Env;
 use crate::telemetry::metrics::{Reloaded, Trigger};
-use crate::upstream::failure::Cause;
 use crate::upstream::pool::{Listed, Upstream};
 use crate::upstream::resolve::Found;
 
@@ -158,8 +157,7 @@ impl Process {
                 let stays =
                     |kept: &Arc<Upstream>| kept.listed.iter().any(|other| other.entry.name == entry.name);
                 if !kept.is_some_and(stays) {
-                    self.metrics
-                        .forget_server((name, &entry.name), Cause::ALL.map(Cause::label));
+                    self.metrics.forget_server(name, &entry.name);
                 }
             }
             if kept.is_none() {

@@ -30,7 +30,9 @@ pub(super) fn start(env: &Env, epoch: Instant, metrics: &Arc<Metrics>, log: &Log
 /// Brings the series of a configuration's store up to date.
 pub(super) fn refresh(env: &Env, metrics: &Metrics) {
     let store = env.limits.store();
-    metrics.store_up(store.is_none_or(|store| store.is_up()));
+    metrics
+        .store_up
+        .set(store.is_none_or(|store| store.is_up()).into());
     for (by, counts) in store.into_iter().flat_map(|store| store.judged()) {
         metrics.shared_decisions(by, counts);
     }
