@@ -2,11 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::addresses::Network;
 use super::units::{Rate, Span};
-use super::values::{At, Count, Word};
+use super::values::{At, Count, Placed, Word};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::limit::shared::OnError;
@@ -24,28 +23,21 @@ pub struct LimitsTable {
     #[schemars(extend("default" = "600/m"))]
     pub new_keys_per_client: Option<At<Rate>>,
     /// The limit per client address, judged before the body is read; left out = no such limit.
-    #[schemars(with = "Option<ClientTable>")]
-    pub client: Option<Spanned<ClientTable>>,
+    pub client: Option<Placed<ClientTable>>,
     /// The limit of all requests to widget routes together; left out = no such limit.
-    #[schemars(with = "Option<PolicyTable>")]
-    pub gateway: Option<Spanned<PolicyTable>>,
+    pub gateway: Option<Placed<PolicyTable>>,
     /// The limit per member_id; left out = no such limit.
-    #[schemars(with = "Option<PolicyTable>")]
-    pub member: Option<Spanned<PolicyTable>>,
+    pub member: Option<Placed<PolicyTable>>,
     /// Members with a limit of their own instead of that.
     #[serde(default)]
-    #[schemars(with = "Vec<OverrideTable>")]
-    pub overrides: Vec<Spanned<OverrideTable>>,
+    pub overrides: Vec<Placed<OverrideTable>>,
     /// Placements with a limit of their own, per member, instead of that. The first that fits judges.
     #[serde(default)]
-    #[schemars(with = "Vec<PlacementTable>")]
-    pub placement: Vec<Spanned<PlacementTable>>,
+    pub placement: Vec<Placed<PlacementTable>>,
     /// The limit of events and robots, per member; left out = no such limit.
-    #[schemars(with = "Option<EventTable>")]
-    pub event: Option<Spanned<EventTable>>,
+    pub event: Option<Placed<EventTable>>,
     /// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
-    #[schemars(with = "Option<SharedTable>")]
-    pub shared: Option<Spanned<SharedTable>>,
+    pub shared: Option<Placed<SharedTable>>,
 }
 
 /// A limit.

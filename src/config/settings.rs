@@ -106,7 +106,7 @@ pub struct ServerSettings {
 
 impl ServerSettings {
     /// `max_connections` where the file does not say one.
-    pub const MAX_CONNECTIONS: usize = 20_000;
+    pub const MAX_CONNECTIONS: u32 = 20_000;
 }
 
 /// Who knows it may write from elsewhere than loopback. The token itself is not kept.

@@ -34,8 +34,7 @@ servers = ["127.0.0.1:8081"]
 "#;
 
 fn of(text: &str) -> Result<Settings, String> {
-    let path = Path::new("g.toml");
-    settings(text, path, "g.toml", &mut build::Others::default())
+    settings(text, "g.toml", &mut build::Others::below(Path::new("")))
         .map(|(settings, _)| settings)
         .map_err(|faults| faults.iter().map(|fault| format!("{fault}\n")).collect())
 }

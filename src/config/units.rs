@@ -24,11 +24,13 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 pub struct Span(pub Duration);
 
 impl Value for Span {
+    type Means = Duration;
+
     fn allowed() -> String {
         "a duration in ms, s, m or h of at most 24h, such as \"5s\" or \"250ms\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Span, String> {
+    fn read(raw: Raw<'_>) -> Result<Duration, String> {
         let text = raw.text()?;
         let millis = number_and_unit(text).and_then(|(number, unit)| {
             let each = match unit {
@@ -44,7 +46,7 @@ impl Value for Span {
             None => Err(format!("{} is no duration", quoted(text))),
             Some(0) => Err(format!("{text:?} {ZERO}")),
             Some(millis) if millis > 86_400_000 => Err(format!("{} is too long", quoted(text))),
-            Some(millis) => Ok(Span(Duration::from_millis(millis))),
+            Some(millis) => Ok(Duration::from_millis(millis)),
         }
     }
 
@@ -68,11 +70,13 @@ impl fmt::Display for Span {
 pub struct Size(pub usize);
 
 impl Value for Size {
+    type Means = usize;
+
     fn allowed() -> String {
         "a size in B, KiB, MiB or GiB of at most 1024GiB, such as \"64KiB\" or \"1MiB\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Size, String> {
+    fn read(raw: Raw<'_>) -> Result<usize, String> {
         let text = raw.text()?;
         let bytes = number_and_unit(text).and_then(|(number, unit)| {
             let each: u64 = match unit {
@@ -87,10 +91,10 @@ impl Value for Size {
         match bytes {
             None => Err(format!("{} is no size", quoted(text))),
             Some(0) => Err(format!("{text:?} {ZERO}")),
-            Some(bytes) if bytes > 1 << 40 => Err(format!("{} is too large", quoted(text))),
-            Some(bytes) => usize::try_from(bytes)
-                .map(Size)
-                .map_err(|_| format!("{} is too large", quoted(text))),
+            Some(bytes) => match usize::try_from(bytes) {
+                Ok(bytes) if bytes <= 1 << 40 => Ok(bytes),
+                Ok(_) | Err(_) => Err(format!("{} is too large", quoted(text))),
+            },
         }
     }
 
@@ -120,6 +124,8 @@ pub struct Rate {
 }
 
 impl Value for Rate {
+    type Means = Rate;
+
     fn allowed() -> String {
         format!("1 to {} per s, m or h, such as \"100/s\"", Quota::MAX)
     }
@@ -148,21 +154,22 @@ impl Value for Rate {
 }
 
 /// A portion of members: `10` is a tenth of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Percent(pub Portion);
+#[derive(Debug)]
+pub struct Percent;
 
 impl Value for Percent {
+    type Means = Portion;
+
     fn allowed() -> String {
         "a whole number of per cent from 1 to 100".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Percent, String> {
+    fn read(raw: Raw<'_>) -> Result<Portion, String> {
         match raw {
             Raw::Integer(0) => Err("0 is nobody, which mode = \"observe\" says".to_owned()),
             Raw::Integer(number) => u8::try_from(number)
                 .ok()
                 .and_then(Portion::of)
-                .map(Percent)
                 .ok_or_else(|| format!("{number} is out of bounds")),
             other => Err(format!("{other} is no whole number")),
         }
@@ -173,21 +180,18 @@ impl Value for Percent {
     }
 }
 
-/// A status, or a range of them with both ends: `"200"`, `"200-399"`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StatusRange {
-    /// The first.
-    pub least: u16,
-    /// The last.
-    pub most: u16,
-}
+/// A status, or a range of them: `"200"`, `"200-399"`. It means the first and the last.
+#[derive(Debug)]
+pub struct StatusRange;
 
 impl Value for StatusRange {
+    type Means = (u16, u16);
+
     fn allowed() -> String {
         "a status from 200 to 599 or a range of them, such as \"200-399\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<StatusRange, String> {
+    fn read(raw: Raw<'_>) -> Result<(u16, u16), String> {
         let text = raw.text()?;
         let (least, most) = text.split_once('-').unwrap_or((text, text));
         let status = |digits: &str| {
@@ -198,7 +202,7 @@ impl Value for StatusRange {
                 .filter(|status| is_number && (200..=599).contains(status))
         };
         match (status(least), status(most)) {
-            (Some(least), Some(most)) if least <= most => Ok(StatusRange { least, most }),
+            (Some(least), Some(most)) if least <= most => Ok((least, most)),
             _ => Err(format!("{} is no range of statuses", quoted(text))),
         }
     }
@@ -238,7 +242,7 @@ mod tests {
             ("24h", 86_400_000),
         ] {
             assert_eq!(
-                Span::read(Raw::Text(text)).unwrap().0,
+                Span::read(Raw::Text(text)).unwrap(),
                 Duration::from_millis(millis)
             );
         }
@@ -275,7 +279,7 @@ mod tests {
             ("1MiB", 1 << 20),
             ("2GiB", 2 << 30),
         ] {
-            assert_eq!(Size::read(Raw::Text(text)).unwrap().0, bytes);
+            assert_eq!(Size::read(Raw::Text(text)).unwrap(), bytes);
         }
         for bad in ["64KB", "64K", "64", "KiB", "1 MiB"] {
             assert_eq!(wrong::<Size>(bad), format!("{bad:?} is no size"));

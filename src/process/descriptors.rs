@@ -30,7 +30,7 @@ pub(super) fn raise(configured: usize, log: &LogSink) -> usize {
     }
     // What somebody asked for and does not get is a warning; a default that fits itself in is not worth a line:
     // the status tells it.
-    let level = match configured == ServerSettings::MAX_CONNECTIONS {
+    let level = match configured == ServerSettings::MAX_CONNECTIONS as usize {
         true => Level::Debug,
         false => Level::Warn,
     };
