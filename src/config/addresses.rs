@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use schemars::{Schema, json_schema};
 
 use super::values::{Raw, Value, quoted};
+use crate::request::authority::{Authority, Host};
 
 /// A network, or one address.
 #[derive(Debug)]
@@ -84,23 +85,19 @@ impl ServerText {
             let sound = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
             return sound.then(|| ServerAddress::Unix(path.into()));
         }
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port
-            .parse::<u16>()
-            .ok()
-            .filter(|&p| p > 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
-        if let Some(inner) = host.strip_prefix('[') {
-            let address = inner.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok()?;
-            return Some(ServerAddress::Host(address.to_string(), port));
-        }
-        let sound = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        let Authority { host, port } = Authority::parse(text)?;
+        let is_label = |label: &str| {
+            let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            (1..=63).contains(&label.len()) && label.bytes().all(is_part)
         };
-        let is_name = host.len() <= 253 && host.split('.').all(sound);
-        is_name.then(|| ServerAddress::Host(host.to_owned(), port))
+        let host = match host {
+            Host::V6(address) => address.to_string(),
+            Host::Name(name) => {
+                let is_name = name.len() <= 253 && name.split('.').all(is_label);
+                is_name.then(|| name.to_owned())?
+            }
+        };
+        Some(ServerAddress::Host(host, port?))
     }
 }
 

@@ -48,6 +48,7 @@ pub struct File {
     pub limits: LimitsTable,
     /// The servers behind the gateway, by the name that routes use.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, UpstreamTable>")]
     pub upstreams: BTreeMap<At<Name>, Placed<UpstreamTable>>,
     /// What is written to standard error.
     #[serde(default)]

@@ -12,11 +12,31 @@ use crate::policy::portion::Portion;
 
 const ZERO: &str = "is zero, which does not mean \"unlimited\"";
 
+/// A unit and how many of the smallest one it is.
+type Unit = (&'static str, u64);
+
+const TIMES: [Unit; 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const SIZES: [Unit; 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
 /// Digits, then a unit; no sign, no fraction, no space, so that there is one way to write a value.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     Some((number.parse().ok()?, unit))
+}
+
+/// In the smallest of the units; what is wrong with it where it has none of them, is zero or over `most`.
+fn read_in(units: [Unit; 4], text: &str, most: u64, [no, over]: [&str; 2]) -> Result<u64, String> {
+    let read = number_and_unit(text).and_then(|(number, unit)| {
+        let (_, each) = units.into_iter().find(|(name, _)| *name == unit)?;
+        Some(number.saturating_mul(each))
+    });
+    match read {
+        None => Err(format!("{} {no}", quoted(text))),
+        Some(0) => Err(format!("{text:?} {ZERO}")),
+        Some(number) if number > most => Err(format!("{} {over}", quoted(text))),
+        Some(number) => Ok(number),
+    }
 }
 
 /// A duration: `"5s"`, `"250ms"`, `"2m"`, `"1h"`.
@@ -31,23 +51,8 @@ impl Value for Span {
     }
 
     fn read(raw: Raw<'_>) -> Result<Duration, String> {
-        let text = raw.text()?;
-        let millis = number_and_unit(text).and_then(|(number, unit)| {
-            let each = match unit {
-                "ms" => 1,
-                "s" => 1000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => return None,
-            };
-            Some(number.saturating_mul(each))
-        });
-        match millis {
-            None => Err(format!("{} is no duration", quoted(text))),
-            Some(0) => Err(format!("{text:?} {ZERO}")),
-            Some(millis) if millis > 86_400_000 => Err(format!("{} is too long", quoted(text))),
-            Some(millis) => Ok(Duration::from_millis(millis)),
-        }
+        let wrong = ["is no duration", "is too long"];
+        read_in(TIMES, raw.text()?, 86_400_000, wrong).map(Duration::from_millis)
     }
 
     fn schema() -> Schema {
@@ -77,25 +82,8 @@ impl Value for Size {
     }
 
     fn read(raw: Raw<'_>) -> Result<usize, String> {
-        let text = raw.text()?;
-        let bytes = number_and_unit(text).and_then(|(number, unit)| {
-            let each: u64 = match unit {
-                "B" => 1,
-                "KiB" => 1 << 10,
-                "MiB" => 1 << 20,
-                "GiB" => 1 << 30,
-                _ => return None,
-            };
-            Some(number.saturating_mul(each))
-        });
-        match bytes {
-            None => Err(format!("{} is no size", quoted(text))),
-            Some(0) => Err(format!("{text:?} {ZERO}")),
-            Some(bytes) => match usize::try_from(bytes) {
-                Ok(bytes) if bytes <= 1 << 40 => Ok(bytes),
-                Ok(_) | Err(_) => Err(format!("{} is too large", quoted(text))),
-            },
-        }
+        let bytes = read_in(SIZES, raw.text()?, 1 << 40, ["is no size", "is too large"])?;
+        usize::try_from(bytes).map_err(|_| format!("{raw} is too large"))
     }
 
     fn schema() -> Schema {
@@ -106,11 +94,9 @@ impl Value for Size {
 /// In the file's spelling, in the largest unit that fits.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(each, _)| self.0.is_multiple_of(*each)) {
-            Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
-            None => write!(f, "{}B", self.0),
-        }
+        let fits = |(_, each): &Unit| (self.0 as u64).is_multiple_of(*each);
+        let (unit, each) = SIZES.into_iter().find(fits).unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 as u64 / each)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::addresses::{HttpPath, ServerText};
 use super::units::{Span, StatusRange};
-use super::values::{At, Count, Placed, Raw, Value, Word};
+use super::values::{At, Count, Placed, Raw, Value, Whole, Word};
 use crate::upstream::balance::Balance;
 
 /// Servers that serve the same handlers.
@@ -39,7 +39,7 @@ pub struct UpstreamTable {
     #[schemars(extend("default" = "4s"))]
     pub keepalive: Option<At<Span>>,
     /// Further servers after a failed connect; left out = all the others.
-    pub retries: Option<At<Retries>>,
+    pub retries: Option<At<Whole<0, 100>>>,
     /// Whether a request may be sent once more after its connection broke, a POST too.
     #[schemars(extend("default" = false))]
     pub idempotent: Option<At<bool>>,
@@ -195,31 +195,5 @@ impl JsonSchema for ServerItem {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<ServerTable>();
         json_schema!({ "anyOf": [ServerText::schema(), table] })
-    }
-}
-
-/// Further servers: none is a number here.
-#[derive(Debug)]
-pub struct Retries;
-
-impl Value for Retries {
-    type Means = usize;
-
-    fn allowed() -> String {
-        "a whole number from 0 to 100".to_owned()
-    }
-
-    fn read(raw: Raw<'_>) -> Result<usize, String> {
-        match raw {
-            Raw::Integer(number) => match usize::try_from(number) {
-                Ok(number @ 0..=100) => Ok(number),
-                Ok(_) | Err(_) => Err(format!("{number} is out of bounds")),
-            },
-            other => Err(format!("{other} is no whole number")),
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": 100 })
     }
 }

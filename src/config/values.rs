@@ -242,30 +242,33 @@ impl Value for bool {
     }
 }
 
-/// A whole number from 1 on.
+/// A whole number within bounds.
 #[derive(Debug)]
-pub struct Count<const MAX: u32>;
+pub struct Whole<const MIN: u32, const MAX: u32>;
 
-impl<const MAX: u32> Value for Count<MAX> {
+/// A number of things: at least one.
+pub type Count<const MAX: u32> = Whole<1, MAX>;
+
+impl<const MIN: u32, const MAX: u32> Value for Whole<MIN, MAX> {
     type Means = u32;
 
     fn allowed() -> String {
-        format!("a whole number from 1 to {MAX}")
+        format!("a whole number from {MIN} to {MAX}")
     }
 
     fn read(raw: Raw<'_>) -> Result<u32, String> {
         match raw {
-            Raw::Integer(0) => Err("0 does not mean \"unlimited\"".to_owned()),
+            Raw::Integer(0) if MIN == 1 => Err("0 does not mean \"unlimited\"".to_owned()),
             Raw::Integer(number) => match u32::try_from(number) {
-                Ok(number) if number <= MAX => Ok(number),
-                _ => Err(format!("{number} is out of bounds")),
+                Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+                Ok(_) | Err(_) => Err(format!("{number} is out of bounds")),
             },
             other => Err(format!("{other} is no whole number")),
         }
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX })
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
     }
 }
 

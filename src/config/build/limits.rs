@@ -27,50 +27,35 @@ pub(super) fn limits(
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> LimitsSpec {
-    let LimitsTable {
-        max_keys,
-        new_keys_per_client,
-        client,
-        gateway,
-        member,
-        overrides,
-        placement,
-        event,
-        shared,
-    } = table;
-    if let (Some(first), None) = (overrides.first(), member)
+    if let (Some(first), None) = (table.overrides.first(), &table.member)
         && !faults.is_unread_below("limits.member")
     {
         let message = "there is no limit that it could override, [limits.member] is needed";
         faults.at(&first.span, message);
     }
-    let member = plain(member, faults);
-    let overrides = self::overrides(overrides, shape, faults);
+    let member = plain(&table.member, faults);
+    let overrides = overrides(&table.overrides, shape, faults);
+    let max_keys = table.max_keys.as_ref();
+    let new_keys = table.new_keys_per_client.as_ref();
     LimitsSpec {
-        max_keys: max_keys
-            .as_ref()
-            .map_or(LimitsSpec::MAX_KEYS, |keys| keys.value as usize),
-        new_keys_per_client: new_keys_per_client
-            .as_ref()
-            .map_or(LimitsSpec::NEW_KEYS, |given| given.value.with_burst(&None)),
-        client: client.as_ref().and_then(|table| self::client(table, faults)),
-        gateway: plain(gateway, faults),
+        max_keys: max_keys.map_or(LimitsSpec::MAX_KEYS, |most| most.value as usize),
+        new_keys_per_client: new_keys.map_or(LimitsSpec::NEW_KEYS, |given| given.value.with_burst(&None)),
+        client: table.client.as_ref().and_then(|table| client(table, faults)),
+        gateway: plain(&table.gateway, faults),
         overrides: if member.is_some() { overrides } else { Vec::new() },
         member,
-        placement: self::placement(placement, faults),
-        event: event
+        placement: placement(&table.placement, faults),
+        event: table
+            .event
             .as_ref()
-            .and_then(|table| self::event(table, grace_period, faults)),
-        shared: self::shared(shared, others, faults),
+            .and_then(|table| event(table, grace_period, faults)),
+        shared: shared(&table.shared, others, faults),
     }
 }
 
 fn plain(table: &Option<Placed<PolicyTable>>, faults: &mut Faults<'_>) -> Option<PolicySpec> {
-    let Placed {
-        value: PolicyTable { mode, rate, burst },
-        span,
-    } = table.as_ref()?;
-    policy(mode, rate, burst, span, faults)
+    let Placed { value: table, span } = table.as_ref()?;
+    policy(&table.mode, &table.rate, &table.burst, span, faults)
 }
 
 fn policy(
@@ -85,28 +70,23 @@ fn policy(
     Some(PolicySpec { mode, quota })
 }
 
-fn client(table: &Placed<ClientTable>, faults: &mut Faults<'_>) -> Option<ClientSpec> {
-    let ClientTable {
-        mode,
-        rate,
-        burst,
-        except,
-    } = &table.value;
+fn client(
+    Placed { value: table, span }: &Placed<ClientTable>,
+    faults: &mut Faults<'_>,
+) -> Option<ClientSpec> {
     Some(ClientSpec {
-        policy: policy(mode, rate, burst, &table.span, faults)?,
-        except: networks(except),
+        policy: policy(&table.mode, &table.rate, &table.burst, span, faults)?,
+        except: networks(&table.except),
     })
 }
 
-fn event(table: &Placed<EventTable>, grace_period: Duration, faults: &mut Faults<'_>) -> Option<EventSpec> {
-    let EventTable {
-        mode,
-        rate,
-        burst,
-        wait,
-    } = &table.value;
-    let policy = policy(mode, rate, burst, &table.span, faults);
-    if let Some(wait) = wait
+fn event(
+    Placed { value: table, span }: &Placed<EventTable>,
+    grace_period: Duration,
+    faults: &mut Faults<'_>,
+) -> Option<EventSpec> {
+    let policy = policy(&table.mode, &table.rate, &table.burst, span, faults);
+    if let Some(wait) = &table.wait
         && wait.value > grace_period
         && !faults.is_unread_below("server.grace_period")
     {
@@ -120,7 +100,7 @@ fn event(table: &Placed<EventTable>, grace_period: Duration, faults: &mut Faults
     }
     Some(EventSpec {
         policy: policy?,
-        wait: given_or(wait, Duration::ZERO),
+        wait: given_or(&table.wait, Duration::ZERO),
     })
 }
 
@@ -129,15 +109,9 @@ fn placement(tables: &[Placed<PlacementTable>], faults: &mut Faults<'_>) -> Vec<
     let mut seen: HashMap<Pattern, usize> = HashMap::new();
     let mut all = Vec::new();
     for Placed { value: table, span } in tables {
-        let PlacementTable {
-            matches,
-            mode,
-            rate,
-            burst,
-        } = table;
-        let policy = policy(mode, rate, burst, span, faults);
+        let policy = policy(&table.mode, &table.rate, &table.burst, span, faults);
         let allowed = "allowed is a PLACEMENT, or the beginning of one and a '*'";
-        let Some(given) = faults.required(matches, span, "match", allowed) else {
+        let Some(given) = faults.required(&table.matches, span, "match", allowed) else {
             continue;
         };
         let Some(matches) = self::matches(given, faults) else {
@@ -235,10 +209,8 @@ fn member_id(given: &At<String>, shape: MemberIdShape, faults: &mut Faults<'_>) 
             MemberIdShape::Token => "1 to 64 of A-Za-z0-9_- ([widget] member_id = \"token\")",
         };
         let given_as = quoted(&given.value);
-        faults.at(
-            &given.span,
-            format!("{given_as} is no member_id, allowed is {allowed}"),
-        );
+        let message = format!("{given_as} is no member_id, allowed is {allowed}");
+        faults.at(&given.span, message);
     }
     parsed
 }

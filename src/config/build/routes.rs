@@ -101,10 +101,8 @@ fn one(
 
 fn of_pass_routes_alone(table: &RouteTable, faults: &mut Faults<'_>) {
     if let Some(upgrade) = &table.upgrade {
-        faults.at(
-            &upgrade.span,
-            "has no meaning on a widget route, allowed is a list of protocols on pass routes",
-        );
+        let message = "has no meaning on a widget route, allowed is a list of protocols on pass routes";
+        faults.at(&upgrade.span, message);
     }
 }
 
@@ -161,10 +159,8 @@ fn name(
         return None;
     }
     if name == "none" {
-        faults.at(
-            at,
-            "\"none\" stands for requests without a route in metrics, allowed is another name",
-        );
+        let message = "\"none\" stands for requests without a route in metrics, allowed is another name";
+        faults.at(at, message);
     }
     taken.names.insert(name.clone(), faults.line(span));
     Some(name)

@@ -61,10 +61,8 @@ pub(super) fn tls(given: &Placed<UpstreamTlsTable>, others: &mut Others, faults:
         && let Err(wrong) = Secured::new(trust.clone(), &name.value)
     {
         let given = quoted(&name.value);
-        faults.at(
-            &name.span,
-            format!("{given} {wrong}, allowed is a name or an address without a port"),
-        );
+        let message = format!("{given} {wrong}, allowed is a name or an address without a port");
+        faults.at(&name.span, message);
     }
     Tls {
         spec: UpstreamTlsSpec {
@@ -85,19 +83,15 @@ impl Tls {
     ) -> Option<Secured> {
         let name = match (&self.spec.server_name, address) {
             (_, ServerAddress::Sample) => {
-                faults.at(
-                    span,
-                    "\"sample\" speaks no TLS, allowed is a server of its own upstream without tls",
-                );
+                let message = "\"sample\" speaks no TLS, allowed is a server of its own upstream without tls";
+                faults.at(span, message);
                 return None;
             }
             (Some(name), _) => name,
             (None, ServerAddress::Host(host, _)) => host,
             (None, ServerAddress::Unix(_)) => {
-                faults.at(
-                    span,
-                    "has no host that a certificate could be for, tls needs a server_name",
-                );
+                let message = "has no host that a certificate could be for, tls needs a server_name";
+                faults.at(span, message);
                 return None;
             }
         };
@@ -106,10 +100,8 @@ impl Tls {
             (Ok(secured), _) => Some(secured),
             (Err(_), Some(_)) => None,
             (Err(wrong), None) => {
-                faults.at(
-                    span,
-                    format!("{} {wrong} of TLS, tls needs a server_name", quoted(name)),
-                );
+                let message = format!("{} {wrong} of TLS, tls needs a server_name", quoted(name));
+                faults.at(span, message);
                 None
             }
         }

@@ -26,22 +26,18 @@ fn wanted(
     could_be: impl Fn(&Pattern) -> Result<Pattern, &'static str>,
     faults: &mut Faults<'_>,
 ) -> Wanted {
-    let Some(Placed {
-        value: list,
-        span: whole,
-    }) = list
-    else {
+    let Some(Placed { value, span: whole }) = list else {
         return Wanted::Anything;
     };
     let mut patterns: Vec<Pattern> = Vec::new();
-    for At { value: given, span } in list {
+    for At { value: given, span } in value {
         match Pattern::parse(given).and_then(|pattern| could_be(&pattern)) {
             Ok(pattern) if patterns.contains(&pattern) => faults.twice(span, &quoted(given)),
             Ok(pattern) => patterns.push(pattern),
             Err(allowed) => faults.at(span, format!("{} can never match, {allowed}", quoted(given))),
         }
     }
-    if list.is_empty() {
+    if value.is_empty() {
         let message = "is empty, so the route takes no message, at least one pattern is needed";
         faults.empty(whole, message);
     }

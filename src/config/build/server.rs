@@ -75,15 +75,11 @@ fn addresses(
             proxy_protocol: Vec::new(),
         });
     }
-    for Placed {
-        value: listener,
-        span,
-    } in &table.listeners
-    {
-        let (tls, certificates) = tls(listener, others, faults);
-        let proxy_protocol = proxy_protocol(listener, faults);
+    for Placed { value: one, span } in &table.listeners {
+        let (tls, certificates) = tls(one, others, faults);
+        let proxy_protocol = proxy_protocol(one, faults);
         let allowed = "allowed is an IP address and a port, such as \"0.0.0.0:8080\"";
-        let Some(address) = faults.required(&listener.address, span, "address", allowed) else {
+        let Some(address) = faults.required(&one.address, span, "address", allowed) else {
             continue;
         };
         take(&mut taken, address.value, &address.span, faults);
@@ -93,13 +89,12 @@ fn addresses(
         }
         listeners.push(ListenerSettings {
             address,
-            h2c: given_or(&listener.h2c, false),
+            h2c: given_or(&one.h2c, false),
             tls,
             proxy_protocol,
         });
     }
-    let unread = faults.is_unread_below("server.listen") || faults.is_unread_below("server.listeners");
-    if listeners.is_empty() && table.listeners.is_empty() && !unread && !faults.is_unread_below("server") {
+    if listeners.is_empty() && table.listeners.is_empty() && !faults.is_unread_below("server") {
         faults.absent(
             "server",
             "listen",
@@ -148,18 +143,14 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// An empty list reads like everybody, and would be nobody.
 fn proxy_protocol(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<IpNet> {
-    let Some(Placed {
-        value: networks,
-        span,
-    }) = &listener.proxy_protocol
-    else {
+    let Some(Placed { value: list, span }) = &listener.proxy_protocol else {
         return Vec::new();
     };
-    if networks.is_empty() {
+    if list.is_empty() {
         let message = "is empty, allowed is at least one network, such as [\"10.0.0.0/8\"]";
         faults.empty(span, message);
     }
-    networks.iter().map(|network| network.value).collect()
+    list.iter().map(|network| network.value).collect()
 }
 
 /// The largest certificate or key file, in bytes.
@@ -267,10 +258,8 @@ fn admin_host(host: &At<String>, faults: &mut Faults<'_>) -> Option<String> {
         Ok(domain) if !domain.as_str().contains(':') => Some(domain.as_str().to_owned()),
         _ => {
             let given = quoted(&host.value);
-            faults.at(
-                &host.span,
-                format!("{given} is no host name, allowed is a name without a port"),
-            );
+            let message = format!("{given} is no host name, allowed is a name without a port");
+            faults.at(&host.span, message);
             None
         }
     }

@@ -64,7 +64,10 @@ fn rules(table: &UpstreamTable, proof: Option<Arc<Proof>>, faults: &mut Faults<'
         connect_timeout: seconds(&table.connect_timeout, 2),
         timeout: seconds(&table.timeout, 30),
         keepalive: seconds(&table.keepalive, 4),
-        retries: given_or(&table.retries, usize::MAX),
+        retries: table
+            .retries
+            .as_ref()
+            .map_or(usize::MAX, |most| most.value as usize),
         total_timeout: table.total_timeout.as_ref().map(|span| span.value),
         background_timeout: given_or(&table.background_timeout, Duration::from_millis(4500)),
         resend: match given_or(&table.idempotent, false) {

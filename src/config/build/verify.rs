@@ -74,10 +74,8 @@ fn servers(table: &VerifyTable, faults: &mut Faults<'_>) -> Arc<[AuthServer]> {
         return defaults.filter_map(Result::ok).collect();
     };
     if list.is_empty() {
-        faults.empty(
-            span,
-            "is empty, so nobody could be asked, at least one server is needed",
-        );
+        let message = "is empty, so nobody could be asked, at least one server is needed";
+        faults.empty(span, message);
     }
     let mut servers: Vec<AuthServer> = Vec::new();
     for server in list {

@@ -71,10 +71,8 @@ fn ends_in_star(route: &Placed<RouteTable>, faults: &mut Faults<'_>) {
     if let Some(path) = &route.value.path
         && path.value.ends_with('*')
     {
-        faults.warn(
-            &path.span,
-            "'*' stands for itself here: a path without \"= \" is all below it too",
-        );
+        let message = "'*' stands for itself here: a path without \"= \" is all below it too";
+        faults.warn(&path.span, message);
     }
 }
 

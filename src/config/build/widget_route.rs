@@ -121,10 +121,8 @@ fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fiel
             required.insert(field);
         } else {
             let name = field.name();
-            faults.at(
-                &word.span,
-                format!("{name:?} is a field that {of}, which this route does not take (accepts)"),
-            );
+            let message = format!("{name:?} is a field that {of}, which this route does not take (accepts)");
+            faults.at(&word.span, message);
         }
     }
     required
