@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::tree::Index;
 
 /// One thing that is wrong in the file, or suspicious.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Fault {
     /// The file, as the operator named it.
     pub file: String,

@@ -42,9 +42,10 @@ pub use settings::{
     Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
     restart_only_changes,
 };
-pub use source::{Change, Source};
+pub use source::{Change, Source, hex};
 pub use store::Snapshot;
 pub use units::{Size, Span};
+pub use values::Words;
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -95,7 +96,6 @@ pub fn read(path: &Path) -> Result<Loaded, Refused> {
         sha256,
         shared: source.shared(),
         source: Arc::new(source),
-        file: path.to_owned(),
         files,
     })
 }

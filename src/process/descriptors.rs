@@ -20,7 +20,7 @@ pub(super) fn raise(configured: usize, log: &LogSink) -> usize {
         Err(e) => {
             // A sandbox may forbid it, and the limit may do as it is.
             let told = json!({ "error": e.to_string() });
-            log.event(Level::Warn, "the limit of descriptors is unknown or stays", told);
+            log.warn("the limit of descriptors is unknown or stays", told);
             return configured;
         }
     };

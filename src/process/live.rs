@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Change, Snapshot};
-use log::Level;
 use serde_json::json;
 
 use crate::oauth::Verifier;
@@ -52,7 +51,7 @@ impl Live {
             applied,
             series: Series::of(&snapshot.env, metrics),
             traces: Traces::keep_or_start(
-                snapshot.settings.traces.endpoint.as_deref(),
+                snapshot.loaded.settings.traces.endpoint.as_deref(),
                 before.and_then(|before| before.traces.as_ref()),
                 &metrics.trace_spans_dropped,
                 log,
@@ -75,12 +74,12 @@ fn verifier(
     metrics: &Metrics,
     log: &LogSink,
 ) -> Option<Arc<Verifier>> {
-    let rules = snapshot.settings.spec.verify.as_ref()?.ask_rules()?;
+    let rules = snapshot.loaded.settings.spec.verify.as_ref()?.ask_rules()?;
     let before = before.and_then(|before| before.verifier.as_ref());
     Verifier::keep_or_build(rules, before, &metrics.verification_duration)
         .map_err(|e| {
             let details = json!({ "error": e.to_string() });
-            log.event(Level::Error, "callers can not be verified", details);
+            log.error("callers can not be verified", details);
         })
         .ok()
 }

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use log::Level;
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -93,8 +92,8 @@ impl Process {
         let snapshot = Snapshot::build(loaded, None, &found, &tables, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
-        metrics.in_force(snapshot.generation, &snapshot.shared, 0);
-        tell_warnings(&snapshot.warnings, &log);
+        metrics.in_force(snapshot.generation, &snapshot.loaded.shared, 0);
+        tell_warnings(&snapshot.loaded.warnings, &log);
         let applied = Applied {
             at: SystemTime::now(),
             trigger: Trigger::Start,
@@ -160,15 +159,11 @@ impl Process {
 fn tell_warnings(warnings: &[Fault], log: &LogSink) {
     for warning in warnings.iter().take(WARNINGS) {
         let details = json!({ "warning": warning.to_string() });
-        log.event(Level::Warn, "configuration warning", details);
+        log.warn("configuration warning", details);
     }
     let more = warnings.len().saturating_sub(WARNINGS);
     if more > 0 {
-        log.event(
-            Level::Warn,
-            "further configuration warnings",
-            json!({ "count": more }),
-        );
+        log.warn("further configuration warnings", json!({ "count": more }));
     }
 }
 

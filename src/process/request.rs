@@ -114,7 +114,7 @@ impl Request {
         let live = process.live.load_full();
         let mut caller = Caller::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
-            let share = live.snapshot.settings.traces.sample;
+            let share = live.snapshot.loaded.settings.traces.sample;
             let received = caller.traceparent_received;
             let begun = traces::begin(caller.begin_trace(rand::random), received, share, rand::random);
             if let Some(traceparent) = begun.traceparent {
@@ -413,7 +413,7 @@ impl Request {
 
     /// Whether its line is left out: never one of a 5xx, nor one that observe mode has something to say in.
     fn is_sampled_out(&self, record: &RequestRecord<'_>) -> bool {
-        let log = &self.live.snapshot.settings.log;
+        let log = &self.live.snapshot.loaded.settings.log;
         let share = match record.outcome {
             _ if record.status >= 500 => 1.0,
             Outcome::Forwarded => log.sample_forwarded,

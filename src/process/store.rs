@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::Level;
 use serde_json::json;
 
 use crate::pipeline::Env;
@@ -23,7 +22,7 @@ pub(super) fn start(env: &Env, epoch: Instant, metrics: &Arc<Metrics>, log: &Log
     };
     if let Err(e) = store.start(epoch, teller) {
         let details = json!({ "error": e.to_string() });
-        log.event(Level::Error, "the store of limits is not asked", details);
+        log.error("the store of limits is not asked", details);
     }
 }
 
@@ -53,12 +52,11 @@ impl Witness for Teller {
 
     fn up(&self, after: Duration) {
         let details = json!({ "after_ms": after.as_millis() as u64 });
-        self.log.event(Level::Info, "the store of limits is up", details);
+        self.log.info("the store of limits is up", details);
     }
 
     fn down(&self, fault: StoreFault, instead: OnError) {
         let details = json!({ "reason": fault.label(), "instead": instead.label() });
-        self.log
-            .event(Level::Warn, "the store of limits is down", details);
+        self.log.warn("the store of limits is down", details);
     }
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::Level;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Process;
+use crate::telemetry::log::with;
 use crate::upstream::check::check;
 use crate::upstream::entry::{Entry, Moved, next_look_up};
 use crate::upstream::health::Standing;
@@ -70,11 +70,11 @@ impl Process {
     fn tell_moved(&self, upstream: &Upstream, entry: &Entry, moved: &Moved) {
         let Moved { before, now } = moved;
         let details = json!({ "upstream": &*upstream.name, "server": &*entry.name, "addresses": now, "before": before });
-        self.log.event(Level::Info, "a name has other addresses", details);
+        self.log.info("a name has other addresses", details);
     }
 
     fn tell_standing(&self, upstream: &Upstream, server: &Server, standing: Standing) {
-        let mut details = json!({
+        let details = json!({
             "upstream": &*upstream.name,
             "server": &*server.name,
             "server_address": &*server.shown,
@@ -87,10 +87,7 @@ impl Process {
                 json!({ "cause": cause.label(), "for_ms": lasts.as_millis() as u64 }),
             ),
         };
-        if let (Some(details), serde_json::Value::Object(more)) = (details.as_object_mut(), more) {
-            details.extend(more);
-        }
-        self.log.event(Level::Warn, msg, details);
+        self.log.warn(msg, with(details, more));
     }
 }
 
