@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::Level;
 use pingora::server::ListenFds;
 use pingora::services::listening::Service;
 use pingora_runtime::Runtime;
@@ -92,7 +91,7 @@ pub fn run(path: &Path, take_over: bool) -> ExitCode {
             end
         }
         Err(e) => {
-            log.event(Level::Error, "can not serve", json!({ "error": e.to_string() }));
+            log.error("can not serve", json!({ "error": e.to_string() }));
             End::Failed
         }
     };
@@ -104,7 +103,7 @@ async fn serve(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => {
-            log.event(Level::Error, "signals", json!({ "error": e.to_string() }));
+            log.error("signals", json!({ "error": e.to_string() }));
             return End::Failed;
         }
     };
@@ -132,16 +131,12 @@ async fn serve(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &
 const MEANS_NOTHING: &str = "it means nothing here, standard error is the log";
 
 fn interrupted(log: &LogSink, heard: Heard) -> End {
-    log.event(Level::Info, "stopping now", json!({ "signal": heard.name() }));
+    log.info("stopping now", json!({ "signal": heard.name() }));
     End::Interrupted
 }
 
 fn ignored(log: &LogSink, heard: Heard, why: &str) {
-    log.event(
-        Level::Warn,
-        &format!("{} ignored: {why}", heard.name()),
-        json!({}),
-    );
+    log.warn(&format!("{} ignored: {why}", heard.name()), json!({}));
 }
 
 /// How a process came to its listeners.
@@ -167,11 +162,7 @@ struct Running {
 fn start(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSink) -> Result<Running, ()> {
     let loaded = config::read(path).map_err(|refused| {
         for fault in &refused.faults {
-            log.event(
-                Level::Error,
-                "configuration refused",
-                json!({ "fault": fault.to_string() }),
-            );
+            log.error("configuration refused", json!({ "fault": fault.to_string() }));
         }
     })?;
     let metrics = Metrics::new(
@@ -181,23 +172,19 @@ fn start(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSin
     );
     let metrics = metrics
         .map(Arc::new)
-        .map_err(|e| log.event(Level::Error, "metrics", json!({ "error": e.to_string() })))?;
+        .map_err(|e| log.error("metrics", json!({ "error": e.to_string() })))?;
     let process = Process::new(path, loaded, metrics, log.clone());
     let server = &process.server;
     let cannot_listen = |(address, e): (String, io::Error)| {
         let details = json!({ "address": address, "error": e.to_string() });
-        log.event(Level::Error, "can not listen", details);
+        log.error("can not listen", details);
     };
     let mut sockets = match (take_over, &server.upgrade_socket) {
         (false, _) => {
             Sockets::of(inherited).map_err(|e| cannot_listen(("an inherited socket".to_owned(), e)))?
         }
         (true, Some(socket)) => {
-            log.event(
-                Level::Info,
-                "waiting for the predecessor",
-                json!({ "upgrade_socket": socket }),
-            );
+            log.info("waiting for the predecessor", json!({ "upgrade_socket": socket }));
             Sockets::from_predecessor(socket).map_err(|e| cannot_listen((socket.display().to_string(), e)))?
         }
         (true, None) => {
@@ -212,7 +199,7 @@ fn start(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &LogSin
         false => Began::Alone,
     };
     Running::new(process, sockets.into_fds(), &bound, began)
-        .map_err(|e| log.event(Level::Error, "can not serve", json!({ "error": e.to_string() })))
+        .map_err(|e| log.error("can not serve", json!({ "error": e.to_string() })))
 }
 
 impl Running {
@@ -232,8 +219,7 @@ impl Running {
         let mut service = Service::new(bound.admin.to_string(), Admin::new(process.clone()));
         service.add_tcp(&bound.admin.to_string());
         server::serve(&admin, service, &fds, &not_stopped);
-        process.log.event(
-            Level::Info,
+        process.log.info(
             "listening",
             json!({ "listener": "admin", "address": bound.admin.to_string() }),
         );
@@ -270,11 +256,7 @@ impl Running {
             Began::Alone => notify::ready(generation),
             Began::OnListenersOfAPredecessor => notify::ready_as_successor(generation),
         }
-        log.event(
-            Level::Info,
-            "ready",
-            json!({ "version": env!("CARGO_PKG_VERSION") }),
-        );
+        log.info("ready", json!({ "version": env!("CARGO_PKG_VERSION") }));
         loop {
             match signals.next().await {
                 Heard::Terminate => {
@@ -312,12 +294,12 @@ impl Running {
         let handed = tokio::task::spawn_blocking(move || listeners::hand_over(&fds, &socket)).await;
         match handed.unwrap_or_else(|e| Err(e.into())) {
             Ok(()) => {
-                log.event(Level::Info, "handed the listeners over", json!({}));
+                log.info("handed the listeners over", json!({}));
                 true
             }
             Err(e) => {
                 let details = json!({ "error": e.to_string() });
-                log.event(Level::Warn, "SIGQUIT ignored: no successor waits", details);
+                log.warn("SIGQUIT ignored: no successor waits", details);
                 false
             }
         }
@@ -333,8 +315,7 @@ impl Running {
             ..
         } = &*self.process;
         draining.store(true, Ordering::Relaxed);
-        log.event(
-            Level::Info,
+        log.info(
             "draining",
             json!({ "delay_ms": server.drain_delay.as_millis() as u64 }),
         );
@@ -360,11 +341,7 @@ impl Running {
             let left = deadline.saturating_duration_since(Instant::now());
             traces.finish(left.min(TRACES_FINISH)).await;
         }
-        log.event(
-            Level::Info,
-            "stopped",
-            json!({ "requests_cut": metrics.in_flight.get() }),
-        );
+        log.info("stopped", json!({ "requests_cut": metrics.in_flight.get() }));
     }
 }
 

@@ -1,10 +1,14 @@
 //! Answers: JSON, text, and problems (RFC 9457). No answer has a CORS header: a page elsewhere reads
 //! nothing here.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::http::ResponseHeader;
 use serde_json::{Value, json};
+
+use crate::telemetry::log::with;
 
 /// A whole answer.
 pub(super) struct Answer {
@@ -59,52 +63,40 @@ impl Answer {
 
 /// A refusal in the words of RFC 9457.
 pub(super) struct Problem {
-    status: u16,
-    code: &'static str,
-    body: serde_json::Map<String, Value>,
-    headers: Vec<(&'static str, String)>,
+    answer: Answer,
+    body: Value,
 }
 
 impl Problem {
     pub(super) fn new(status: u16, code: &'static str, title: &str) -> Problem {
-        let body = [("title".to_owned(), title.into())].into_iter().collect();
-        Problem {
-            status,
-            code,
-            body,
-            headers: Vec::new(),
-        }
+        let mut answer = Answer::new("application/problem+json", "");
+        answer.status = status;
+        let kind = format!("urn:widget-gateway:problem:{code}");
+        let body = json!({ "type": kind, "status": status, "code": code, "title": title });
+        Problem { answer, body }
     }
 
     /// A member of the document.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Problem {
-        self.body.insert(name.to_owned(), value.into());
+        self.body = with(self.body, json!({ name: value.into() }));
         self
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Problem {
-        self.headers.push((name, value.to_owned()));
+        self.answer = self.answer.header(name, value);
         self
     }
 }
 
 impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Answer {
-        let Problem {
-            status,
-            code,
-            mut body,
-            headers,
-        } = problem;
-        body.insert(
-            "type".to_owned(),
-            json!(format!("urn:widget-gateway:problem:{code}")),
-        );
-        body.insert("status".to_owned(), status.into());
-        body.insert("code".to_owned(), code.into());
-        let mut answer = Answer::new("application/problem+json", format!("{}\n", Value::Object(body)));
-        answer.status = status;
-        answer.headers.extend(headers);
+    fn from(Problem { mut answer, body }: Problem) -> Answer {
+        answer.body = format!("{body}\n").into();
         answer
     }
+}
+
+/// Since the epoch.
+pub(super) fn millis(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,13 +1,18 @@
 //! The commands `reload` and `health`: they ask a running gateway over its admin listener.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::config;
+use crate::request::authority::{Authority, Host};
 
 /// For one connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -16,7 +21,7 @@ const RELOAD: Duration = Duration::from_secs(60);
 /// Readiness is known at once.
 const HEALTH: Duration = Duration::from_secs(5);
 /// Larger answers than this are none of ours.
-const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: u64 = 16 << 20;
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
@@ -35,16 +40,19 @@ impl FromStr for HostPort {
     fn from_str(text: &str) -> Result<HostPort, Self::Err> {
         const ALLOWED: &str =
             "allowed is HOST:PORT, such as 127.0.0.1:9901, [::1]:9901 or gateway.internal:9901";
-        let (host, port) = text.rsplit_once(':').ok_or(ALLOWED)?;
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or(ALLOWED)?;
-        let bare = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-            Some(inner) => inner.filter(|inner| inner.parse::<Ipv6Addr>().is_ok()),
-            None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', '/', ' '])),
+        let Some(Authority {
+            host,
+            port: Some(port),
+        }) = Authority::parse(text)
+        else {
+            return Err(ALLOWED);
         };
-        Ok(HostPort {
-            host: bare.ok_or(ALLOWED)?.to_owned(),
-            port,
-        })
+        let host = match host {
+            Host::V6(address) => address.to_string(),
+            Host::Name(name) if !name.contains(['/', ' ']) => name.to_owned(),
+            Host::Name(_) => return Err(ALLOWED),
+        };
+        Ok(HostPort { host, port })
     }
 }
 
@@ -161,17 +169,30 @@ fn ask(
     token: Option<&str>,
     patience: Duration,
 ) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
-    let deadline = Instant::now() + patience;
     let authorization = token.map_or_else(String::new, |token| {
         format!("Authorization: Bearer {}\r\n", token.trim())
     });
     // The address as Host: every gateway answers to one, and to a name only where it is told to.
-    write!(
-        stream,
+    let request = format!(
         "{request} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n{authorization}\r\n"
-    )?;
-    let answer = read_to_end(&mut stream, deadline)?;
+    );
+    let stream = std::net::TcpStream::connect_timeout(&address, CONNECT)?;
+    stream.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let exchange = async {
+        let mut stream = TcpStream::from_std(stream)?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER + 1).read_to_end(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    let answer = runtime.block_on(async { timeout(patience, exchange).await });
+    let answer = answer.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no answer in time"))??;
+    if answer.len() as u64 > MAX_ANSWER {
+        return Err(io::Error::new(ErrorKind::InvalidData, "too large an answer"));
+    }
     let text = String::from_utf8_lossy(&answer);
     let broken = || io::Error::new(ErrorKind::InvalidData, "no HTTP answer");
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
@@ -180,28 +201,6 @@ fn ask(
         .and_then(|rest| rest.split(' ').nth(1)?.parse().ok())
         .ok_or_else(broken)?;
     Ok((status, body.to_owned()))
-}
-
-fn read_to_end(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
-    let late = || io::Error::new(ErrorKind::TimedOut, "no answer in time");
-    let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(late());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut piece) {
-            Ok(0) => return Ok(answer),
-            Ok(count) => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Err(late()),
-            Err(e) => return Err(e),
-        }
-        if answer.len() > MAX_ANSWER {
-            return Err(io::Error::new(ErrorKind::InvalidData, "too large an answer"));
-        }
-    }
 }
 
 #[cfg(test)]

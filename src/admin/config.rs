@@ -8,22 +8,20 @@ use super::answer::{Answer, Problem};
 use super::limits;
 use crate::config::{
     EnvSpec, LogSettings, ServerSettings, ServerSpec, Settings, Size, Snapshot, Span, TracesSettings,
-    UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, restart_only_changes,
+    UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Words, hex, restart_only_changes,
 };
 use crate::oauth::AskRules;
 use crate::pipeline::WidgetRules;
-use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
+use crate::policy::frame::{FrameRules, StoreRule};
 use crate::policy::limit::shared::SharedSpec;
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 use crate::policy::route::{ForwardAs, Kind, PathRule, Route, Upgrade, WidgetRoute};
 use crate::policy::selection::Selection;
-use crate::policy::validate::PlaceRule;
-use crate::policy::verify::OnError;
 use crate::process::Process;
-use crate::process::reload::{first_warnings, rfc3339};
-use crate::request::field::{Domain, Field, MemberIdShape, ServerEndpoints};
+use crate::process::reload::standing;
+use crate::request::field::{Domain, Field, ServerEndpoints};
 use crate::request::message;
-use crate::upstream::headers::CookieRule;
+use crate::telemetry::log::with;
 use crate::upstream::health::{CheckRule, EjectRule};
 use crate::upstream::pool::{Resend, Rules};
 
@@ -40,20 +38,15 @@ pub(super) fn config(process: &Process, query: Option<&str>) -> Answer {
         spec,
         log,
         traces,
-    } = &snapshot.settings;
+    } = &snapshot.loaded.settings;
     let waiting = restart_only_changes(&process.server, server);
-    Answer::json(&json!({
-        "generation": snapshot.generation,
-        "sha256": hex(&snapshot.sha256),
+    let more = json!({
+        "sha256": hex(&snapshot.loaded.sha256),
         "file": process.path.display().to_string(),
-        "since": rfc3339(live.applied.at),
-        "since_trigger": live.applied.trigger.label(),
-        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
-        "waiting": waiting,
-        "warnings": first_warnings(&snapshot.warnings),
         // What is running, which is not what the file says where a restart is pending.
         "settings": settings(&process.server, spec, *log, traces),
-    }))
+    });
+    Answer::json(&with(standing(&live, &waiting), more))
 }
 
 fn text(snapshot: &Snapshot, given: &str) -> Answer {
@@ -72,10 +65,6 @@ fn text(snapshot: &Snapshot, given: &str) -> Answer {
         .with("generation", snapshot.generation)
         .into(),
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // What other rooms made of their tables is taken apart, so that nothing of it can be forgotten here.
@@ -120,13 +109,10 @@ fn route(route: &Route) -> Value {
         upstream,
     } = route;
     let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
-    let mut told = json!({
-        "name": &**name, "path": path_rule(path), "methods": methods, "kind": "pass", "mode": null, "upstream": &**upstream,
+    let told = json!({
+        "name": &**name, "path": path_rule(path), "methods": methods, "upstream": &**upstream,
     });
-    let Some(keys) = told.as_object_mut() else {
-        return told;
-    };
-    match kind {
+    let more = match kind {
         Kind::Widget(widget) => {
             let WidgetRoute {
                 mode,
@@ -136,45 +122,36 @@ fn route(route: &Route) -> Value {
                 places,
                 forward_as,
             } = *widget;
-            let accepts: Vec<_> = accepts.iter().map(message::Kind::label).collect();
-            let require: Vec<_> = require.iter().map(Field::name).collect();
-            let forward_as = match forward_as {
-                ForwardAs::Call => None,
-                ForwardAs::Get => Some("GET"),
-            };
-            let places = match places {
-                PlaceRule::Any => "any",
-                PlaceRule::Strict => "strict",
-            };
-            keys.extend([
-                ("kind".to_owned(), "widget".into()),
-                ("mode".to_owned(), mode.label().into()),
-                ("enforce".to_owned(), enforce.percent().into()),
-                ("accepts".to_owned(), accepts.into()),
-                ("require".to_owned(), require.into()),
-                ("places".to_owned(), places.into()),
-                ("forward_as".to_owned(), forward_as.into()),
-            ]);
             let Selection {
                 placements,
                 domains,
                 members,
             } = selection;
-            keys.extend([
-                ("placements".to_owned(), json!(placements.spelled())),
-                ("domains".to_owned(), json!(domains.spelled())),
-                ("members".to_owned(), json!(members.spelled())),
-            ]);
+            json!({
+                "kind": "widget",
+                "mode": mode.word(),
+                "enforce": enforce.percent(),
+                "accepts": accepts.iter().map(message::Kind::label).collect::<Vec<_>>(),
+                "require": require.iter().map(Field::name).collect::<Vec<_>>(),
+                "places": places.word(),
+                "forward_as": match forward_as {
+                    ForwardAs::Call => None,
+                    ForwardAs::Get => Some(forward_as.word()),
+                },
+                "placements": placements.spelled(),
+                "domains": domains.spelled(),
+                "members": members.spelled(),
+            })
         }
         Kind::Pass(upgrade) => {
-            let upgrade: &[&str] = match upgrade {
-                Upgrade::WebSocket => &["websocket"],
-                Upgrade::Never => &[],
+            let upgrade = match upgrade {
+                Upgrade::WebSocket => vec![upgrade.word()],
+                Upgrade::Never => Vec::new(),
             };
-            keys.insert("upgrade".to_owned(), upgrade.into());
+            json!({ "kind": "pass", "mode": null, "upgrade": upgrade })
         }
-    }
-    told
+    };
+    with(told, more)
 }
 
 /// As the file spells it.
@@ -198,15 +175,6 @@ fn widget(rules: &WidgetRules) -> Value {
         frame,
         refusal_page,
     } = rules;
-    let member_id = match member_id {
-        MemberIdShape::Hex32 => "hex32",
-        MemberIdShape::Token => "token",
-    };
-    let cookies = match cookies {
-        CookieRule::Strip => "strip",
-        CookieRule::Refuse => "refuse",
-        CookieRule::Keep => "keep",
-    };
     let server_endpoints: Vec<_> = match server_endpoints {
         ServerEndpoints::Any => vec!["*"],
         ServerEndpoints::Listed(hosts) => hosts.iter().map(Domain::as_str).collect(),
@@ -216,8 +184,8 @@ fn widget(rules: &WidgetRules) -> Value {
         "body_timeout": Span(*body_timeout).to_string(),
         "held_bodies": Size(*held_bodies).to_string(),
         "max_params": max_params,
-        "member_id": member_id,
-        "cookies": cookies,
+        "member_id": member_id.word(),
+        "cookies": cookies.word(),
         "server_endpoints": server_endpoints,
         "frame": frame.map(self::frame),
         "refusal_page": refusal_page.as_ref().and_then(|page| Some(page.path()?.display().to_string())),
@@ -231,14 +199,8 @@ fn frame(rules: FrameRules) -> Value {
         store,
     } = rules;
     json!({
-        "ancestors": match ancestors {
-            AncestorsRule::Portal => "portal",
-            AncestorsRule::Keep => "keep",
-        },
-        "cookies": match cookies {
-            SetCookieRule::Partitioned => "partitioned",
-            SetCookieRule::Keep => "keep",
-        },
+        "ancestors": ancestors.word(),
+        "cookies": cookies.word(),
         "no_store": store == StoreRule::NoStore,
     })
 }
@@ -246,11 +208,7 @@ fn frame(rules: FrameRules) -> Value {
 /// The list of tokens only as the path of its file.
 fn verify(verify: &VerifySpec) -> Value {
     let VerifySpec { mode, on_error, by } = verify;
-    let on_error = match on_error {
-        OnError::Open => "open",
-        OnError::Closed => "closed",
-    };
-    let mut told = json!({ "mode": mode.label(), "on_error": on_error });
+    let told = json!({ "mode": mode.word(), "on_error": on_error.word() });
     let more = match by {
         VouchedBy::Servers { client_id, asks, ca } => {
             let AskRules {
@@ -277,10 +235,7 @@ fn verify(verify: &VerifySpec) -> Value {
             "portals": pins.len(),
         }),
     };
-    if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
-        told.extend(more);
-    }
-    told
+    with(told, more)
 }
 
 fn limits(limits: &LimitsSpec) -> Value {
@@ -335,22 +290,14 @@ fn shared(shared: &SharedSpec) -> Value {
         "url": "redacted",
         "lease": lease,
         "timeout": Span(*timeout).to_string(),
-        "on_error": on_error.label(),
+        "on_error": on_error.word(),
         "replicas": replicas,
         "prefix": prefix,
     })
 }
 
 fn policy(PolicySpec { mode, quota }: &PolicySpec) -> Value {
-    json!({ "mode": mode.label(), "quota": limits::quota(*quota) })
-}
-
-/// Both in one.
-fn with(mut told: Value, more: Value) -> Value {
-    if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
-        told.extend(more);
-    }
-    told
+    json!({ "mode": mode.word(), "quota": limits::quota(*quota) })
 }
 
 fn upstream(upstream: &UpstreamSpec) -> Value {
@@ -390,7 +337,7 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
     } = eject;
     json!({
         "servers": servers.iter().map(self::upstream_server).collect::<Vec<_>>(),
-        "balance": balance.label(),
+        "balance": balance.word(),
         "resolve_interval": Span(*resolve_interval).to_string(),
         "connect_timeout": Span(*connect_timeout).to_string(),
         "timeout": Span(*timeout).to_string(),

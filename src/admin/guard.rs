@@ -8,9 +8,11 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use ipnet::IpNet;
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::answer::{Answer, Problem};
 use crate::config::ServerSettings;
+use crate::request::authority::{Authority, Host};
 
 /// The rules, as the process started with them.
 pub(super) struct Guard {
@@ -130,21 +132,14 @@ impl Guard {
     }
 
     fn is_our_name(&self, host: &str) -> bool {
-        let (name, port) = match host.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']') {
-                Some((name, port)) if name.contains(':') => (name, port),
-                Some(_) | None => return false,
-            },
-            None => host.split_at(host.find(':').unwrap_or(host.len())),
-        };
-        let port_is_sound = match port.strip_prefix(':') {
-            Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()),
-            None => port.is_empty(),
-        };
-        port_is_sound
-            && (name.parse::<IpAddr>().is_ok()
-                || name.eq_ignore_ascii_case("localhost")
-                || self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
+        match Authority::parse(host).map(|authority| authority.host) {
+            Some(Host::V6(_)) => true,
+            Some(Host::Name(name)) => {
+                let mut ours = self.hosts.iter().map(String::as_str).chain(["localhost"]);
+                name.parse::<IpAddr>().is_ok() || ours.any(|ours| ours.eq_ignore_ascii_case(name))
+            }
+            None => false,
+        }
     }
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
@@ -154,16 +149,10 @@ impl Guard {
                 .eq_ignore_ascii_case(b"bearer ")
                 .then(|| token.trim_ascii())
         });
-        let (Some(given), Some(token)) = (given, &self.token) else {
-            return false;
-        };
-        let given: [u8; 32] = Sha256::digest(given).into();
-        // Every byte is looked at.
-        given
-            .iter()
-            .zip(token)
-            .fold(0, |differs, (a, b)| differs | (a ^ b))
-            == 0
+        match (given, &self.token) {
+            (Some(given), Some(token)) => Sha256::digest(given).ct_eq(token.as_slice()).into(),
+            (None, _) | (_, None) => false,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
 use crate::policy::limit::shared::{LeaseState, OnError, StoreFault, Told};
@@ -11,6 +11,7 @@ use crate::policy::limit::{AnyPolicy, Class, KeyState, PolicySpec, Quota, Shared
 use crate::policy::pattern::Pattern;
 use crate::process::Process;
 use crate::request::field::MemberIdShape;
+use crate::telemetry::log::with;
 
 pub(super) async fn show(process: &Process, key: &str) -> Answer {
     let asked = ask(process, key, |policy, shape, class, now| {
@@ -37,7 +38,7 @@ pub(super) async fn reset(process: &Process, key: &str) -> Answer {
     let Rows { policies, store } = tell(rows).await;
     // It was read as a key, so it holds no more than a key can.
     let details = json!({ "key": key, "had_state": had_state, "store": store.label() });
-    process.log.event(log::Level::Info, "limit reset", details);
+    process.log.info("limit reset", details);
     let reset = match store {
         Side::Nowhere => had_state,
         Side::Answered => true,
@@ -153,47 +154,43 @@ async fn tell(rows: Vec<Row>) -> Rows {
             local,
             shared,
         } = row.standing;
-        let mut told = Map::new();
-        let mut add = |name: &str, value: Value| _ = told.insert(name.to_owned(), value);
-        add("policy", row.policy.into());
-        add("match", row.matches);
-        add("mode", row.mode.into());
-        match row.class {
-            Class::Itself => {}
-            Class::Unproven => add("caller", "unproven".into()),
-        }
-        add("quota", self::quota(quota));
-        add("override", is_override.into());
-        let counts = match shared {
-            None => local,
+        let told = json!({
+            "policy": row.policy,
+            "match": row.matches,
+            "mode": row.mode,
+            "quota": self::quota(quota),
+            "override": is_override,
+        });
+        let told = match row.class {
+            Class::Itself => told,
+            Class::Unproven => with(told, json!({ "caller": "unproven" })),
+        };
+        let (counts, more) = match shared {
+            None => (local, json!({})),
             Some(shared) => {
                 let SharedStanding {
                     local_burst,
                     lease,
                     inquiry,
                 } = shared;
-                let KeyState { remaining, full_in } = local;
-                let full_in = full_in.as_secs_f64();
-                add(
-                    "local",
-                    json!({ "burst": local_burst, "remaining": remaining, "full_in": full_in }),
-                );
-                add("lease", lease.map(self::lease).into());
                 let said = inquiry.told().await;
                 store = store.and(said);
+                let instead = row.on_error.label();
                 let (counts, judged_by, said) = match said {
                     Told::Left(left) => (left, "store", state(left)),
-                    Told::Down => (local, row.on_error.label(), json!({ "fault": "down" })),
-                    Told::Failed(fault) => (local, row.on_error.label(), json!({ "fault": fault.label() })),
+                    Told::Down => (local, instead, json!({ "fault": "down" })),
+                    Told::Failed(fault) => (local, instead, json!({ "fault": fault.label() })),
                 };
-                add("store", said);
-                add("judged_by", judged_by.into());
-                counts
+                let more = json!({
+                    "local": with(state(local), json!({ "burst": local_burst })),
+                    "lease": lease.map(self::lease),
+                    "store": said,
+                    "judged_by": judged_by,
+                });
+                (counts, more)
             }
         };
-        add("remaining", counts.remaining.into());
-        add("full_in", counts.full_in.as_secs_f64().into());
-        policies.push(Value::Object(told));
+        policies.push(with(with(told, state(counts)), more));
     }
     Rows { policies, store }
 }

@@ -55,55 +55,26 @@ enum Endpoint<'a> {
     Limits(&'a str),
 }
 
+const READ: &str = "GET, HEAD";
+
 impl<'a> Endpoint<'a> {
-    fn find(path: &'a str) -> Option<Endpoint<'a>> {
+    /// By its path, with the methods it takes and for whom it is.
+    fn find(path: &'a str) -> Option<(Endpoint<'a>, &'static str, Asked)> {
         Some(match path {
-            "/" => Endpoint::Page,
-            "/-/healthy" => Endpoint::Healthy,
-            "/-/ready" => Endpoint::Ready,
-            "/metrics" => Endpoint::Metrics,
-            "/-/status" => Endpoint::Status,
-            "/-/config" => Endpoint::Config,
-            "/-/reload" => Endpoint::Reload,
-            "/-/top" => Endpoint::Top,
-            "/-/observe" => Endpoint::Observe,
-            other => Endpoint::Limits(other.strip_prefix("/-/limits/")?),
+            "/" => (Endpoint::Page, READ, Asked::ForMore),
+            "/-/healthy" => (Endpoint::Healthy, READ, Asked::ForMetrics),
+            "/-/ready" => (Endpoint::Ready, READ, Asked::ForMore),
+            "/metrics" => (Endpoint::Metrics, READ, Asked::ForMetrics),
+            "/-/status" => (Endpoint::Status, READ, Asked::ForMore),
+            "/-/config" => (Endpoint::Config, READ, Asked::ForMore),
+            "/-/reload" => (Endpoint::Reload, "POST", Asked::ForMore),
+            "/-/top" => (Endpoint::Top, READ, Asked::ForMore),
+            "/-/observe" => (Endpoint::Observe, READ, Asked::ForMore),
+            other => {
+                let key = other.strip_prefix("/-/limits/")?;
+                (Endpoint::Limits(key), "GET, HEAD, DELETE", Asked::ForMore)
+            }
         })
-    }
-
-    /// For `Allow`.
-    const fn methods(&self) -> &'static str {
-        match self {
-            Endpoint::Reload => "POST",
-            Endpoint::Limits(_) => "GET, HEAD, DELETE",
-            Endpoint::Page
-            | Endpoint::Healthy
-            | Endpoint::Ready
-            | Endpoint::Metrics
-            | Endpoint::Status
-            | Endpoint::Config
-            | Endpoint::Top
-            | Endpoint::Observe => "GET, HEAD",
-        }
-    }
-
-    /// For who may ask.
-    const fn asked(&self) -> Asked {
-        match self {
-            Endpoint::Metrics | Endpoint::Healthy => Asked::ForMetrics,
-            Endpoint::Page
-            | Endpoint::Ready
-            | Endpoint::Status
-            | Endpoint::Config
-            | Endpoint::Reload
-            | Endpoint::Top
-            | Endpoint::Observe
-            | Endpoint::Limits(_) => Asked::ForMore,
-        }
-    }
-
-    fn takes(&self, method: &Method) -> bool {
-        self.methods().split(", ").any(|taken| taken == method.as_str())
     }
 }
 
@@ -127,11 +98,11 @@ impl Admin {
     fn judge<'s>(&self, session: &'s ServerSession) -> Result<Endpoint<'s>, Refusal> {
         let head = session.req_header();
         let found = Endpoint::find(head.uri.path());
-        let asked = found.as_ref().map_or(Asked::ForMore, Endpoint::asked);
+        let asked = found.as_ref().map_or(Asked::ForMore, |(_, _, asked)| *asked);
         let peer = self.guard.admit(session, asked)?;
-        let endpoint = found.ok_or(Refusal::NotFound)?;
-        if !endpoint.takes(&head.method) {
-            return Err(Refusal::Method(endpoint.methods()));
+        let (endpoint, methods, _) = found.ok_or(Refusal::NotFound)?;
+        if !methods.split(", ").any(|taken| taken == head.method.as_str()) {
+            return Err(Refusal::Method(methods));
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             self.guard.admit_write(peer, &head.headers)?;

@@ -1,15 +1,14 @@
 //! What enforcing would refuse.
 
-use std::time::SystemTime;
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use super::answer::{Answer, Problem};
+use super::answer::{Answer, Problem, millis};
 use super::top::wanted;
 use crate::process::Process;
 use crate::request::field::Field;
 use crate::request::outline::{FieldOutline, OptionKeys, Outline};
-use crate::telemetry::observed::{About, Example, Row, Rule};
+use crate::telemetry::log::with;
+use crate::telemetry::observed::{About, Example, Key, Row, Rule};
 
 /// Rows that are told where the query does not say how many.
 const DEFAULT: usize = 100;
@@ -18,13 +17,9 @@ pub(super) fn observe(process: &Process, query: Option<&str>) -> Answer {
     match wanted(query.unwrap_or_default(), DEFAULT) {
         Some(n) => {
             let rows = process.observed.rows(n);
-            let told = rows.iter().map(|row| {
-                let mut told = self::row(row);
-                told.insert(
-                    "examples".to_owned(),
-                    row.examples.iter().map(|one| example(one)).collect(),
-                );
-                Value::Object(told)
+            let told = rows.iter().map(|(key, row)| {
+                let examples: Vec<_> = row.examples.iter().map(|one| example(one)).collect();
+                with(self::row(key, row), json!({ "examples": examples }))
             });
             Answer::json(&json!({ "would_refuse": told.collect::<Vec<_>>() }))
         }
@@ -34,38 +29,27 @@ pub(super) fn observe(process: &Process, query: Option<&str>) -> Answer {
 
 /// For the status page: without examples.
 pub(super) fn rows(process: &Process, n: usize) -> Vec<Value> {
-    process
-        .observed
-        .rows(n)
-        .iter()
-        .map(|one| Value::Object(row(one)))
-        .collect()
+    let rows = process.observed.rows(n);
+    rows.iter().map(|(key, counted)| row(key, counted)).collect()
 }
 
-fn row(row: &Row) -> Map<String, Value> {
-    let Row {
-        key,
-        requests,
-        members,
-        first,
-        last,
-        examples: _,
-    } = row;
-    let Rule { reason, about } = key.rule;
-    let told = [
-        ("route", json!(&*key.route)),
-        ("reason", reason.code().into()),
-        ("status", reason.status().into()),
-        ("rule", self::about(about)),
-        ("placement", json!(key.placement)),
-        ("requests", (*requests).into()),
-        ("members", (*members).into()),
-        ("first", millis(*first).into()),
-        ("last", millis(*last).into()),
-    ];
-    told.map(|(name, value)| (name.to_owned(), value))
-        .into_iter()
-        .collect()
+fn row(key: &Key, row: &Row) -> Value {
+    let Key {
+        route,
+        rule: Rule { reason, about },
+        placement,
+    } = key;
+    json!({
+        "route": &**route,
+        "reason": reason.code(),
+        "status": reason.status(),
+        "rule": self::about(*about),
+        "placement": placement,
+        "requests": row.requests,
+        "members": row.members(),
+        "first": millis(row.first),
+        "last": millis(row.last),
+    })
 }
 
 fn about(about: About) -> Value {
@@ -122,9 +106,4 @@ fn field(field: &FieldOutline) -> Value {
         Ok(bytes) => json!({ "field": Field::name(field), "in": place, "bytes": bytes }),
         Err(code) => json!({ "field": Field::name(field), "in": place, "fault": code.label() }),
     }
-}
-
-fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

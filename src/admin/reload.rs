@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Problem};
 use crate::config::Fault;
 use crate::process::Process;
-use crate::process::reload::{InForce, ReloadOutcome, first_warnings, rfc3339};
+use crate::process::reload::{InForce, ReloadOutcome};
+use crate::telemetry::log::with;
 use crate::telemetry::metrics::Trigger;
 
 pub(super) async fn reload(process: Arc<Process>) -> Answer {
@@ -38,38 +39,10 @@ fn answer(outcome: ReloadOutcome) -> Answer {
 }
 
 fn told(result: &str, changed: &str, in_force: &InForce) -> Value {
-    let InForce {
-        generation,
-        since,
-        trigger,
-        changes,
-        waiting,
-        warnings,
-    } = in_force;
-    json!({
-        "result": result,
-        "generation": generation,
-        "since": rfc3339(*since),
-        "since_trigger": trigger.label(),
-        changed: changes,
-        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
-        "waiting": waiting,
-        "warnings": first_warnings(warnings),
-        "warning_count": warnings.len(),
-    })
+    let changes = &in_force.live.applied.changes;
+    with(in_force.told(), json!({ "result": result, changed: changes }))
 }
 
 fn fault(fault: &Fault) -> Value {
-    let text = fault.to_string();
-    let Fault {
-        file,
-        line,
-        column,
-        key,
-        message,
-        warning,
-    } = fault;
-    json!({
-        "file": file, "line": line, "column": column, "key": key, "message": message, "warning": warning, "text": text,
-    })
+    with(json!(fault), json!({ "text": fault.to_string() }))
 }

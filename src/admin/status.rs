@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::{config, limits, observe, top};
-use crate::config::restart_only_changes;
+use super::answer::{Answer, millis};
+use super::{config, limits, observe};
+use crate::config::{hex, restart_only_changes};
 use crate::policy::Mode;
 use crate::policy::limit::PolicySpec;
 use crate::policy::limit::shared::{SharedSpec, Store};
@@ -69,7 +69,7 @@ pub(super) fn status(process: &Process) -> Answer {
         "draining": !process.is_ready(),
         "in_flight": process.metrics.in_flight.get(),
         "held_body_bytes": process.held.bytes(),
-        "held_bodies": live.snapshot.settings.spec.widget.held_bodies,
+        "held_bodies": live.snapshot.loaded.settings.spec.widget.held_bodies,
         "connections_open": process.metrics.connections_open.get(),
         "max_connections": process.max_connections,
         "log_lines_dropped": process.log.dropped(),
@@ -78,19 +78,14 @@ pub(super) fn status(process: &Process) -> Answer {
         "routes": routes(&live),
         "upstreams": upstreams(&live),
         "would_refuse": observe::rows(process, ROWS),
-        "top": top::json(&process.top.busy(MEMBERS, uptime)),
+        "top": process.top.busy(MEMBERS, uptime),
         "limiter": {
-            "max_keys": live.snapshot.settings.spec.limits.max_keys,
+            "max_keys": live.snapshot.loaded.settings.spec.limits.max_keys,
             "policies": policies(process, &live),
             "store": live.env().limits.store().map(|store| self::store(process, store)),
         },
         "configuration": configuration(process, &live),
     }))
-}
-
-fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One list of rates per outcome, the latest last.
@@ -292,11 +287,11 @@ fn configuration(process: &Process, live: &Live) -> Value {
     json!({
         "file": process.path.display().to_string(),
         "generation": snapshot.generation,
-        "sha256": config::hex(&snapshot.sha256),
+        "sha256": hex(&snapshot.loaded.sha256),
         "since": millis(live.applied.at),
         "trigger": live.applied.trigger.label(),
-        "waiting": restart_only_changes(&process.server, &snapshot.settings.server),
-        "warnings": first_warnings(&snapshot.warnings),
+        "waiting": restart_only_changes(&process.server, &snapshot.loaded.settings.server),
+        "warnings": first_warnings(&snapshot.loaded.warnings),
         "reloading": reloads.is_none(),
         "reloads": reloads,
     })

@@ -1,10 +1,9 @@
 //! Who is busy.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::answer::{Answer, Problem};
 use crate::process::Process;
-use crate::telemetry::top::{Busy, Member};
 
 const DEFAULT: usize = 20;
 /// All that the sketch could hold.
@@ -12,7 +11,7 @@ const MOST: usize = 1000;
 
 pub(super) fn top(process: &Process, query: Option<&str>) -> Answer {
     match wanted(query.unwrap_or_default(), DEFAULT) {
-        Some(n) => Answer::json(&json(&process.top.busy(n, process.epoch.elapsed()))),
+        Some(n) => Answer::json(&json!(process.top.busy(n, process.epoch.elapsed()))),
         None => Problem::new(400, "bad_parameter", "n is a number from 1 to 1000").into(),
     }
 }
@@ -26,28 +25,4 @@ pub(super) fn wanted(query: &str, default: usize) -> Option<usize> {
         }
     }
     Some(n)
-}
-
-/// For this endpoint and the status page.
-pub(super) fn json(busy: &Busy) -> Value {
-    let list = |members: &[Member]| -> Vec<Value> { members.iter().map(member).collect() };
-    json!({
-        "covers_seconds": busy.covers.as_secs_f64().round(),
-        "requests": busy.requests,
-        "limited": busy.limited,
-        "distinct_members": busy.members,
-        "dropped": busy.dropped,
-        "busiest": list(&busy.busiest),
-        "most_limited": list(&busy.most_limited),
-    })
-}
-
-fn member(member: &Member) -> Value {
-    json!({
-        "member_id": member.id.to_string(),
-        "domain": member.domain.as_ref().map(|domain| domain.as_str()),
-        "requests": member.requests,
-        "limited": member.limited,
-        "over": member.over,
-    })
 }

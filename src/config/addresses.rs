@@ -7,21 +7,24 @@ use ipnet::IpNet;
 use schemars::{Schema, json_schema};
 
 use super::values::{Raw, Value, quoted};
+use crate::request::authority::{Authority, Host};
 
 /// A network, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network(pub IpNet);
+#[derive(Debug)]
+pub struct Network;
 
 impl Value for Network {
+    type Means = IpNet;
+
     fn allowed() -> String {
         "a network or an address, such as \"10.0.0.0/8\" or \"::1\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Network, String> {
+    fn read(raw: Raw<'_>) -> Result<IpNet, String> {
         let text = raw.text()?;
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network
-            .map(|network: IpNet| Network(network.trunc()))
+            .map(|network: IpNet| network.trunc())
             .map_err(|_| format!("{} is no network", quoted(text)))
     }
 
@@ -31,18 +34,19 @@ impl Value for Network {
 }
 
 /// An address to listen on. No names: which address a name means may change, and the file would not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ListenAddress(pub SocketAddr);
+#[derive(Debug)]
+pub struct ListenAddress;
 
 impl Value for ListenAddress {
+    type Means = SocketAddr;
+
     fn allowed() -> String {
         "an IP address and a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<ListenAddress, String> {
+    fn read(raw: Raw<'_>) -> Result<SocketAddr, String> {
         let text = raw.text()?;
         text.parse()
-            .map(ListenAddress)
             .map_err(|_| format!("{} is no address to listen on", quoted(text)))
     }
 
@@ -81,27 +85,25 @@ impl ServerText {
             let sound = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
             return sound.then(|| ServerAddress::Unix(path.into()));
         }
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port
-            .parse::<u16>()
-            .ok()
-            .filter(|&p| p > 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
-        if let Some(inner) = host.strip_prefix('[') {
-            let address = inner.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok()?;
-            return Some(ServerAddress::Host(address.to_string(), port));
-        }
-        let sound = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        let Authority { host, port } = Authority::parse(text)?;
+        let is_label = |label: &str| {
+            let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            (1..=63).contains(&label.len()) && label.bytes().all(is_part)
         };
-        let is_name = host.len() <= 253 && host.split('.').all(sound);
-        is_name.then(|| ServerAddress::Host(host.to_owned(), port))
+        let host = match host {
+            Host::V6(address) => address.to_string(),
+            Host::Name(name) => {
+                let is_name = name.len() <= 253 && name.split('.').all(is_label);
+                is_name.then(|| name.to_owned())?
+            }
+        };
+        Some(ServerAddress::Host(host, port?))
     }
 }
 
 impl Value for ServerText {
+    type Means = ServerText;
+
     fn allowed() -> String {
         "\"host:port\", \"unix:/path\" or \"sample\"".to_owned()
     }
@@ -123,19 +125,21 @@ impl Value for ServerText {
 }
 
 /// A path that is asked for: `"/health"`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HttpPath(pub String);
+#[derive(Debug)]
+pub struct HttpPath;
 
 impl Value for HttpPath {
+    type Means = String;
+
     fn allowed() -> String {
         "a path and maybe a query, such as \"/health\", of visible ASCII characters".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<HttpPath, String> {
+    fn read(raw: Raw<'_>) -> Result<String, String> {
         let text = raw.text()?;
         let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
         match is_path && text.len() <= 1024 {
-            true => Ok(HttpPath(text.to_owned())),
+            true => Ok(text.to_owned()),
             false => Err(format!("{} is no path", quoted(text))),
         }
     }
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn networks_may_be_one_address() {
-        let read = |text: &str| Network::read(Raw::Text(text)).unwrap().0.to_string();
+        let read = |text: &str| Network::read(Raw::Text(text)).unwrap().to_string();
         assert_eq!(
             (read("10.1.2.3/8"), read("::1")),
             ("10.0.0.0/8".into(), "::1/128".into())

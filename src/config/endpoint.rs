@@ -9,16 +9,18 @@ use super::values::{Raw, Value, quoted};
 const NO_URL: &str = "is no URL of a host";
 
 /// A URL that is posted to: `"http://127.0.0.1:4318/v1/traces"`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Endpoint(pub String);
+#[derive(Debug)]
+pub struct Endpoint;
 
 impl Value for Endpoint {
+    type Means = String;
+
     fn allowed() -> String {
         "an http URL with a path and nothing behind it, such as \"http://127.0.0.1:4318/v1/traces\""
             .to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Endpoint, String> {
+    fn read(raw: Raw<'_>) -> Result<String, String> {
         let text = raw.text()?;
         let uri: Uri = text.parse().map_err(|_| NO_URL.to_owned())?;
         let host = uri
@@ -30,7 +32,7 @@ impl Value for Endpoint {
                 if uri.path() == "/" || uri.query().is_some() || text.contains('#') {
                     Err(format!("{} has no path, or more than a path", quoted(text)))
                 } else {
-                    Ok(Endpoint(text.to_owned()))
+                    Ok(text.to_owned())
                 }
             }
             _ => Err(NO_URL.to_owned()),

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::tree::Index;
 
 /// One thing that is wrong in the file, or suspicious.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Fault {
     /// The file, as the operator named it.
     pub file: String,
@@ -93,6 +95,36 @@ impl<'t> Faults<'t> {
         self.push(table.start, key, message.into(), false);
     }
 
+    /// The value of a key that has to be there; tells where it is neither there nor was unreadable.
+    pub(super) fn required<'v, T>(
+        &mut self,
+        given: &'v Option<T>,
+        table: &Range<usize>,
+        key: &str,
+        allowed: &str,
+    ) -> Option<&'v T> {
+        if given.is_none() && !self.is_unread(table, key) {
+            self.under(table, key, format!("is missing, {allowed}"));
+        }
+        given.as_ref()
+    }
+
+    /// A fault of a list that is empty, unless what stood in it could not be read.
+    pub(super) fn empty(&mut self, list: &Range<usize>, message: impl Into<String>) {
+        if !self.is_unread_in(list) {
+            self.at(list, message);
+        }
+    }
+
+    /// Something stands in a list a second time.
+    pub(super) fn twice(&mut self, span: &Range<usize>, what: &str) {
+        let space = if what.is_empty() { "" } else { " " };
+        self.at(
+            span,
+            format!("{what}{space}stands in the list twice, allowed is once"),
+        );
+    }
+
     /// A fault of a key that is empty or not there: told where it is, or at its table, or at the
     /// beginning of the file.
     pub(super) fn absent(&mut self, table: &str, key: &str, message: impl Into<String>) {
@@ -136,6 +168,11 @@ impl<'t> Faults<'t> {
     /// Whether a key of this table was there and could not be read.
     pub(super) fn is_unread(&self, table: &Range<usize>, key: &str) -> bool {
         self.unread.contains(&self.child(table, key))
+    }
+
+    /// Whether anything in the list or table that stands here could not be read.
+    pub(super) fn is_unread_in(&self, span: &Range<usize>) -> bool {
+        self.is_unread_below(&self.index.of_value(span))
     }
 
     /// Whether anything at or below this path could not be read.

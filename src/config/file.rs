@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use log::LevelFilter;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::addresses::{ListenAddress, Network};
 use super::endpoint::Endpoint;
@@ -14,9 +14,9 @@ use super::frame::FrameTable;
 use super::limits::LimitsTable;
 use super::units::{Percent, Size, Span};
 use super::upstreams::UpstreamTable;
-use super::values::{At, Count, Name, Share, Word};
+use super::values::{At, Count, Name, Placed, Share, Word};
 use super::verify::VerifyTable;
-use super::words::{KindWord, MethodWord};
+use super::words::KindWord;
 use crate::policy::Mode;
 use crate::policy::route::{ForwardAs, Upgrade};
 use crate::policy::validate::PlaceRule;
@@ -36,21 +36,20 @@ pub struct File {
     pub trusted_proxies: Option<Vec<At<Network>>>,
     /// Which requests are served. The longest matching path wins, then the method.
     #[serde(default)]
-    #[schemars(with = "Vec<RouteTable>", extend("minItems" = 1))]
-    pub routes: Vec<Spanned<RouteTable>>,
+    #[schemars(extend("minItems" = 1))]
+    pub routes: Vec<Placed<RouteTable>>,
     /// How widget calls are read.
     #[serde(default)]
     pub widget: WidgetTable,
     /// Who is calling; without this table nobody is verified.
-    #[schemars(with = "Option<VerifyTable>")]
-    pub verify: Option<Spanned<VerifyTable>>,
+    pub verify: Option<Placed<VerifyTable>>,
     /// How much may be asked.
     #[serde(default)]
     pub limits: LimitsTable,
     /// The servers behind the gateway, by the name that routes use.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, UpstreamTable>")]
-    pub upstreams: BTreeMap<At<Name>, Spanned<UpstreamTable>>,
+    pub upstreams: BTreeMap<At<Name>, Placed<UpstreamTable>>,
     /// What is written to standard error.
     #[serde(default)]
     pub log: LogTable,
@@ -73,8 +72,8 @@ pub struct ServerTable {
     pub listen: Option<Vec<At<ListenAddress>>>,
     /// The long form of `listen`.
     #[serde(default)]
-    #[schemars(with = "Vec<ListenerTable>", extend("minItems" = 1))]
-    pub listeners: Vec<Spanned<ListenerTable>>,
+    #[schemars(extend("minItems" = 1))]
+    pub listeners: Vec<Placed<ListenerTable>>,
     /// Where health, metrics and reload are served.
     #[schemars(extend("default" = "127.0.0.1:9901"))]
     pub admin: Option<At<ListenAddress>>,
@@ -124,15 +123,14 @@ pub struct ListenerTable {
     #[schemars(required)]
     pub address: Option<At<ListenAddress>>,
     /// Certificates; left out = no TLS.
-    #[schemars(with = "Option<Vec<CertTable>>", extend("minItems" = 1))]
-    pub tls: Option<Spanned<Vec<Spanned<CertTable>>>>,
+    #[schemars(extend("minItems" = 1))]
+    pub tls: Option<Placed<Vec<Placed<CertTable>>>>,
     /// Whether HTTP/2 without TLS is served beside HTTP/1.1.
     #[schemars(extend("default" = false))]
     pub h2c: Option<At<bool>>,
     /// Networks whose connections have to begin with the PROXY protocol, version 1 or 2: load balancers that
     /// pass TCP on. Who else connects must not send it.
-    #[schemars(with = "Option<Vec<At<Network>>>")]
-    pub proxy_protocol: Option<Spanned<Vec<At<Network>>>>,
+    pub proxy_protocol: Option<Placed<Vec<At<Network>>>>,
 }
 
 /// A certificate.
@@ -163,8 +161,8 @@ pub struct RouteTable {
     #[schemars(required)]
     pub upstream: Option<At<String>>,
     /// The methods; left out = POST for widget, GET and HEAD for pass.
-    #[schemars(with = "Option<Vec<At<Word<MethodWord>>>>", extend("minItems" = 1))]
-    pub methods: Option<Spanned<Vec<At<Word<MethodWord>>>>>,
+    #[schemars(extend("minItems" = 1))]
+    pub methods: Option<Placed<Vec<At<Word<Method>>>>>,
     /// Instead of `[widget] mode` on this route.
     pub mode: Option<At<Word<Mode>>>,
     /// For how many per cent of the members a widget route enforces, by member_id; the rest is observed, and so is
@@ -173,8 +171,8 @@ pub struct RouteTable {
     pub enforce: Option<At<Percent>>,
     /// The kinds of message that a widget route takes: calls of widgets, events and what else a portal sends
     /// by itself, robots, requests of the handler's own page.
-    #[schemars(with = "Option<Vec<At<Word<Kind>>>>", extend("default" = ["placement"], "minItems" = 1))]
-    pub accepts: Option<Spanned<Vec<At<Word<Kind>>>>>,
+    #[schemars(extend("default" = ["placement"], "minItems" = 1))]
+    pub accepts: Option<Placed<Vec<At<Word<Kind>>>>>,
     /// Further fields without which a widget route refuses a message.
     pub require: Option<Vec<At<Word<Field>>>>,
     /// Where fields have to stand: `any`, or `strict` for DOMAIN, PROTOCOL, LANG and APP_SID in the query
@@ -186,17 +184,16 @@ pub struct RouteTable {
     pub forward_as: Option<At<Word<ForwardAs>>>,
     /// The placements that a widget route is for, `*` at the end for all that begin so; left out = any message.
     /// Of the routes with the same path and method the first in the file that fits is taken.
-    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
-    pub placements: Option<Spanned<Vec<At<String>>>>,
+    #[schemars(extend("minItems" = 1))]
+    pub placements: Option<Placed<Vec<At<String>>>>,
     /// The same for the domains of portals, in lower case.
-    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
-    pub domains: Option<Spanned<Vec<At<String>>>>,
+    #[schemars(extend("minItems" = 1))]
+    pub domains: Option<Placed<Vec<At<String>>>>,
     /// The same for the member_ids of portals.
-    #[schemars(with = "Option<Vec<At<String>>>", extend("minItems" = 1))]
-    pub members: Option<Spanned<Vec<At<String>>>>,
+    #[schemars(extend("minItems" = 1))]
+    pub members: Option<Placed<Vec<At<String>>>>,
     /// The protocols that a pass route's clients and servers may change to, by HTTP/1.1's Upgrade.
-    #[schemars(with = "Option<Vec<At<Word<Upgrade>>>>")]
-    pub upgrade: Option<Spanned<Vec<At<Word<Upgrade>>>>>,
+    pub upgrade: Option<Placed<Vec<At<Word<Upgrade>>>>>,
 }
 
 /// How widget calls are read.
@@ -226,11 +223,8 @@ pub struct WidgetTable {
     pub cookies: Option<At<Word<CookieRule>>>,
     /// The hosts that SERVER_ENDPOINT and auth[server_endpoint] may name: handlers send tokens there. `*` is
     /// any.
-    #[schemars(
-        with = "Option<Vec<At<String>>>",
-        extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"], "minItems" = 1)
-    )]
-    pub server_endpoints: Option<Spanned<Vec<At<String>>>>,
+    #[schemars(extend("default" = ["oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"], "minItems" = 1))]
+    pub server_endpoints: Option<Placed<Vec<At<String>>>>,
     /// What answers say that are shown in a frame of a portal; left out = what the handler says.
     pub frame: Option<FrameTable>,
     /// An HTML file with placeholders that is shown instead of the built-in page where a request is refused.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{At, Word, Words, word};
+use super::values::{At, Word, given_or};
 use crate::policy::frame::{AncestorsRule, FrameRules, SetCookieRule, StoreRule};
 
 /// What answers say that are shown in a frame of a portal; without this table what the handler says.
@@ -28,25 +28,12 @@ impl FrameTable {
     pub(super) fn rules(&self) -> FrameRules {
         let default = FrameRules::default();
         FrameRules {
-            ancestors: word(&self.ancestors, default.ancestors),
-            cookies: word(&self.cookies, default.cookies),
-            store: match &self.no_store {
-                Some(At { value: false, .. }) => StoreRule::Keep,
-                Some(At { value: true, .. }) => StoreRule::NoStore,
-                None => default.store,
+            ancestors: given_or(&self.ancestors, default.ancestors),
+            cookies: given_or(&self.cookies, default.cookies),
+            store: match given_or(&self.no_store, true) {
+                false => StoreRule::Keep,
+                true => StoreRule::NoStore,
             },
         }
     }
-}
-
-impl Words for AncestorsRule {
-    const WORDS: &'static [(&'static str, AncestorsRule)] =
-        &[("portal", AncestorsRule::Portal), ("keep", AncestorsRule::Keep)];
-}
-
-impl Words for SetCookieRule {
-    const WORDS: &'static [(&'static str, SetCookieRule)] = &[
-        ("partitioned", SetCookieRule::Partitioned),
-        ("keep", SetCookieRule::Keep),
-    ];
 }

@@ -2,11 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::addresses::Network;
 use super::units::{Rate, Span};
-use super::values::{At, Count, Word};
+use super::values::{At, Count, Placed, Word};
 use crate::policy::Mode;
 use crate::policy::limit::Quota;
 use crate::policy::limit::shared::OnError;
@@ -24,93 +23,68 @@ pub struct LimitsTable {
     #[schemars(extend("default" = "600/m"))]
     pub new_keys_per_client: Option<At<Rate>>,
     /// The limit per client address, judged before the body is read; left out = no such limit.
-    #[schemars(with = "Option<ClientTable>")]
-    pub client: Option<Spanned<ClientTable>>,
+    pub client: Option<Placed<ClientTable>>,
     /// The limit of all requests to widget routes together; left out = no such limit.
-    #[schemars(with = "Option<PolicyTable>")]
-    pub gateway: Option<Spanned<PolicyTable>>,
+    pub gateway: Option<Placed<PolicyTable>>,
     /// The limit per member_id; left out = no such limit.
-    #[schemars(with = "Option<PolicyTable>")]
-    pub member: Option<Spanned<PolicyTable>>,
+    pub member: Option<Placed<PolicyTable>>,
     /// Members with a limit of their own instead of that.
     #[serde(default)]
-    #[schemars(with = "Vec<OverrideTable>")]
-    pub overrides: Vec<Spanned<OverrideTable>>,
+    pub overrides: Vec<Placed<OverrideTable>>,
     /// Placements with a limit of their own, per member, instead of that. The first that fits judges.
     #[serde(default)]
-    #[schemars(with = "Vec<PlacementTable>")]
-    pub placement: Vec<Spanned<PlacementTable>>,
+    pub placement: Vec<Placed<PlacementTable>>,
     /// The limit of events and robots, per member; left out = no such limit.
-    #[schemars(with = "Option<EventTable>")]
-    pub event: Option<Spanned<EventTable>>,
+    pub event: Option<Placed<EventTable>>,
     /// A store that keeps the limits of members for several gateways together. Left out, each keeps its own.
-    #[schemars(with = "Option<SharedTable>")]
-    pub shared: Option<Spanned<SharedTable>>,
+    pub shared: Option<Placed<SharedTable>>,
 }
 
-/// A limit.
-#[derive(Deserialize, JsonSchema, Debug)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct PolicyTable {
-    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
-    #[schemars(extend("default" = "enforce"))]
-    pub mode: Option<At<Word<Mode>>>,
-    /// Requests per second, minute or hour on average.
-    #[schemars(required)]
-    pub rate: Option<At<Rate>>,
-    /// Requests at once after a pause; left out = the number of the rate.
-    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+/// Tables of a limit: the keys that each has, between those of its own, in the order in which they are told.
+macro_rules! limit_tables {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($before:tt)* } { $($behind:tt)* })+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Deserialize, JsonSchema, Debug)]
+        #[serde(deny_unknown_fields, expecting = "a table")]
+        pub struct $name {
+            $($before)*
+            /// `enforce` refuses what is over the limit; `observe` counts and logs it.
+            #[schemars(extend("default" = "enforce"))]
+            pub mode: Option<At<Word<Mode>>>,
+            /// Requests per second, minute or hour on average.
+            #[schemars(required)]
+            pub rate: Option<At<Rate>>,
+            /// Requests at once after a pause; left out = the number of the rate.
+            pub burst: Option<At<Count<{ Quota::MAX }>>>,
+            $($behind)*
+        }
+    )+};
 }
 
-/// The limit per client address: IPv4 by the address, IPv6 by its /64.
-#[derive(Deserialize, JsonSchema, Debug)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct ClientTable {
-    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
-    #[schemars(extend("default" = "enforce"))]
-    pub mode: Option<At<Word<Mode>>>,
-    /// Requests per second, minute or hour on average.
-    #[schemars(required)]
-    pub rate: Option<At<Rate>>,
-    /// Requests at once after a pause; left out = the number of the rate.
-    pub burst: Option<At<Count<{ Quota::MAX }>>>,
-    /// Networks whose addresses it leaves alone, such as those of the servers that send events.
-    pub except: Option<Vec<At<Network>>>,
-}
+limit_tables! {
+    /// A limit.
+    PolicyTable {} {}
 
-/// The limit of events and robots, per member, or per portal where they name none.
-#[derive(Deserialize, JsonSchema, Debug)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct EventTable {
-    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
-    #[schemars(extend("default" = "enforce"))]
-    pub mode: Option<At<Word<Mode>>>,
-    /// Requests per second, minute or hour on average.
-    #[schemars(required)]
-    pub rate: Option<At<Rate>>,
-    /// Requests at once after a pause; left out = the number of the rate.
-    pub burst: Option<At<Count<{ Quota::MAX }>>>,
-    /// How long one over the limit is held back until its turn comes, instead of refused; at most
-    /// `[server] grace_period`. Left out = it is refused.
-    pub wait: Option<At<Span>>,
-}
+    /// The limit per client address: IPv4 by the address, IPv6 by its /64.
+    ClientTable {} {
+        /// Networks whose addresses it leaves alone, such as those of the servers that send events.
+        pub except: Option<Vec<At<Network>>>,
+    }
 
-/// The limit of some placements, per member.
-#[derive(Deserialize, JsonSchema, Debug)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct PlacementTable {
-    /// A PLACEMENT, or the beginning of one and a `*`.
-    #[serde(rename = "match")]
-    #[schemars(required)]
-    pub matches: Option<At<String>>,
-    /// `enforce` refuses what is over the limit; `observe` counts and logs it.
-    #[schemars(extend("default" = "enforce"))]
-    pub mode: Option<At<Word<Mode>>>,
-    /// Requests per second, minute or hour on average.
-    #[schemars(required)]
-    pub rate: Option<At<Rate>>,
-    /// Requests at once after a pause; left out = the number of the rate.
-    pub burst: Option<At<Count<{ Quota::MAX }>>>,
+    /// The limit of events and robots, per member, or per portal where they name none.
+    EventTable {} {
+        /// How long one over the limit is held back until its turn comes, instead of refused; at most
+        /// `[server] grace_period`. Left out = it is refused.
+        pub wait: Option<At<Span>>,
+    }
+
+    /// The limit of some placements, per member.
+    PlacementTable {
+        /// A PLACEMENT, or the beginning of one and a `*`.
+        #[serde(rename = "match")]
+        #[schemars(required)]
+        pub matches: Option<At<String>>,
+    } {}
 }
 
 /// One member's own limit.

@@ -42,9 +42,10 @@ pub use settings::{
     Settings, TracesSettings, UpstreamSpec, UpstreamTlsSpec, VerifySpec, VouchedBy, Waiting,
     restart_only_changes,
 };
-pub use source::{Change, Source};
+pub use source::{Change, Source, hex};
 pub use store::Snapshot;
 pub use units::{Size, Span};
+pub use values::Words;
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -72,8 +73,8 @@ pub fn read(path: &Path) -> Result<Loaded, Refused> {
             return Err(Refused { faults, files });
         }
     };
-    let mut others = build::Others::default();
-    let built = settings(&text, path, &name, &mut others);
+    let mut others = build::Others::below(folder_of(path));
+    let built = settings(&text, &name, &mut others);
     files.append(&mut others.files);
     let (settings, warnings) = match built {
         Ok(built) => built,
@@ -95,7 +96,6 @@ pub fn read(path: &Path) -> Result<Loaded, Refused> {
         sha256,
         shared: source.shared(),
         source: Arc::new(source),
-        file: path.to_owned(),
         files,
     })
 }
@@ -122,7 +122,7 @@ pub fn admin(path: &Path) -> Result<AdminAccess, Vec<Fault>> {
     let server = parse::read(&root, &text, &broken, &mut faults).map(|file| file.server);
     match server {
         Some(server) if server.admin.is_some() || is_default(&faults, &broken) => Ok(AdminAccess {
-            address: server.admin.map_or(build::ADMIN, |admin| admin.value.0),
+            address: values::given_or(&server.admin, build::ADMIN),
             token_file: server
                 .admin_token_file
                 .map(|file| folder_of(path).join(file.value)),
@@ -169,7 +169,6 @@ fn folder_of(path: &Path) -> &Path {
 
 fn settings(
     text: &str,
-    path: &Path,
     name: &str,
     others: &mut build::Others,
 ) -> Result<(Settings, Vec<Fault>), Vec<Fault>> {
@@ -179,7 +178,7 @@ fn settings(
     let file = parse::read(&root, text, &broken, &mut faults);
     // What the values say together is only known when the whole text could be parsed.
     let built = match file {
-        Some(file) if broken.is_empty() => Some(build::build(&file, folder_of(path), others, &mut faults)),
+        Some(file) if broken.is_empty() => Some(build::build(&file, others, &mut faults)),
         _ => None,
     };
     match built {

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 use super::fault::{Faults, Lines, nearest, one_of};
 use super::file::File;
 use super::schema::homes;
-use super::tree::{Place, remove};
+use super::tree::{Place, below, remove};
 
 /// Reading again costs a walk over the file. Who has made so many faults at once has other questions.
 const MOST: usize = 200;
@@ -91,16 +91,13 @@ pub(super) fn read(
         if !broken.contains(&line) && trusted_until.is_none_or(|&until| line < until) {
             faults.push(span.start, key.clone(), said.message, false);
         }
-        if let Some(meant) = said.meant {
-            let parent = key
-                .rsplit_once('.')
-                .map(|(parent, _)| format!("{parent}."))
-                .unwrap_or_default();
-            faults.set_unread(format!("{parent}{meant}"));
-        }
-        if let Some(at_home) = said.at_home {
-            faults.set_unread(at_home);
-        }
+        let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
+        said.meant
+            .into_iter()
+            .for_each(|meant| faults.set_unread(below(parent, &meant)));
+        said.at_home
+            .into_iter()
+            .for_each(|at_home| faults.set_unread(at_home));
         faults.set_unread(key);
         if !remove(tree.get_mut(), &span, said.place) {
             return None;
@@ -116,6 +113,7 @@ pub(super) fn read(
 }
 
 /// One message of the deserializer in our words.
+#[derive(Default)]
 struct Said {
     message: String,
     place: Place,
@@ -127,26 +125,19 @@ struct Said {
 
 impl Said {
     fn of(message: &str) -> Said {
-        if let Some((_, expected)) = message
-            .strip_prefix("unknown field ")
-            .and_then(|rest| rest.split_once("`, "))
-        {
+        let after = |beginning: &str, middle: &str| message.strip_prefix(beginning)?.split_once(middle);
+        if let Some((_, expected)) = after("unknown field ", "`, ") {
             return Said::unknown(message, expected);
         }
-        let Some((given, expected)) = message
-            .strip_prefix("invalid type: ")
-            .and_then(|rest| rest.split_once(", expected "))
-        else {
+        let Some((given, expected)) = after("invalid type: ", ", expected ") else {
             return Said {
                 message: message.to_owned(),
-                place: Place::Value,
-                meant: None,
-                at_home: None,
+                ..Said::default()
             };
         };
         let (given, place) = match given {
-            "sequence" => ("a list".to_owned(), Place::List),
-            "map" => ("a table".to_owned(), Place::Value),
+            "sequence" => ("a list", Place::List),
+            "map" => ("a table", Place::Value),
             given => (scalar(given), Place::Value),
         };
         let expected = match expected {
@@ -157,8 +148,7 @@ impl Said {
         Said {
             message: format!("{given} does not fit here, allowed is {expected}"),
             place,
-            meant: None,
-            at_home: None,
+            ..Said::default()
         }
     }
 
@@ -180,7 +170,7 @@ impl Said {
             place: Place::Key,
             meant: near.map(str::to_owned),
             at_home: match homes.as_slice() {
-                [home] => Some(below(home, given)),
+                [home] => Some(below(home.trim_matches(['[', ']']), given)),
                 _ => None,
             },
         }
@@ -196,19 +186,8 @@ fn places(homes: &[String]) -> String {
     told.collect::<Vec<_>>().join(" or ")
 }
 
-/// The path of a key below a header.
-fn below(header: &str, key: &str) -> String {
-    match header.trim_matches(['[', ']']) {
-        "" => key.to_owned(),
-        table => format!("{table}.{key}"),
-    }
-}
-
 /// `integer `5`` and `string "x"` without the name of the type.
-fn scalar(given: &str) -> String {
-    match (given.split('`').nth(1), given.strip_prefix("string ")) {
-        (_, Some(text)) => text.to_owned(),
-        (Some(inner), None) => inner.to_owned(),
-        (None, None) => given.to_owned(),
-    }
+fn scalar(given: &str) -> &str {
+    let text = given.strip_prefix("string ");
+    text.or(given.split('`').nth(1)).unwrap_or(given)
 }

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::file::File;
+use super::tree::below;
 
 /// The schema, as it is published under `conf/`. Draft 7, which the TOML editors know.
 pub fn schema() -> String {
@@ -17,69 +18,41 @@ pub fn schema() -> String {
 
 /// The tables that have a key of this name, as their headers are spelled; empty for the top of the file.
 pub(super) fn homes(key: &str) -> Vec<String> {
-    let generator = SchemaSettings::draft07().into_generator();
-    let schema = generator.into_root_schema_for::<File>().to_value();
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<File>();
     let mut found = Vec::new();
-    let top = Table {
-        schema: &schema,
-        path: String::new(),
-        header: String::new(),
-    };
-    top.gather(&schema, key, &mut found);
+    gather(schema.as_value(), "", "", key, &mut found);
     found
 }
 
-/// A table in the schema, and where it stands in a file.
-struct Table<'s> {
-    schema: &'s Value,
-    path: String,
-    header: String,
-}
-
-impl<'s> Table<'s> {
-    fn gather(&self, root: &'s Value, key: &str, found: &mut Vec<String>) {
-        let properties = self.schema.get("properties").and_then(Value::as_object);
-        for (name, schema) in properties.into_iter().flatten() {
-            if name == key && !found.contains(&self.header) {
-                found.push(self.header.clone());
-            }
-            let path = match self.path.as_str() {
-                "" => name.clone(),
-                path => format!("{path}.{name}"),
+/// Looks through a table that stands at `path` under `header`, and through those below it.
+fn gather(table: &Value, path: &str, header: &str, key: &str, found: &mut Vec<String>) {
+    let properties = table.get("properties").and_then(Value::as_object);
+    for (name, schema) in properties.into_iter().flatten() {
+        if name == key && !found.iter().any(|other| other == header) {
+            found.push(header.to_owned());
+        }
+        let path = below(path, name);
+        for schema in shapes(schema) {
+            let named = schema
+                .get("additionalProperties")
+                .filter(|below| below.is_object());
+            let (below, path, open, close) = match (named, schema.get("items")) {
+                (Some(below), _) => (below, format!("{path}.NAME"), "[", "]"),
+                (None, Some(below)) => (below, path.clone(), "[[", "]]"),
+                (None, None) => (schema, path.clone(), "[", "]"),
             };
-            for schema in shapes(root, schema) {
-                let named = schema
-                    .get("additionalProperties")
-                    .filter(|below| below.is_object());
-                let (below, path, open, close) = match (named, schema.get("items")) {
-                    (Some(below), _) => (below, format!("{path}.NAME"), "[", "]"),
-                    (None, Some(below)) => (below, path.clone(), "[[", "]]"),
-                    (None, None) => (schema, path.clone(), "[", "]"),
-                };
-                for schema in shapes(root, below) {
-                    let header = format!("{open}{path}{close}");
-                    let path = path.clone();
-                    Table { schema, path, header }.gather(root, key, found);
-                }
+            for table in shapes(below) {
+                gather(table, &path, &format!("{open}{path}{close}"), key, found);
             }
         }
     }
 }
 
-/// Every shape that a value may have, references followed.
-fn shapes<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
-    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        let pointer = reference.trim_start_matches('#');
-        return root
-            .pointer(pointer)
-            .map_or_else(Vec::new, |schema| shapes(root, schema));
-    }
-    match schema
-        .get("allOf")
-        .or_else(|| schema.get("anyOf"))
-        .and_then(Value::as_array)
-    {
-        Some(choices) => choices.iter().flat_map(|choice| shapes(root, choice)).collect(),
+/// Every shape that a value may have.
+fn shapes(schema: &Value) -> Vec<&Value> {
+    match schema.get("anyOf").and_then(Value::as_array) {
+        Some(choices) => choices.iter().flat_map(shapes).collect(),
         None => vec![schema],
     }
 }

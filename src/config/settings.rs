@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use log::LevelFilter;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::certificate::Certificates;
 use super::fault::Fault;
@@ -39,8 +39,6 @@ pub struct Loaded {
     pub shared: [u8; 32],
     /// What it was read from.
     pub source: Arc<Source>,
-    /// The file.
-    pub file: PathBuf,
     /// Every file whose content counts, the configuration file first. A watch looks at all of them.
     pub files: Vec<Watched>,
 }
@@ -106,7 +104,7 @@ pub struct ServerSettings {
 
 impl ServerSettings {
     /// `max_connections` where the file does not say one.
-    pub const MAX_CONNECTIONS: usize = 20_000;
+    pub const MAX_CONNECTIONS: u32 = 20_000;
 }
 
 /// Who knows it may write from elsewhere than loopback. The token itself is not kept.
@@ -303,22 +301,25 @@ pub struct Waiting {
 /// The keys of `[server]` that differ, which only a restart applies. Certificates are exchanged while
 /// running; whether there is TLS at all is not.
 pub fn restart_only_changes(running: &ServerSettings, waiting: &ServerSettings) -> Vec<Waiting> {
-    let (old, new) = (
-        keys(&without_certificates(running)),
-        keys(&without_certificates(waiting)),
-    );
-    let changed = old.iter().filter(|(key, value)| new.get(*key) != Some(*value));
-    let (running_keys, waiting_keys) = (keys(running), keys(waiting));
-    let value = |of: &serde_json::Map<String, Value>, key| of.get(key).cloned().unwrap_or_default();
-    let named = changed.map(|(key, _)| Waiting {
-        key: match key.as_str() {
-            "listeners" => "server.listen".to_owned(),
-            key => format!("server.{key}"),
-        },
-        running: value(&running_keys, key),
-        waiting: value(&waiting_keys, key),
-    });
-    let mut told: Vec<_> = named.collect();
+    let (old, new) = (keys(running), keys(waiting));
+    let mut told = Vec::new();
+    for (key, old) in old {
+        let new = new.get(&key).cloned().unwrap_or_default();
+        let (key, is_same) = match key.as_str() {
+            "listeners" => (
+                "listen",
+                without_certificates(old.clone()) == without_certificates(new.clone()),
+            ),
+            key => (key, old == new),
+        };
+        if !is_same {
+            told.push(Waiting {
+                key: format!("server.{key}"),
+                running: old,
+                waiting: new,
+            });
+        }
+    }
     let token = |of: &ServerSettings| of.admin_token.as_ref().map(|token| shown_hash(&token.sha256));
     if told.iter().all(|waiting| waiting.key != ADMIN_TOKEN) && token(running) != token(waiting) {
         // The same file with another token.
@@ -333,15 +334,14 @@ pub fn restart_only_changes(running: &ServerSettings, waiting: &ServerSettings) 
 
 const ADMIN_TOKEN: &str = "server.admin_token_file";
 
-fn without_certificates(server: &ServerSettings) -> ServerSettings {
-    let mut server = server.clone();
-    for listener in &mut server.listeners {
-        for CertPaths { cert, key } in &mut listener.tls {
-            (*cert, *key) = Default::default();
+/// Listeners with whether there is TLS, and not by which certificates.
+fn without_certificates(mut listeners: Value) -> Value {
+    for listener in listeners.as_array_mut().into_iter().flatten() {
+        if let Some(tls) = listener.get_mut("tls") {
+            *tls = (*tls != json!([])).into();
         }
-        listener.tls.truncate(1);
     }
-    server
+    listeners
 }
 
 fn keys(server: &ServerSettings) -> serde_json::Map<String, Value> {

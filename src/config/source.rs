@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::tree::is_bare;
+use super::tree::below;
 
 /// A value that is longer as text is told by its beginning.
 const LONGEST: usize = 256;
@@ -91,16 +91,23 @@ impl Source {
                 listener.remove("address");
             }
         }
-        let mut hash = Sha256::new();
-        hash_into(
-            &tree,
-            &mut |text| {
-                let file = self.files.iter().find(|(path, _)| self.base.join(text) == *path);
-                file.map(|(_, content)| *content)
-            },
-            &mut hash,
-        );
-        hash.finalize().into()
+        self.put_contents(&mut tree);
+        Sha256::digest(tree.to_string()).into()
+    }
+
+    /// Puts the hash of its content in the place of each file.
+    fn put_contents(&self, value: &mut Value) {
+        match value {
+            Value::Table(table) => table.iter_mut().for_each(|(_, value)| self.put_contents(value)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.put_contents(item)),
+            Value::String(text) => {
+                let named = self.base.join(&*text);
+                if let Some((_, content)) = self.files.iter().find(|(path, _)| *path == named) {
+                    *text = hex(content);
+                }
+            }
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+        }
     }
 
     fn tree(&self) -> Value {
@@ -111,45 +118,13 @@ impl Source {
 
 /// Enough of it to compare.
 pub(super) fn shown_hash(hash: &[u8; 32]) -> Json {
-    let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}").into()
+    let beginning = hash.first_chunk::<8>().map(|beginning| hex(beginning));
+    format!("sha256:{}", beginning.unwrap_or_default()).into()
 }
 
-/// What stands for a value: a file that it names counts by its content.
-fn hash_into(value: &Value, file: &mut dyn FnMut(&str) -> Option<[u8; 32]>, hash: &mut Sha256) {
-    match value {
-        Value::Table(table) => {
-            hash.update(b"{");
-            for (key, value) in table {
-                hash.update(key.len().to_be_bytes());
-                hash.update(key);
-                hash_into(value, file, hash);
-            }
-            hash.update(b"}");
-        }
-        Value::Array(items) => {
-            hash.update(b"[");
-            items.iter().for_each(|item| hash_into(item, file, hash));
-            hash.update(b"]");
-        }
-        Value::String(text) => match file(text) {
-            Some(content) => {
-                hash.update(b"f");
-                hash.update(content);
-            }
-            None => {
-                hash.update(b"s");
-                hash.update(text.len().to_be_bytes());
-                hash.update(text);
-            }
-        },
-        other => {
-            let text = other.to_string();
-            hash.update(b"v");
-            hash.update(text.len().to_be_bytes());
-            hash.update(text);
-        }
-    }
+/// In lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Every text with its key.
@@ -164,14 +139,6 @@ fn texts<'v>(path: &str, value: &'v Value, found: &mut Vec<(String, &'v str)>) {
             .for_each(|(at, item)| texts(&format!("{path}[{at}]"), item, found)),
         Value::String(text) => found.push((path.to_owned(), text)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
-    }
-}
-
-fn below(path: &str, key: &str) -> String {
-    let dot = if path.is_empty() { "" } else { "." };
-    match is_bare(key) {
-        true => format!("{path}{dot}{key}"),
-        false => format!("{path}{dot}{key:?}"),
     }
 }
 

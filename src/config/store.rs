@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::certificate::Certificates;
-use super::fault::Fault;
-use super::settings::{EnvSpec, Loaded, Settings, UpstreamSpec, VerifySpec};
+use super::settings::{EnvSpec, Loaded, UpstreamSpec, VerifySpec};
 use super::source::Source;
 use crate::pipeline::Env;
 use crate::policy::limit::KeyTables;
@@ -23,55 +21,37 @@ pub struct Snapshot {
     pub env: Env,
     /// From 1; one more with each applied configuration.
     pub generation: u64,
-    /// Of the content it was made from.
-    pub sha256: [u8; 32],
-    /// Of what replicas share of it.
-    pub shared: [u8; 32],
-    /// What it was read from.
-    pub source: Arc<Source>,
+    /// What it was made of. A listener that the file no longer has keeps its certificates: it is served until the
+    /// restart that removes it.
+    pub loaded: Loaded,
     /// What the generation before was read from.
     pub source_before: Option<Arc<Source>>,
-    /// What is suspicious in it.
-    pub warnings: Vec<Fault>,
-    /// As the file says it, defaults filled in.
-    pub settings: Settings,
-    /// For the TLS listeners.
-    pub certificates: Certificates,
 }
 
 impl Snapshot {
     /// The snapshot that follows `before`, with the state of all that stays. `found` is what its names mean now.
     pub fn build(
-        loaded: Loaded,
+        mut loaded: Loaded,
         before: Option<&Snapshot>,
         found: &Found,
         tables: &KeyTables,
         now: Now,
     ) -> Snapshot {
-        // A listener that the file no longer has is served until the restart that removes it.
-        let mut certificates = before
-            .map(|before| before.certificates.clone())
-            .unwrap_or_default();
-        certificates.extend(loaded.certificates);
+        let kept = before.map(|before| before.loaded.certificates.clone());
+        let own = std::mem::replace(&mut loaded.certificates, kept.unwrap_or_default());
+        loaded.certificates.extend(own);
         Snapshot {
             env: assemble(&loaded.settings.spec, before, found, tables, now),
             generation: before.map_or(1, |snapshot| snapshot.generation + 1),
-            sha256: loaded.sha256,
-            shared: loaded.shared,
-            source: loaded.source,
-            source_before: before.map(|before| before.source.clone()),
-            warnings: loaded.warnings,
-            certificates,
-            settings: loaded.settings,
+            source_before: before.map(|before| before.loaded.source.clone()),
+            loaded,
         }
     }
-}
 
-impl Snapshot {
     /// The text of a generation, as far as it is kept: of this one, and of the one before.
     pub fn text_of(&self, generation: u64) -> Option<&str> {
         let source = match self.generation.checked_sub(generation)? {
-            0 => Some(&self.source),
+            0 => Some(&self.loaded.source),
             1 => self.source_before.as_ref(),
             _ => None,
         };
@@ -81,12 +61,11 @@ impl Snapshot {
     /// Listener, name and end (seconds since the epoch) of every certificate.
     pub fn not_after(&self) -> Vec<(&str, &str, i64)> {
         let mut all = Vec::new();
-        for (listener, certificates) in &self.certificates {
-            all.extend(
-                certificates
-                    .iter()
-                    .map(|one| (listener.as_str(), one.name(), one.not_after)),
-            );
+        for (listener, certificates) in &self.loaded.certificates {
+            let own = certificates
+                .iter()
+                .map(|one| (listener.as_str(), one.name(), one.not_after));
+            all.extend(own);
         }
         all
     }

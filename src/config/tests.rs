@@ -34,8 +34,7 @@ servers = ["127.0.0.1:8081"]
 "#;
 
 fn of(text: &str) -> Result<Settings, String> {
-    let path = Path::new("g.toml");
-    settings(text, path, "g.toml", &mut build::Others::default())
+    settings(text, "g.toml", &mut build::Others::below(Path::new("")))
         .map(|(settings, _)| settings)
         .map_err(|faults| faults.iter().map(|fault| format!("{fault}\n")).collect())
 }
@@ -478,7 +477,10 @@ fn a_reload_keeps_what_stays() {
 
     let text = SMALLEST.replace("\"127.0.0.1:8081\"", "\"127.0.0.1:9001\", \"127.0.0.1:8081\"");
     let next = of(&format!("{text}{limit}[[limits.overrides]]\nmember_id = \"3f7a90c1d2e45b68a0719cbe8d243f56\"\nrate = \"9/s\"\n")).unwrap();
-    assert_eq!(restart_only_changes(&before.settings.server, &next.server), []);
+    assert_eq!(
+        restart_only_changes(&before.loaded.settings.server, &next.server),
+        []
+    );
     let after = Snapshot::build(
         loaded(next),
         Some(&before),
@@ -499,7 +501,7 @@ fn a_reload_keeps_what_stays() {
     assert!(Arc::ptr_eq(&limiter(&before), &limiter(&after)));
 
     let same = Snapshot::build(
-        loaded(after.settings.clone()),
+        loaded(after.loaded.settings.clone()),
         Some(&after),
         &Found::new(),
         &tables,
@@ -519,7 +521,6 @@ fn loaded(settings: Settings) -> Loaded {
         sha256: [1; 32],
         shared: [2; 32],
         source: Arc::default(),
-        file: "gateway.toml".into(),
         files: Vec::new(),
     }
 }

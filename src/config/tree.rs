@@ -2,7 +2,6 @@
 //! rest can be read.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -68,22 +67,17 @@ impl<'t> Index<'t> {
 
     /// The path of the value that stands here, or else of the key.
     pub(super) fn of_value(&self, span: &Range<usize>) -> String {
-        let at = (span.start, span.end);
-        self.by_value
-            .get(&at)
-            .or_else(|| self.by_key.get(&at))
-            .map(|&node| self.path(node))
-            .unwrap_or_default()
+        self.first(span, [&self.by_value, &self.by_key])
     }
 
     /// The path of the key that stands here, or else of the value.
     pub(super) fn of_key(&self, span: &Range<usize>) -> String {
-        let at = (span.start, span.end);
-        self.by_key
-            .get(&at)
-            .or_else(|| self.by_value.get(&at))
-            .map(|&node| self.path(node))
-            .unwrap_or_default()
+        self.first(span, [&self.by_key, &self.by_value])
+    }
+
+    fn first(&self, span: &Range<usize>, maps: [&HashMap<(usize, usize), usize>; 2]) -> String {
+        let node = maps.into_iter().find_map(|map| map.get(&(span.start, span.end)));
+        node.map(|&node| self.path(node)).unwrap_or_default()
     }
 
     /// Where the value of this path stands.
@@ -102,37 +96,34 @@ impl<'t> Index<'t> {
             steps.push(&node.step);
             at = node.parent.and_then(|parent| self.nodes.get(parent));
         }
-        let mut path = String::new();
-        for step in steps.into_iter().rev() {
-            let _ = match step {
-                Step::Root => Ok(()),
-                Step::Item(at) => write!(path, "[{at}]"),
-                Step::Key(key) => {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    match is_bare(key) {
-                        true => write!(path, "{dot}{key}"),
-                        false => write!(path, "{dot}{key:?}"),
-                    }
-                }
-            };
-        }
-        path
+        steps
+            .into_iter()
+            .rev()
+            .fold(String::new(), |path, step| match step {
+                Step::Root => path,
+                Step::Item(at) => format!("{path}[{at}]"),
+                Step::Key(key) => below(&path, key),
+            })
     }
 }
 
-pub(super) fn is_bare(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+/// The path of a key in the table of this path.
+pub(super) fn below(path: &str, key: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let dot = if path.is_empty() { "" } else { "." };
+    match !key.is_empty() && key.bytes().all(is_plain) {
+        true => format!("{path}{dot}{key}"),
+        false => format!("{path}{dot}{key:?}"),
+    }
 }
 
 /// What is to be taken out of the tree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum Place {
     /// The entry whose key stands there.
     Key,
     /// The value that stands there; a list's first item before the list.
+    #[default]
     Value,
     /// The list that stands there.
     List,

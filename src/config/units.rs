@@ -12,6 +12,12 @@ use crate::policy::portion::Portion;
 
 const ZERO: &str = "is zero, which does not mean \"unlimited\"";
 
+/// A unit and how many of the smallest one it is.
+type Unit = (&'static str, u64);
+
+const TIMES: [Unit; 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const SIZES: [Unit; 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
 /// Digits, then a unit; no sign, no fraction, no space, so that there is one way to write a value.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -19,33 +25,34 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
+/// In the smallest of the units; what is wrong with it where it has none of them, is zero or over `most`.
+fn read_in(units: [Unit; 4], text: &str, most: u64, [no, over]: [&str; 2]) -> Result<u64, String> {
+    let read = number_and_unit(text).and_then(|(number, unit)| {
+        let (_, each) = units.into_iter().find(|(name, _)| *name == unit)?;
+        Some(number.saturating_mul(each))
+    });
+    match read {
+        None => Err(format!("{} {no}", quoted(text))),
+        Some(0) => Err(format!("{text:?} {ZERO}")),
+        Some(number) if number > most => Err(format!("{} {over}", quoted(text))),
+        Some(number) => Ok(number),
+    }
+}
+
 /// A duration: `"5s"`, `"250ms"`, `"2m"`, `"1h"`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span(pub Duration);
 
 impl Value for Span {
+    type Means = Duration;
+
     fn allowed() -> String {
         "a duration in ms, s, m or h of at most 24h, such as \"5s\" or \"250ms\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Span, String> {
-        let text = raw.text()?;
-        let millis = number_and_unit(text).and_then(|(number, unit)| {
-            let each = match unit {
-                "ms" => 1,
-                "s" => 1000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => return None,
-            };
-            Some(number.saturating_mul(each))
-        });
-        match millis {
-            None => Err(format!("{} is no duration", quoted(text))),
-            Some(0) => Err(format!("{text:?} {ZERO}")),
-            Some(millis) if millis > 86_400_000 => Err(format!("{} is too long", quoted(text))),
-            Some(millis) => Ok(Span(Duration::from_millis(millis))),
-        }
+    fn read(raw: Raw<'_>) -> Result<Duration, String> {
+        let wrong = ["is no duration", "is too long"];
+        read_in(TIMES, raw.text()?, 86_400_000, wrong).map(Duration::from_millis)
     }
 
     fn schema() -> Schema {
@@ -68,30 +75,15 @@ impl fmt::Display for Span {
 pub struct Size(pub usize);
 
 impl Value for Size {
+    type Means = usize;
+
     fn allowed() -> String {
         "a size in B, KiB, MiB or GiB of at most 1024GiB, such as \"64KiB\" or \"1MiB\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Size, String> {
-        let text = raw.text()?;
-        let bytes = number_and_unit(text).and_then(|(number, unit)| {
-            let each: u64 = match unit {
-                "B" => 1,
-                "KiB" => 1 << 10,
-                "MiB" => 1 << 20,
-                "GiB" => 1 << 30,
-                _ => return None,
-            };
-            Some(number.saturating_mul(each))
-        });
-        match bytes {
-            None => Err(format!("{} is no size", quoted(text))),
-            Some(0) => Err(format!("{text:?} {ZERO}")),
-            Some(bytes) if bytes > 1 << 40 => Err(format!("{} is too large", quoted(text))),
-            Some(bytes) => usize::try_from(bytes)
-                .map(Size)
-                .map_err(|_| format!("{} is too large", quoted(text))),
-        }
+    fn read(raw: Raw<'_>) -> Result<usize, String> {
+        let bytes = read_in(SIZES, raw.text()?, 1 << 40, ["is no size", "is too large"])?;
+        usize::try_from(bytes).map_err(|_| format!("{raw} is too large"))
     }
 
     fn schema() -> Schema {
@@ -102,11 +94,9 @@ impl Value for Size {
 /// In the file's spelling, in the largest unit that fits.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(each, _)| self.0.is_multiple_of(*each)) {
-            Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
-            None => write!(f, "{}B", self.0),
-        }
+        let fits = |(_, each): &Unit| (self.0 as u64).is_multiple_of(*each);
+        let (unit, each) = SIZES.into_iter().find(fits).unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 as u64 / each)
     }
 }
 
@@ -120,6 +110,8 @@ pub struct Rate {
 }
 
 impl Value for Rate {
+    type Means = Rate;
+
     fn allowed() -> String {
         format!("1 to {} per s, m or h, such as \"100/s\"", Quota::MAX)
     }
@@ -148,21 +140,22 @@ impl Value for Rate {
 }
 
 /// A portion of members: `10` is a tenth of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Percent(pub Portion);
+#[derive(Debug)]
+pub struct Percent;
 
 impl Value for Percent {
+    type Means = Portion;
+
     fn allowed() -> String {
         "a whole number of per cent from 1 to 100".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Percent, String> {
+    fn read(raw: Raw<'_>) -> Result<Portion, String> {
         match raw {
             Raw::Integer(0) => Err("0 is nobody, which mode = \"observe\" says".to_owned()),
             Raw::Integer(number) => u8::try_from(number)
                 .ok()
                 .and_then(Portion::of)
-                .map(Percent)
                 .ok_or_else(|| format!("{number} is out of bounds")),
             other => Err(format!("{other} is no whole number")),
         }
@@ -173,21 +166,18 @@ impl Value for Percent {
     }
 }
 
-/// A status, or a range of them with both ends: `"200"`, `"200-399"`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StatusRange {
-    /// The first.
-    pub least: u16,
-    /// The last.
-    pub most: u16,
-}
+/// A status, or a range of them: `"200"`, `"200-399"`. It means the first and the last.
+#[derive(Debug)]
+pub struct StatusRange;
 
 impl Value for StatusRange {
+    type Means = (u16, u16);
+
     fn allowed() -> String {
         "a status from 200 to 599 or a range of them, such as \"200-399\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<StatusRange, String> {
+    fn read(raw: Raw<'_>) -> Result<(u16, u16), String> {
         let text = raw.text()?;
         let (least, most) = text.split_once('-').unwrap_or((text, text));
         let status = |digits: &str| {
@@ -198,7 +188,7 @@ impl Value for StatusRange {
                 .filter(|status| is_number && (200..=599).contains(status))
         };
         match (status(least), status(most)) {
-            (Some(least), Some(most)) if least <= most => Ok(StatusRange { least, most }),
+            (Some(least), Some(most)) if least <= most => Ok((least, most)),
             _ => Err(format!("{} is no range of statuses", quoted(text))),
         }
     }
@@ -238,7 +228,7 @@ mod tests {
             ("24h", 86_400_000),
         ] {
             assert_eq!(
-                Span::read(Raw::Text(text)).unwrap().0,
+                Span::read(Raw::Text(text)).unwrap(),
                 Duration::from_millis(millis)
             );
         }
@@ -275,7 +265,7 @@ mod tests {
             ("1MiB", 1 << 20),
             ("2GiB", 2 << 30),
         ] {
-            assert_eq!(Size::read(Raw::Text(text)).unwrap().0, bytes);
+            assert_eq!(Size::read(Raw::Text(text)).unwrap(), bytes);
         }
         for bad in ["64KB", "64K", "64", "KiB", "1 MiB"] {
             assert_eq!(wrong::<Size>(bad), format!("{bad:?} is no size"));

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use toml::Spanned;
 
 use super::addresses::{HttpPath, ServerText};
 use super::units::{Span, StatusRange};
-use super::values::{At, Count, Raw, Value, Word, Words};
+use super::values::{At, Count, Placed, Raw, Value, Whole, Word};
 use crate::upstream::balance::Balance;
 
 /// Servers that serve the same handlers.
@@ -20,8 +20,8 @@ use crate::upstream::balance::Balance;
 pub struct UpstreamTable {
     /// `host:port`, `unix:/path` or `sample` (embedded), or a table with `address`, `weight`, `backup`. Every
     /// address of a name is a server.
-    #[schemars(required, with = "Option<Vec<ServerItem>>", extend("minItems" = 1))]
-    pub servers: Option<Spanned<Vec<Spanned<ServerItem>>>>,
+    #[schemars(required, extend("minItems" = 1))]
+    pub servers: Option<Placed<Vec<Placed<ServerItem>>>>,
     /// `round_robin`: they take turns. `least_connections`: the one with the fewest requests. `member_id`: the
     /// calls of one portal meet one server.
     #[schemars(extend("default" = "round_robin"))]
@@ -39,7 +39,7 @@ pub struct UpstreamTable {
     #[schemars(extend("default" = "4s"))]
     pub keepalive: Option<At<Span>>,
     /// Further servers after a failed connect; left out = all the others.
-    pub retries: Option<At<Retries>>,
+    pub retries: Option<At<Whole<0, 100>>>,
     /// Whether a request may be sent once more after its connection broke, a POST too.
     #[schemars(extend("default" = false))]
     pub idempotent: Option<At<bool>>,
@@ -57,17 +57,13 @@ pub struct UpstreamTable {
     #[schemars(extend("default" = "1s"))]
     pub queue_timeout: Option<At<Span>>,
     /// Has servers be spoken to over TLS, their certificates verified.
-    #[schemars(with = "Option<UpstreamTlsTable>")]
-    pub tls: Option<Spanned<UpstreamTlsTable>>,
+    pub tls: Option<Placed<UpstreamTlsTable>>,
     /// A header by which handlers tell the gateway from a neighbour on their network.
-    #[schemars(with = "Option<ProofTable>")]
-    pub proof: Option<Spanned<ProofTable>>,
+    pub proof: Option<Placed<ProofTable>>,
     /// Checks of every server; left out = one that failed is connected to until it can be.
-    #[schemars(with = "Option<CheckTable>")]
-    pub check: Option<Spanned<CheckTable>>,
+    pub check: Option<Placed<CheckTable>>,
     /// When a server that fails requests is not asked for a while.
-    #[schemars(with = "Option<EjectTable>")]
-    pub eject: Option<Spanned<EjectTable>>,
+    pub eject: Option<Placed<EjectTable>>,
 }
 
 /// How servers are spoken to over TLS.
@@ -139,6 +135,19 @@ pub enum ServerItem {
     Table(ServerTable),
 }
 
+impl ServerItem {
+    /// Which one and where that is said, of an item that stands at `span`; none where a table does not say it.
+    pub(super) fn server<'i>(&'i self, span: &'i Range<usize>) -> Option<(&'i ServerText, &'i Range<usize>)> {
+        match self {
+            ServerItem::Text(text) => Some((text, span)),
+            ServerItem::Table(table) => table
+                .address
+                .as_ref()
+                .map(|address| (&address.value, &address.span)),
+        }
+    }
+}
+
 /// A server with its options.
 #[derive(Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields, expecting = "a table with address, weight, backup")]
@@ -187,36 +196,4 @@ impl JsonSchema for ServerItem {
         let table = generator.subschema_for::<ServerTable>();
         json_schema!({ "anyOf": [ServerText::schema(), table] })
     }
-}
-
-/// Further servers: none is a number here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Retries(pub usize);
-
-impl Value for Retries {
-    fn allowed() -> String {
-        "a whole number from 0 to 100".to_owned()
-    }
-
-    fn read(raw: Raw<'_>) -> Result<Retries, String> {
-        match raw {
-            Raw::Integer(number @ 0..=100) => usize::try_from(number)
-                .map(Retries)
-                .map_err(|_| format!("{number} is out of bounds")),
-            Raw::Integer(number) => Err(format!("{number} is out of bounds")),
-            other => Err(format!("{other} is no whole number")),
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": 100 })
-    }
-}
-
-impl Words for Balance {
-    const WORDS: &'static [(&'static str, Balance)] = &[
-        ("round_robin", Balance::RoundRobin),
-        ("least_connections", Balance::LeastConnections),
-        ("member_id", Balance::MemberId),
-    ];
 }

@@ -57,8 +57,11 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// A kind of value.
-pub trait Value: Sized {
+/// A kind of value: how it is written, and what that means.
+pub trait Value {
+    /// What one means.
+    type Means: Clone + fmt::Debug;
+
     /// The end of the sentence that says what is allowed.
     fn allowed() -> String;
 
@@ -66,37 +69,74 @@ pub trait Value: Sized {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn read(raw: Raw<'_>) -> Result<Self, String>;
+    fn read(raw: Raw<'_>) -> Result<Self::Means, String>;
 
     /// For the JSON Schema.
     fn schema() -> Schema;
 }
 
-/// A value and where it stands in the file.
-#[derive(Clone, Debug)]
-pub struct At<T> {
-    /// The value.
+/// A table or a list, and where it stands in the file.
+#[derive(Debug)]
+pub struct Placed<T> {
+    /// What stands there.
     pub value: T,
     /// Its place, in bytes.
     pub span: Range<usize>,
 }
 
-// The place is no part of the identity: maps and comparisons are about values.
-impl<T: PartialEq> PartialEq for At<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Placed<T>, D::Error> {
+        let spanned = Spanned::deserialize(deserializer)?;
+        Ok(Placed {
+            span: spanned.span(),
+            value: spanned.into_inner(),
+        })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Placed<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// A value of a kind, and where it stands in the file.
+#[derive(Clone, Debug)]
+pub struct At<T: Value> {
+    /// What it means.
+    pub value: T::Means,
+    /// Its place, in bytes.
+    pub span: Range<usize>,
+}
+
+// The place is no part of the identity: maps are about values.
+impl<T: Value<Means: Ord>> PartialEq for At<T> {
     fn eq(&self, other: &At<T>) -> bool {
         self.value == other.value
     }
 }
 
-impl<T: Eq> Eq for At<T> {}
+impl<T: Value<Means: Ord>> Eq for At<T> {}
 
-impl<T: Ord> PartialOrd for At<T> {
+impl<T: Value<Means: Ord>> PartialOrd for At<T> {
     fn partial_cmp(&self, other: &At<T>) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T: Ord> Ord for At<T> {
+impl<T: Value<Means: Ord>> Ord for At<T> {
     fn cmp(&self, other: &At<T>) -> std::cmp::Ordering {
         self.value.cmp(&other.value)
     }
@@ -104,11 +144,8 @@ impl<T: Ord> Ord for At<T> {
 
 impl<'de, T: Value> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<At<T>, D::Error> {
-        let spanned = Spanned::<Reader<T>>::deserialize(deserializer)?;
-        Ok(At {
-            span: spanned.span(),
-            value: spanned.into_inner().0,
-        })
+        let Placed { value, span } = Placed::<Reader<T>>::deserialize(deserializer)?;
+        Ok(At { value: value.0, span })
     }
 }
 
@@ -126,7 +163,7 @@ impl<T: Value> JsonSchema for At<T> {
     }
 }
 
-struct Reader<T>(T);
+struct Reader<T: Value>(T::Means);
 
 impl<'de, T: Value> Deserialize<'de> for Reader<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reader<T>, D::Error> {
@@ -168,6 +205,8 @@ impl<'de, T: Value> Deserialize<'de> for Reader<T> {
 }
 
 impl Value for String {
+    type Means = String;
+
     fn allowed() -> String {
         "text in quotes".to_owned()
     }
@@ -185,6 +224,8 @@ impl Value for String {
 }
 
 impl Value for bool {
+    type Means = bool;
+
     fn allowed() -> String {
         "true or false, without quotes".to_owned()
     }
@@ -202,44 +243,51 @@ impl Value for bool {
 }
 
 /// A whole number within bounds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Count<const MAX: u32>(pub u32);
+#[derive(Debug)]
+pub struct Whole<const MIN: u32, const MAX: u32>;
 
-impl<const MAX: u32> Value for Count<MAX> {
+/// A number of things: at least one.
+pub type Count<const MAX: u32> = Whole<1, MAX>;
+
+impl<const MIN: u32, const MAX: u32> Value for Whole<MIN, MAX> {
+    type Means = u32;
+
     fn allowed() -> String {
-        format!("a whole number from 1 to {MAX}")
+        format!("a whole number from {MIN} to {MAX}")
     }
 
-    fn read(raw: Raw<'_>) -> Result<Count<MAX>, String> {
+    fn read(raw: Raw<'_>) -> Result<u32, String> {
         match raw {
-            Raw::Integer(0) => Err("0 does not mean \"unlimited\"".to_owned()),
+            Raw::Integer(0) if MIN == 1 => Err("0 does not mean \"unlimited\"".to_owned()),
             Raw::Integer(number) => match u32::try_from(number) {
-                Ok(number) if number <= MAX => Ok(Count(number)),
-                _ => Err(format!("{number} is out of bounds")),
+                Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+                Ok(_) | Err(_) => Err(format!("{number} is out of bounds")),
             },
             other => Err(format!("{other} is no whole number")),
         }
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX })
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
     }
 }
 
 /// A part of a whole, from none to all.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Share(pub f64);
+#[derive(Debug)]
+pub struct Share;
 
 impl Value for Share {
+    type Means = f64;
+
     fn allowed() -> String {
         "a number from 0.0 to 1.0".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Share, String> {
+    fn read(raw: Raw<'_>) -> Result<f64, String> {
         match raw {
-            Raw::Float(share) if (0.0..=1.0).contains(&share) => Ok(Share(share)),
-            Raw::Integer(0) => Ok(Share(0.0)),
-            Raw::Integer(1) => Ok(Share(1.0)),
+            Raw::Float(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            Raw::Integer(0) => Ok(0.0),
+            Raw::Integer(1) => Ok(1.0),
             Raw::Integer(_) | Raw::Float(_) => Err(format!("{raw} is out of bounds")),
             other => Err(format!("{other} is no number")),
         }
@@ -250,62 +298,67 @@ impl Value for Share {
     }
 }
 
-/// An enum that is one of a few words in the file.
-pub trait Words: Copy + 'static {
+/// What is one of a few words in the file.
+pub trait Words: Clone + PartialEq + fmt::Debug + 'static {
     /// Each word and what it means.
     const WORDS: &'static [(&'static str, Self)];
-    /// Words with a meaning that this version does not have yet.
-    const LATER: &'static [&'static str] = &[];
+
+    /// As the file spells it.
+    fn word(&self) -> &'static str {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(_, meaning)| meaning == self)
+            .map_or("", |(word, _)| *word)
+    }
 }
 
 /// One of a few words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Word<T>(pub T);
+#[derive(Debug)]
+pub struct Word<T>(PhantomData<T>);
 
-impl<T: Words> Word<T> {
-    fn words() -> impl Iterator<Item = &'static str> {
-        T::WORDS.iter().map(|(word, _)| *word)
-    }
+fn words<T: Words>() -> impl Iterator<Item = &'static str> {
+    T::WORDS.iter().map(|(word, _)| *word)
 }
 
 impl<T: Words> Value for Word<T> {
+    type Means = T;
+
     fn allowed() -> String {
-        one_of(Word::<T>::words())
+        one_of(words::<T>())
     }
 
-    fn read(raw: Raw<'_>) -> Result<Word<T>, String> {
+    fn read(raw: Raw<'_>) -> Result<T, String> {
         let text = raw.text()?;
         if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(Word(*meaning));
+            return Ok(meaning.clone());
         }
-        if T::LATER.contains(&text) {
-            return Err(format!("{text:?} is not supported yet"));
-        }
-        Err(match nearest(text, Word::<T>::words()) {
+        Err(match nearest(text, words::<T>()) {
             Some(near) => format!("{} is not known (did you mean {near:?}?)", quoted(text)),
             None => format!("{} is not known", quoted(text)),
         })
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": Word::<T>::words().collect::<Vec<_>>() })
+        json_schema!({ "type": "string", "enum": words::<T>().collect::<Vec<_>>() })
     }
 }
 
 /// The name of a route or an upstream: a label of the metrics, so it is kept simple.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Name(pub String);
+#[derive(Debug)]
+pub struct Name;
 
 impl Value for Name {
+    type Means = String;
+
     fn allowed() -> String {
         "1 to 64 letters, digits, '_', '-' and '.'".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<Name, String> {
+    fn read(raw: Raw<'_>) -> Result<String, String> {
         let text = raw.text()?;
         let simple = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         match (1..=64).contains(&text.len()) && text.bytes().all(simple) {
-            true => Ok(Name(text.to_owned())),
+            true => Ok(text.to_owned()),
             false => Err(format!("{} is no name", quoted(text))),
         }
     }
@@ -316,6 +369,6 @@ impl Value for Name {
 }
 
 /// What was given, or the default.
-pub(super) fn word<T: Copy>(given: &Option<At<Word<T>>>, default: T) -> T {
-    given.as_ref().map_or(default, |word| word.value.0)
+pub(super) fn given_or<T: Value>(given: &Option<At<T>>, default: T::Means) -> T::Means {
+    given.as_ref().map_or(default, |given| given.value.clone())
 }

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::units::Span;
-use super::values::{At, Raw, Value, Word, Words, quoted};
+use super::values::{At, Placed, Raw, Value, Word, quoted};
 use crate::policy::Mode;
 use crate::policy::verify::{AuthServer, OnError};
 use crate::request::authority::{Authority, Host};
@@ -32,11 +31,8 @@ pub struct VerifyTable {
     pub client_id: Option<At<String>>,
     /// With `app_info`: the authorization servers that may be asked. A call's SERVER_ENDPOINT chooses among them;
     /// where it names another one, the first is asked.
-    #[schemars(
-        with = "Option<Vec<At<ServerUrl>>>",
-        extend("default" = ["https://oauth.bitrix.info", "https://oauth.bitrix24.info", "https://oauth.bitrix24.tech"])
-    )]
-    pub servers: Option<Spanned<Vec<At<ServerUrl>>>>,
+    #[schemars(extend("default" = DEFAULT_SERVERS))]
+    pub servers: Option<Placed<Vec<At<ServerUrl>>>>,
     /// With `app_info`: a PEM file of the certificates that have to have signed the servers'; left out = the
     /// system's.
     pub ca: Option<At<String>>,
@@ -68,28 +64,21 @@ pub enum MethodWord {
     ApplicationToken,
 }
 
-impl Words for MethodWord {
-    const WORDS: &'static [(&'static str, MethodWord)] = &[
-        ("app_info", MethodWord::AppInfo),
-        ("application_token", MethodWord::ApplicationToken),
-    ];
-}
-
-impl Words for OnError {
-    const WORDS: &'static [(&'static str, OnError)] = &[("open", OnError::Open), ("closed", OnError::Closed)];
-}
-
 /// An authorization server: `"https://oauth.bitrix.info"`. The scheme may be left out, and so may the path
 /// `/rest/`, which is the only one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerUrl(pub AuthServer);
+#[derive(Debug)]
+pub struct ServerUrl;
 
-impl ServerUrl {
-    /// Reads one.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<ServerUrl, String> {
+impl Value for ServerUrl {
+    type Means = AuthServer;
+
+    fn allowed() -> String {
+        "the https URL of an authorization server, such as \"https://oauth.bitrix.info\" (http on loopback alone)"
+            .to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Result<AuthServer, String> {
+        let text = raw.text()?;
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
         let authority = ["/rest/", "/rest", "/"]
             .iter()
@@ -107,21 +96,10 @@ impl ServerUrl {
             "http" => return Err(format!("{} would send tokens in the clear", quoted(text))),
             _ => return Err(format!("{} is no server", quoted(text))),
         }
-        Ok(ServerUrl(AuthServer {
+        Ok(AuthServer {
             origin: format!("{scheme}://{}", host.as_str()),
             host,
-        }))
-    }
-}
-
-impl Value for ServerUrl {
-    fn allowed() -> String {
-        "the https URL of an authorization server, such as \"https://oauth.bitrix.info\" (http on loopback alone)"
-            .to_owned()
-    }
-
-    fn read(raw: Raw<'_>) -> Result<ServerUrl, String> {
-        ServerUrl::parse(raw.text()?)
+        })
     }
 
     fn schema() -> Schema {
@@ -130,15 +108,17 @@ impl Value for ServerUrl {
 }
 
 /// An HTTP proxy: `"http://proxy.example:3128"`. The scheme may be left out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ProxyUrl(pub Domain);
+#[derive(Debug)]
+pub struct ProxyUrl;
 
 impl Value for ProxyUrl {
+    type Means = Domain;
+
     fn allowed() -> String {
         "the address of an HTTP proxy with its port, such as \"http://proxy.example:3128\"".to_owned()
     }
 
-    fn read(raw: Raw<'_>) -> Result<ProxyUrl, String> {
+    fn read(raw: Raw<'_>) -> Result<Domain, String> {
         let text = raw.text()?;
         // Without the text, which may hold a password.
         if text.contains('@') {
@@ -148,7 +128,7 @@ impl Value for ProxyUrl {
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         match Domain::parse(authority.as_bytes()) {
             Ok(_) if scheme != "http" => Err(format!("{} is not spoken to by plain HTTP", quoted(text))),
-            Ok(proxy) if proxy.has_port() => Ok(ProxyUrl(proxy)),
+            Ok(proxy) if proxy.has_port() => Ok(proxy),
             Ok(_) => Err(format!("{} has no port", quoted(text))),
             Err(_) => Err(format!("{} is no address", quoted(text))),
         }
@@ -174,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_proxy_is_an_address_with_a_port() {
-        let read = |text: &str| ProxyUrl::read(Raw::Text(text)).map(|url| url.0.as_str().to_owned());
+        let read = |text: &str| ProxyUrl::read(Raw::Text(text)).map(|url| url.as_str().to_owned());
         for (text, proxy) in [
             ("http://proxy.corp.example:3128", "proxy.corp.example:3128"),
             ("http://Proxy.corp.example:3128/", "proxy.corp.example:3128"),
@@ -201,7 +181,7 @@ mod tests {
 
     #[test]
     fn servers_are_plain_and_tokens_go_nowhere_in_the_clear() {
-        let read = |text: &str| ServerUrl::read(Raw::Text(text)).map(|url| url.0.origin);
+        let read = |text: &str| ServerUrl::read(Raw::Text(text)).map(|url| url.origin);
         for (text, origin) in [
             ("https://oauth.bitrix.info", "https://oauth.bitrix.info"),
             ("https://OAuth.bitrix.info/rest/", "https://oauth.bitrix.info"),

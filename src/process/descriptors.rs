@@ -25,7 +25,7 @@ pub(super) fn raise(configured: usize, threads: usize, log: &LogSink) -> usize {
         Err(e) => {
             // A sandbox may forbid it, and the limit may do as it is.
             let told = json!({ "error": e.to_string() });
-            log.event(Level::Warn, "the limit of descriptors is unknown or stays", told);
+            log.warn("the limit of descriptors is unknown or stays", told);
             return configured;
         }
     };
@@ -35,7 +35,7 @@ pub(super) fn raise(configured: usize, threads: usize, log: &LogSink) -> usize {
     }
     // What somebody asked for and does not get is a warning; a default that fits itself in is not worth a line:
     // the status tells it.
-    let level = match configured == ServerSettings::MAX_CONNECTIONS {
+    let level = match configured == ServerSettings::MAX_CONNECTIONS as usize {
         true => Level::Debug,
         false => Level::Warn,
     };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Change, Snapshot};
-use log::Level;
 use serde_json::json;
 
 use crate::oauth::Verifier;
@@ -52,7 +51,7 @@ impl Live {
             applied,
             series: Series::of(&snapshot.env, metrics),
             traces: Traces::keep_or_start(
-                snapshot.settings.traces.endpoint.as_deref(),
+                snapshot.loaded.settings.traces.endpoint.as_deref(),
                 before.and_then(|before| before.traces.as_ref()),
                 &metrics.trace_spans_dropped,
                 log,
@@ -75,24 +74,21 @@ fn verifier(
     metrics: &Metrics,
     log: &LogSink,
 ) -> Option<Arc<Verifier>> {
-    let rules = snapshot.settings.spec.verify.as_ref()?.ask_rules()?;
+    let rules = snapshot.loaded.settings.spec.verify.as_ref()?.ask_rules()?;
     let before = before.and_then(|before| before.verifier.as_ref());
     Verifier::keep_or_build(rules, before, &metrics.verification_duration)
         .map_err(|e| {
             let details = json!({ "error": e.to_string() });
-            log.event(Level::Error, "callers can not be verified", details);
+            log.error("callers can not be verified", details);
         })
         .ok()
 }
 
 /// Brings the series of an upstream's servers up to date, and creates those that are not there yet.
 pub(super) fn refresh(metrics: &Metrics, upstream: &Upstream) {
-    metrics.upstream_in_flight(
-        &upstream.name,
-        upstream.servers().map(|server| server.in_flight()).sum(),
-    );
+    let in_flight = upstream.servers().map(|server| server.in_flight()).sum();
     let queued = upstream.places.as_ref().map_or(0, |places| places.waiting());
-    metrics.upstream_queued(&upstream.name, queued);
+    metrics.upstream_load(&upstream.name, in_flight, queued);
     for Listed { entry, .. } in &upstream.listed {
         let counts = &entry.counts;
         metrics.server(

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use log::Level;
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -23,7 +22,7 @@ use crate::config::{Fault, Loaded, ServerSettings, Snapshot, Watched};
 use crate::policy::limit::KeyTables;
 use crate::request::body::HeldBodies;
 use crate::telemetry::log::LogSink;
-use crate::telemetry::metrics::{Metrics, Reloaded, Trigger};
+use crate::telemetry::metrics::{self, Metrics, Reloaded, Trigger};
 use crate::telemetry::notice::Notices;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::recent::Recent;
@@ -93,8 +92,8 @@ impl Process {
         let snapshot = Snapshot::build(loaded, None, &found, &tables, Duration::ZERO);
         metrics.certificates(&snapshot.not_after());
         metrics.reloaded(Trigger::Start, Reloaded::Applied, unix_now());
-        metrics.in_force(snapshot.generation, &snapshot.shared, 0);
-        tell_warnings(&snapshot.warnings, &log);
+        metrics.in_force(snapshot.generation, &snapshot.loaded.shared, 0);
+        tell_warnings(&snapshot.loaded.warnings, &log);
         let applied = Applied {
             at: SystemTime::now(),
             trigger: Trigger::Start,
@@ -129,8 +128,8 @@ impl Process {
         for (policy, table) in self.tables.each() {
             self.metrics.limiter_table(policy, table);
         }
-        self.metrics.held_body_bytes(self.held.bytes());
-        self.metrics.log_lines_dropped(self.log.dropped());
+        metrics::set(&self.metrics.held_body_bytes, self.held.bytes());
+        metrics::catch_up(&self.metrics.log_lines_dropped, self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
         store::refresh(self.live.load().env(), &self.metrics);
         for upstream in self.live.load().env().upstreams.values() {
@@ -161,15 +160,11 @@ impl Process {
 fn tell_warnings(warnings: &[Fault], log: &LogSink) {
     for warning in warnings.iter().take(WARNINGS) {
         let details = json!({ "warning": warning.to_string() });
-        log.event(Level::Warn, "configuration warning", details);
+        log.warn("configuration warning", details);
     }
     let more = warnings.len().saturating_sub(WARNINGS);
     if more > 0 {
-        log.event(
-            Level::Warn,
-            "further configuration warnings",
-            json!({ "count": more }),
-        );
+        log.warn("further configuration warnings", json!({ "count": more }));
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use log::Level;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::history::{History, ReloadRecord};
 use super::live::{Applied, Live};
 use super::{Process, WARNINGS, look_up, notify, unix_now};
 use crate::config::{self, Change, Fault, Loaded, Refused, Snapshot, Waiting, Watched, restart_only_changes};
 use crate::pipeline::Env;
+use crate::telemetry::log::with;
 use crate::telemetry::metrics::{Reloaded, Trigger};
-use crate::upstream::failure::Cause;
 use crate::upstream::pool::{Listed, Upstream};
 use crate::upstream::resolve::Found;
 
@@ -27,7 +27,6 @@ const WATCH_STEP: Duration = Duration::from_millis(200);
 const TOLD_IN_LOG: usize = 50;
 
 /// How a reload ended.
-#[derive(Debug)]
 pub enum ReloadOutcome {
     /// The new configuration is in force.
     Applied(InForce),
@@ -41,20 +40,11 @@ pub enum ReloadOutcome {
 }
 
 /// How it stands after a reload that was not refused.
-#[derive(Debug)]
 pub struct InForce {
-    /// The number of the configuration.
-    pub generation: u64,
-    /// Since when it is in force.
-    pub since: SystemTime,
-    /// What asked for it then.
-    pub trigger: Trigger,
-    /// What it changed then.
-    pub changes: Vec<Change>,
+    /// The configuration.
+    pub live: Arc<Live>,
     /// Changed keys that wait for a restart.
     pub waiting: Vec<Waiting>,
-    /// What is suspicious in it.
-    pub warnings: Vec<Fault>,
 }
 
 impl ReloadOutcome {
@@ -95,7 +85,7 @@ impl Process {
         if !self.is_draining() {
             match &outcome {
                 ReloadOutcome::Applied(in_force) | ReloadOutcome::Unchanged(in_force) => {
-                    notify::ready(in_force.generation);
+                    notify::ready(in_force.live.snapshot.generation);
                 }
                 ReloadOutcome::Refused { faults } => {
                     notify::refused(self.live.load().snapshot.generation, faults.len());
@@ -110,10 +100,11 @@ impl Process {
         let waiting = restart_only_changes(&self.server, &loaded.settings.server);
         let found = look_up(&loaded);
         let moved = moved(before.env(), &found);
-        if loaded.sha256 == before.snapshot.sha256 && moved.is_empty() {
-            return ReloadOutcome::Unchanged(InForce::of(&before, waiting));
+        if loaded.sha256 == before.snapshot.loaded.sha256 && moved.is_empty() {
+            let live = before;
+            return ReloadOutcome::Unchanged(InForce { live, waiting });
         }
-        let mut changes = loaded.source.changes_since(&before.snapshot.source);
+        let mut changes = loaded.source.changes_since(&before.snapshot.loaded.source);
         changes.extend(moved);
         log::set_max_level(loaded.settings.log.level);
         let snapshot = Snapshot::build(
@@ -124,7 +115,7 @@ impl Process {
             self.epoch.elapsed(),
         );
         self.metrics
-            .in_force(snapshot.generation, &snapshot.shared, waiting.len());
+            .in_force(snapshot.generation, &snapshot.loaded.shared, waiting.len());
         let applied = Applied {
             at: SystemTime::now(),
             trigger,
@@ -136,7 +127,7 @@ impl Process {
         self.live.store(live.clone());
         self.forget_series(before.env(), live.env());
         self.metrics.certificates(&live.snapshot.not_after());
-        ReloadOutcome::Applied(InForce::of(&live, waiting))
+        ReloadOutcome::Applied(InForce { live, waiting })
     }
 
     /// Takes the series away whose route, upstream or server is gone.
@@ -158,8 +149,7 @@ impl Process {
                 let stays =
                     |kept: &Arc<Upstream>| kept.listed.iter().any(|other| other.entry.name == entry.name);
                 if !kept.is_some_and(stays) {
-                    self.metrics
-                        .forget_server((name, &entry.name), Cause::ALL.map(Cause::label));
+                    self.metrics.forget_server(name, &entry.name);
                 }
             }
             if kept.is_none() {
@@ -171,42 +161,32 @@ impl Process {
     fn tell_reload(&self, trigger: Trigger, outcome: &ReloadOutcome, history: &mut History) {
         let result = outcome.result();
         self.metrics.reloaded(trigger, result, unix_now());
-        let mut told = json!({ "trigger": trigger.label(), "result": result.label() });
-        let mut record = ReloadRecord {
-            at: SystemTime::now(),
-            trigger,
-            result,
-            changes: Vec::new(),
-            faults: Vec::new(),
-        };
-        let mut tell = |name: &str, value: serde_json::Value| {
-            if let Some(told) = told.as_object_mut() {
-                told.insert(name.to_owned(), value);
-            }
-        };
-        let level = match outcome {
+        let (mut changes, mut refused_for) = (Vec::new(), Vec::new());
+        let (level, more) = match outcome {
             ReloadOutcome::Applied(in_force) => {
-                let changes = &in_force.changes;
-                record.changes.clone_from(changes);
-                tell(
-                    "changed",
-                    json!(changes.iter().take(TOLD_IN_LOG).collect::<Vec<_>>()),
-                );
-                tell("changed_count", changes.len().into());
-                in_force.tell(&mut tell)
+                changes.clone_from(&in_force.live.applied.changes);
+                let first: Vec<_> = changes.iter().take(TOLD_IN_LOG).collect();
+                let more = json!({ "changed": first, "changed_count": changes.len() });
+                (in_force.level(), with(in_force.told(), more))
             }
-            ReloadOutcome::Unchanged(in_force) => in_force.tell(&mut tell),
+            ReloadOutcome::Unchanged(in_force) => (in_force.level(), in_force.told()),
             ReloadOutcome::Refused { faults } => {
-                record.faults = texts(faults);
-                tell("faults", json!(record.faults));
-                Level::Error
+                refused_for = texts(faults);
+                (Level::Error, json!({ "faults": refused_for }))
             }
         };
-        self.log.event(level, "reload", told);
+        let told = json!({ "trigger": trigger.label(), "result": result.label() });
+        self.log.event(level, "reload", with(told, more));
         if history.len() == REMEMBERED {
             history.pop_front();
         }
-        history.push_back(record);
+        history.push_back(ReloadRecord {
+            at: SystemTime::now(),
+            trigger,
+            result,
+            changes,
+            faults: refused_for,
+        });
     }
 
     /// Looks at the files and reloads when they are not as they were last read and then stand still for
@@ -228,32 +208,34 @@ impl Process {
 }
 
 impl InForce {
-    fn of(live: &Live, waiting: Vec<Waiting>) -> InForce {
-        InForce {
-            generation: live.snapshot.generation,
-            since: live.applied.at,
-            trigger: live.applied.trigger,
-            changes: live.applied.changes.clone(),
-            waiting,
-            warnings: live.snapshot.warnings.clone(),
-        }
+    /// For the log and for operators.
+    pub fn told(&self) -> Value {
+        let count = self.live.snapshot.loaded.warnings.len();
+        with(
+            standing(&self.live, &self.waiting),
+            json!({ "warning_count": count }),
+        )
     }
 
-    /// For the log. What is suspicious is worth a look.
-    fn tell(&self, tell: &mut impl FnMut(&str, serde_json::Value)) -> Level {
-        let waiting: Vec<_> = self.waiting.iter().map(|waiting| waiting.key.as_str()).collect();
-        tell("generation", self.generation.into());
-        tell("since", rfc3339(self.since).into());
-        tell("since_trigger", self.trigger.label().into());
-        tell("restart_pending", json!(waiting));
-        tell("waiting", json!(self.waiting));
-        tell("warnings", json!(first_warnings(&self.warnings)));
-        tell("warning_count", self.warnings.len().into());
-        match self.warnings.is_empty() {
+    /// What is suspicious is worth a look.
+    fn level(&self) -> Level {
+        match self.live.snapshot.loaded.warnings.is_empty() {
             true => Level::Info,
             false => Level::Warn,
         }
     }
+}
+
+/// Which configuration is in force, since when, and what of it waits.
+pub fn standing(live: &Live, waiting: &[Waiting]) -> Value {
+    json!({
+        "generation": live.snapshot.generation,
+        "since": humantime::format_rfc3339_seconds(live.applied.at).to_string(),
+        "since_trigger": live.applied.trigger.label(),
+        "restart_pending": waiting.iter().map(|waiting| waiting.key.as_str()).collect::<Vec<_>>(),
+        "waiting": waiting,
+        "warnings": first_warnings(&live.snapshot.loaded.warnings),
+    })
 }
 
 /// As `check` prints them.
@@ -264,11 +246,6 @@ fn texts(faults: &[Fault]) -> Vec<String> {
 /// So many of them as are told; how many there are is told beside it.
 pub fn first_warnings(warnings: &[Fault]) -> Vec<String> {
     texts(warnings.get(..WARNINGS).unwrap_or(warnings))
-}
-
-/// As the log writes times, to the second.
-pub fn rfc3339(at: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// The names that have other addresses than those that are asked.

@@ -20,12 +20,11 @@ use crate::response::page::Audience;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::telemetry::outcome::Outcome;
-use crate::telemetry::record::{RequestRecord, UpstreamRecord};
+use crate::telemetry::record::{RequestRecord, UpstreamPart, UpstreamRecord};
 use crate::telemetry::traces::{self, Span};
 use crate::telemetry::{access_log, count};
 use crate::upstream::attempts::Attempted;
 use crate::upstream::caller::{Caller, Peer};
-use crate::upstream::failure::Cause;
 
 /// How often a request that is held back looks whether the process drains.
 const TURN_STEP: Duration = Duration::from_millis(250);
@@ -65,18 +64,6 @@ pub struct Sent {
     pub bytes: usize,
 }
 
-/// The upstream's part.
-struct UpstreamPart {
-    /// When the first connect began.
-    since: Instant,
-    /// Connects beyond the first.
-    retries: u32,
-    /// The status, once there is one.
-    status: Option<u16>,
-    /// Who was asked.
-    attempted: Attempted,
-}
-
 /// One request. It is recorded when it is dropped, once, whatever became of it.
 pub struct Request {
     process: Arc<Process>,
@@ -114,7 +101,7 @@ impl Request {
         let live = process.live.load_full();
         let mut caller = Caller::of(peer, headers, &live.env().trusted, rand::random);
         let span = live.traces.as_ref().and_then(|_| {
-            let share = live.snapshot.settings.traces.sample;
+            let share = live.snapshot.loaded.settings.traces.sample;
             let received = caller.traceparent_received;
             let begun = traces::begin(caller.begin_trace(rand::random), received, share, rand::random);
             if let Some(traceparent) = begun.traceparent {
@@ -339,7 +326,6 @@ impl Request {
             None => Outcome::Observed,
         };
         let now = Instant::now();
-        let age = now.saturating_duration_since(self.started);
         let route = self.route.and_then(|at| self.live.env().routes.all().get(at));
         let upstream = self.upstream.as_ref().zip(route);
         let record = RequestRecord {
@@ -369,8 +355,7 @@ impl Request {
                 Some(rejection) => rejection.status(),
                 None => self.sent.status.unwrap_or_default(),
             },
-            age,
-            duration: age,
+            duration: now.saturating_duration_since(self.started),
             overhead: self.overhead,
             held: self.body.as_ref().map(Bytes::len),
             bytes_in: self.bytes_in,
@@ -381,17 +366,7 @@ impl Request {
                     name: &route.upstream,
                     series,
                     duration: now.saturating_duration_since(part.since),
-                    status: part.status,
-                    retries: part.retries,
-                    server: part
-                        .attempted
-                        .server
-                        .as_ref()
-                        .map(|server| (&*server.name, server.shown.as_str())),
-                    tries: part.attempted.tries,
-                    cause: part.attempted.cause.map(Cause::label),
-                    since: part.since,
-                    attempted: &part.attempted,
+                    part,
                 }),
         };
         count::count(metrics, &record);
@@ -413,7 +388,7 @@ impl Request {
 
     /// Whether its line is left out: never one of a 5xx, nor one that observe mode has something to say in.
     fn is_sampled_out(&self, record: &RequestRecord<'_>) -> bool {
-        let log = &self.live.snapshot.settings.log;
+        let log = &self.live.snapshot.loaded.settings.log;
         let share = match record.outcome {
             _ if record.status >= 500 => 1.0,
             Outcome::Forwarded => log.sample_forwarded,

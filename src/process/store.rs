@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::Level;
 use serde_json::json;
 
 use crate::pipeline::Env;
@@ -23,14 +22,16 @@ pub(super) fn start(env: &Env, epoch: Instant, metrics: &Arc<Metrics>, log: &Log
     };
     if let Err(e) = store.start(epoch, teller) {
         let details = json!({ "error": e.to_string() });
-        log.event(Level::Error, "the store of limits is not asked", details);
+        log.error("the store of limits is not asked", details);
     }
 }
 
 /// Brings the series of a configuration's store up to date.
 pub(super) fn refresh(env: &Env, metrics: &Metrics) {
     let store = env.limits.store();
-    metrics.store_up(store.is_none_or(|store| store.is_up()));
+    metrics
+        .store_up
+        .set(store.is_none_or(|store| store.is_up()).into());
     for (by, counts) in store.into_iter().flat_map(|store| store.judged()) {
         metrics.shared_decisions(by, counts);
     }
@@ -51,12 +52,11 @@ impl Witness for Teller {
 
     fn up(&self, after: Duration) {
         let details = json!({ "after_ms": after.as_millis() as u64 });
-        self.log.event(Level::Info, "the store of limits is up", details);
+        self.log.info("the store of limits is up", details);
     }
 
     fn down(&self, fault: StoreFault, instead: OnError) {
         let details = json!({ "reason": fault.label(), "instead": instead.label() });
-        self.log
-            .event(Level::Warn, "the store of limits is down", details);
+        self.log.warn("the store of limits is down", details);
     }
 }

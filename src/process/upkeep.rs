@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Process;
+use crate::telemetry::log::with;
 use crate::upstream::check::check;
 use crate::upstream::entry::{Entry, LookedUp, next_look_up};
 use crate::upstream::failure::Cause;
@@ -105,16 +106,8 @@ impl Process {
                 json!({ "cause": cause.label(), "for_ms": lasts.as_millis() as u64 }),
             ),
         };
-        self.log.event(Level::Warn, msg, with(details, more));
+        self.log.warn(msg, with(details, more));
     }
-}
-
-/// Both objects in one.
-fn with(mut details: Value, more: Value) -> Value {
-    if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
-        details.extend(more);
-    }
-    details
 }
 
 async fn examine(upstream: Arc<Upstream>, server: Arc<Server>) {

@@ -19,7 +19,6 @@ pub mod tunnel;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use log::Level;
 use pingora::apps::ServerApp;
 use pingora::listeners::L4BufferSettings;
 use pingora::listeners::ListenerConfig;
@@ -73,7 +72,7 @@ pub fn start(
     });
     if !wire::can_prove() {
         let msg = "this kernel does not tell what was acknowledged: no call is sent again";
-        process.log.event(Level::Warn, msg, json!({}));
+        process.log.warn(msg, json!({}));
     }
     let mut loops = Vec::new();
     for (listener, address) in &bound.http {
@@ -95,8 +94,7 @@ pub fn start(
         let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
         service.add_listener(endpoint);
         loops.push(serve(runtime, service, fds, stopping));
-        process.log.event(
-            Level::Info,
+        process.log.info(
             "listening",
             json!({ "listener": "http", "address": address.to_string() }),
         );

@@ -23,7 +23,7 @@ impl ResolvesServerCert for Resolver {
     /// The first certificate that is for the name, else the first of the listener.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let live = self.live.load();
-        let certificates = live.snapshot.certificates.get(&self.listener)?;
+        let certificates = live.snapshot.loaded.certificates.get(&self.listener)?;
         let named = hello
             .server_name()
             .and_then(|name| certificates.iter().find(|one| one.is_for(name)));

@@ -66,7 +66,6 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         // What only adds up over many requests is for the metrics.
         series: _,
         limits: _,
-        age: _,
         overhead: _,
         held: _,
         scheme_replaced: _,
@@ -123,13 +122,14 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     if let Some(upstream) = upstream {
         object.thousandths("upstream_ms", micros(upstream.duration));
         object.text("upstream", upstream.name);
-        if let Some((server, address)) = upstream.server {
-            object.text("server", server);
-            object.text("server_address", address);
+        let attempted = &upstream.part.attempted;
+        if let Some(server) = &attempted.server {
+            object.text("server", &server.name);
+            object.text("server_address", &server.shown);
         }
-        object.number("tries", upstream.tries as u64);
-        if let Some(cause) = upstream.cause {
-            object.text("cause", cause);
+        object.number("tries", attempted.tries as u64);
+        if let Some(cause) = attempted.cause {
+            object.text("cause", cause.label());
         }
     }
     object.number("bytes_in", *bytes_in as u64);

@@ -2,7 +2,7 @@
 
 use super::metrics::Metrics;
 use super::placement;
-use super::record::{RequestRecord, UpstreamRecord};
+use super::record::RequestRecord;
 use crate::policy::Mode;
 
 /// Counts an ended request. Every family of requests is fed here and nowhere else.
@@ -34,7 +34,6 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         domain: _,
         client: _,
         status: _,
-        age: _,
         bytes_in: _,
         bytes_out: _,
     } = record;
@@ -64,8 +63,10 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         .forwarding_headers_replaced
         .inc_by(u64::from(*scheme_replaced));
     metrics.origin_mismatch.inc_by(u64::from(*origin_differs));
-    if let (Some(placement), Some(_)) = (placement, member_id) {
-        metrics.placement(placement::label(placement)).inc();
+    if let (Some(placement), Some(_)) = (placement, member_id)
+        && let Some(series) = metrics.placement(placement::label(placement))
+    {
+        series.inc();
     }
     if let Some(bytes) = held {
         series.body_bytes.observe(*bytes as f64);
@@ -73,21 +74,9 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
     if let Some(overhead) = overhead {
         series.overhead.observe(overhead.as_secs_f64());
     }
-    if let Some(UpstreamRecord {
-        name: _,
-        series,
-        duration,
-        retries,
-        // Counted where they happen.
-        status: _,
-        server: _,
-        tries: _,
-        cause: _,
-        since: _,
-        attempted: _,
-    }) = upstream
-    {
-        series.duration.observe(duration.as_secs_f64());
-        series.retries.inc_by(u64::from(*retries));
+    // Answers and failures are counted where they happen.
+    if let Some(upstream) = upstream {
+        upstream.series.duration.observe(upstream.duration.as_secs_f64());
+        upstream.series.retries.inc_by(upstream.part.retries.into());
     }
 }

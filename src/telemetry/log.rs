@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use engine::{EngineLine, Heard};
 use writer::Gathered;
@@ -103,12 +103,27 @@ impl LogSink {
         });
     }
 
+    /// Tells of something that is as it should be, with its details.
+    pub fn info(&self, msg: &str, details: Value) {
+        self.event(Level::Info, msg, details);
+    }
+
+    /// Tells of something that an operator should know.
+    pub fn warn(&self, msg: &str, details: Value) {
+        self.event(Level::Warn, msg, details);
+    }
+
+    /// Tells of something that does not work.
+    pub fn error(&self, msg: &str, details: Value) {
+        self.event(Level::Error, msg, details);
+    }
+
     /// Writes an event of the process itself with its details.
-    pub fn event(&self, level: Level, msg: &str, details: serde_json::Value) {
+    pub fn event(&self, level: Level, msg: &str, details: Value) {
         self.told(level, msg, None, details);
     }
 
-    fn told(&self, level: Level, msg: &str, target: Option<&str>, details: serde_json::Value) {
+    fn told(&self, level: Level, msg: &str, target: Option<&str>, details: Value) {
         if self.wants(level) {
             self.line(&Event {
                 ts: timestamp(),
@@ -153,6 +168,14 @@ impl LogSink {
     }
 }
 
+/// Two objects in one.
+pub fn with(mut told: Value, more: Value) -> Value {
+    if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
+        told.extend(more);
+    }
+    told
+}
+
 /// The word for a level.
 pub const fn word(level: Level) -> &'static str {
     match level {
@@ -172,7 +195,7 @@ struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a str>,
     #[serde(flatten)]
-    details: serde_json::Value,
+    details: Value,
 }
 
 struct Facade(LogSink);

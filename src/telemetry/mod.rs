@@ -6,6 +6,7 @@ pub mod log;
 pub mod metrics;
 pub mod notice;
 pub mod observed;
+mod labels;
 pub mod outcome;
 pub mod placement;
 pub mod recent;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use log::Level;
 use serde_json::json;
 
 use super::log::LogSink;
@@ -29,9 +28,7 @@ impl Notices {
             }
         }
         if record.scheme_replaced && self.scheme_replaced.is_due(now) {
-            log.event(
-                Level::Warn,
-                "X-Forwarded-Proto was replaced",
+            log.warn("X-Forwarded-Proto was replaced",
                 json!({
                     "client": record.client.to_string(),
                     "detail": "it came from an address outside trusted_proxies; if that is a proxy of yours, handlers see the wrong scheme until it is listed there",
@@ -54,8 +51,7 @@ impl Notices {
             .get(kind as usize)
             .is_some_and(|seldom| seldom.is_due(now))
         {
-            log.event(
-                Level::Warn,
+            log.warn(
                 rejection.reason().code(),
                 json!({ "route": route, "message": kind.label(), "detail": rejection.detail() }),
             );

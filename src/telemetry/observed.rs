@@ -27,11 +27,11 @@ pub const EXAMPLES: usize = 3;
 /// What observe mode let through since the start.
 #[derive(Default)]
 pub struct Observed {
-    rows: Mutex<HashMap<Key, Counted>>,
+    rows: Mutex<HashMap<Key, Row>>,
 }
 
 /// What is counted apart.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {
     /// The route's name.
     pub route: Arc<str>,
@@ -65,21 +65,18 @@ pub enum About {
     Caller(Unproven),
 }
 
-/// What one row says.
+/// What is counted of it.
 #[derive(Clone)]
 pub struct Row {
-    /// What is counted.
-    pub key: Key,
     /// Requests.
     pub requests: u64,
-    /// About how many members they were of; those without a valid `member_id` are of none.
-    pub members: usize,
+    members: CardinalityEstimator<MemberId>,
     /// The first.
     pub first: SystemTime,
     /// The last.
     pub last: SystemTime,
     /// The last ones, the latest last.
-    pub examples: Vec<Arc<Example>>,
+    pub examples: VecDeque<Arc<Example>>,
 }
 
 /// One request.
@@ -92,14 +89,6 @@ pub struct Example {
     pub message: Option<Kind>,
     /// What was in it.
     pub outline: Outline,
-}
-
-struct Counted {
-    requests: u64,
-    members: CardinalityEstimator<MemberId>,
-    first: SystemTime,
-    last: SystemTime,
-    examples: VecDeque<Arc<Example>>,
 }
 
 impl Observed {
@@ -125,18 +114,16 @@ impl Observed {
             if rows.len() >= ROWS && !rows.contains_key(&key) {
                 forget_one(&mut rows);
             }
-            let row = rows.entry(key).or_insert_with(|| Counted::none(now));
+            let row = rows.entry(key).or_insert_with(|| Row::none(now));
             row.add(record.member_id, &example, now);
         }
     }
 
     /// The first `n` rows, the most requests first.
-    pub fn rows(&self, n: usize) -> Vec<Row> {
-        let mut rows: Vec<_> = self.rows.lock().iter().map(|(key, row)| row.told(key)).collect();
-        rows.sort_by(|a, b| {
-            let key = |row: &Row| (row.key.route.clone(), row.key.rule, row.key.placement);
-            b.requests.cmp(&a.requests).then_with(|| key(a).cmp(&key(b)))
-        });
+    pub fn rows(&self, n: usize) -> Vec<(Key, Row)> {
+        let rows = self.rows.lock();
+        let mut rows: Vec<_> = rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        rows.sort_by(|(a, first), (b, second)| second.requests.cmp(&first.requests).then_with(|| a.cmp(b)));
         rows.truncate(n);
         rows
     }
@@ -147,7 +134,7 @@ impl Observed {
     }
 }
 
-fn forget_one(rows: &mut HashMap<Key, Counted>) {
+fn forget_one(rows: &mut HashMap<Key, Row>) {
     let oldest = rows.iter().min_by_key(|(_, row)| row.last);
     if let Some(key) = oldest.map(|(key, _)| key.clone()) {
         rows.remove(&key);
@@ -170,9 +157,9 @@ fn rules(rejection: &Rejection) -> Vec<Rule> {
     vec![of(about.unwrap_or(About::Request))]
 }
 
-impl Counted {
-    fn none(now: SystemTime) -> Counted {
-        Counted {
+impl Row {
+    fn none(now: SystemTime) -> Row {
+        Row {
             requests: 0,
             members: CardinalityEstimator::new(),
             first: now,
@@ -193,14 +180,8 @@ impl Counted {
         self.examples.push_back(example.clone());
     }
 
-    fn told(&self, key: &Key) -> Row {
-        Row {
-            key: key.clone(),
-            requests: self.requests,
-            members: self.members.estimate(),
-            first: self.first,
-            last: self.last,
-            examples: self.examples.iter().cloned().collect(),
-        }
+    /// About how many members they were of; those without a valid `member_id` are of none.
+    pub fn members(&self) -> usize {
+        self.members.estimate()
     }
 }

@@ -1,48 +1,27 @@
 //! How a request ended.
 
+use super::labels::labels;
 use crate::response::rejection::Reason;
 
-/// How a request ended: the label `outcome`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Outcome {
-    /// The upstream's answer went back whole.
-    Forwarded,
-    /// The same, and observe mode had something to say.
-    Observed,
-    /// The gateway refused.
-    Rejected,
-    /// The limiter refused.
-    Limited,
-    /// The upstream could not be reached, or failed to answer.
-    UpstreamError,
-    /// The client went away.
-    ClientClosed,
+labels! {
+    /// How a request ended: the label `outcome`.
+    Outcome {
+        /// The upstream's answer went back whole.
+        Forwarded = "forwarded",
+        /// The same, and observe mode had something to say.
+        Observed = "observed",
+        /// The gateway refused.
+        Rejected = "rejected",
+        /// The limiter refused.
+        Limited = "limited",
+        /// The upstream could not be reached, or failed to answer.
+        UpstreamError = "upstream_error",
+        /// The client went away.
+        ClientClosed = "client_closed",
+    }
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the variants.
-    pub const ALL: [Outcome; 6] = [
-        Outcome::Forwarded,
-        Outcome::Observed,
-        Outcome::Rejected,
-        Outcome::Limited,
-        Outcome::UpstreamError,
-        Outcome::ClientClosed,
-    ];
-
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Outcome::Forwarded => "forwarded",
-            Outcome::Observed => "observed",
-            Outcome::Rejected => "rejected",
-            Outcome::Limited => "limited",
-            Outcome::UpstreamError => "upstream_error",
-            Outcome::ClientClosed => "client_closed",
-        }
-    }
-
     /// The outcome that a refusal is.
     pub const fn of(reason: Reason) -> Outcome {
         match reason {

@@ -18,7 +18,7 @@ pub const STEP: Duration = Duration::from_secs(2);
 pub const STEPS: usize = 60;
 
 /// What has been counted so far, over all routes.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Totals {
     /// By outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
@@ -33,12 +33,7 @@ pub struct Totals {
 impl Totals {
     /// The sum over routes, each of them once.
     pub fn of<'a>(routes: impl IntoIterator<Item = &'a RouteSeries>) -> Totals {
-        let mut sum = Totals {
-            outcomes: [0; Outcome::ALL.len()],
-            refusals: [[0; Mode::ALL.len()]; Reason::ALL.len()],
-            durations: Buckets::default(),
-            overhead: Buckets::default(),
-        };
+        let mut sum = Totals::default();
         for route in routes {
             for (total, outcome) in sum.outcomes.iter_mut().zip(Outcome::ALL) {
                 *total += route.requests(outcome).get();

@@ -57,8 +57,6 @@ pub struct RequestRecord<'a> {
     pub scheme_replaced: bool,
     /// What the client got; 499 where it did not wait for an answer.
     pub status: u16,
-    /// Since its head was complete.
-    pub age: Duration,
     /// From the complete head to the end of the answer.
     pub duration: Duration,
     /// The gateway's own share of it.
@@ -81,18 +79,18 @@ pub struct UpstreamRecord<'a> {
     pub series: &'a UpstreamSeries,
     /// From the first connect to the end of the answer.
     pub duration: Duration,
-    /// The status, if there was an answer.
-    pub status: Option<u16>,
+    /// What it did.
+    pub part: &'a UpstreamPart,
+}
+
+/// What an upstream did for a request.
+pub struct UpstreamPart {
+    /// When the first connect began.
+    pub since: Instant,
     /// Connects beyond the first.
     pub retries: u32,
-    /// The last server that was asked, as spelled, and its address.
-    pub server: Option<(&'a str, &'a str)>,
-    /// Servers that were asked.
-    pub tries: usize,
-    /// The last failure of a server.
-    pub cause: Option<&'static str>,
-    /// When the first of them was asked.
-    pub since: Instant,
-    /// How each attempt ended.
-    pub attempted: &'a Attempted,
+    /// The status, if there was an answer.
+    pub status: Option<u16>,
+    /// Who was asked, and how each attempt ended.
+    pub attempted: Attempted,
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use cardinality_estimator::CardinalityEstimator;
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Serialize, Serializer};
 
 use crate::request::field::{Domain, MemberId};
 
@@ -29,21 +30,24 @@ pub const WINDOW: Duration = Duration::from_secs(150);
 const TRIES: usize = 64;
 
 /// The sketch. Time is told, counted from the start of the process.
+#[derive(Default)]
 pub struct Top {
     shards: [Mutex<Shard>; SHARDS],
     dropped: AtomicU64,
 }
 
 /// What the sketch says.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Busy {
     /// The span that is covered.
+    #[serde(rename = "covers_seconds", serialize_with = "rounded")]
     pub covers: Duration,
     /// Requests with a valid `member_id` in it.
     pub requests: u64,
     /// Of these, those over their limit.
     pub limited: u64,
     /// About how many members there were.
+    #[serde(rename = "distinct_members")]
     pub members: usize,
     /// Requests left out of all this because a shard was taken, since the start.
     pub dropped: u64,
@@ -54,11 +58,13 @@ pub struct Busy {
 }
 
 /// One member.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Member {
     /// Its id.
+    #[serde(rename = "member_id", serialize_with = "text")]
     pub id: MemberId,
     /// As it was sent last.
+    #[serde(serialize_with = "domain")]
     pub domain: Option<Domain>,
     /// Its requests. In the list of limited members none where it is not among the busiest.
     pub requests: Option<u64>,
@@ -66,6 +72,18 @@ pub struct Member {
     pub limited: u64,
     /// The most by which the number that the list is sorted by may be too high.
     pub over: u64,
+}
+
+fn rounded<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(span.as_secs_f64().round())
+}
+
+fn text<S: Serializer>(id: &MemberId, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(id)
+}
+
+fn domain<S: Serializer>(domain: &Option<Domain>, to: S) -> Result<S::Ok, S::Error> {
+    domain.as_ref().map(Domain::as_str).serialize(to)
 }
 
 #[derive(Default)]
@@ -76,6 +94,7 @@ struct Shard {
     past: Window,
 }
 
+#[derive(Default)]
 struct Window {
     requests: u64,
     limited: u64,
@@ -92,27 +111,6 @@ struct Place {
     count: u64,
     over: u64,
     domain: Option<Domain>,
-}
-
-impl Default for Top {
-    fn default() -> Top {
-        Top {
-            shards: std::array::from_fn(|_| Mutex::default()),
-            dropped: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Default for Window {
-    fn default() -> Window {
-        Window {
-            requests: 0,
-            limited: 0,
-            busiest: Ranking::default(),
-            most_limited: Ranking::default(),
-            distinct: CardinalityEstimator::new(),
-        }
-    }
 }
 
 impl Top {
@@ -143,12 +141,8 @@ impl Top {
     pub fn busy(&self, n: usize, now: Duration) -> Busy {
         let mut busy = Busy {
             covers: now.min(WINDOW + Duration::from_secs(now.as_secs() % WINDOW.as_secs())),
-            requests: 0,
-            limited: 0,
-            members: 0,
             dropped: self.dropped.load(Ordering::Relaxed),
-            busiest: Vec::new(),
-            most_limited: Vec::new(),
+            ..Busy::default()
         };
         let (mut busiest, mut most_limited) = (Ranking::default(), Ranking::default());
         for shard in &self.shards {

@@ -3,19 +3,17 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::others::Others;
+use super::server::networks;
 use super::shared::shared;
 use crate::config::fault::Faults;
 use crate::config::limits::{
     ClientTable, EventTable, LimitsTable, OverrideTable, PlacementTable, PolicyTable,
 };
 use crate::config::units::{Rate, Span};
-use crate::config::values::{At, Count, Word, quoted, word};
+use crate::config::values::{At, Count, Placed, Word, given_or, quoted};
 use crate::policy::Mode;
 use crate::policy::limit::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec, Quota};
 use crate::policy::pattern::Pattern;
@@ -26,57 +24,38 @@ pub(super) fn limits(
     table: &LimitsTable,
     shape: MemberIdShape,
     grace_period: Duration,
-    (base, others): (&Path, &mut Others),
+    others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> LimitsSpec {
-    let LimitsTable {
-        max_keys,
-        new_keys_per_client,
-        client,
-        gateway,
-        member,
-        overrides,
-        placement,
-        event,
-        shared,
-    } = table;
-    if let (Some(first), None) = (overrides.first(), member)
+    if let (Some(first), None) = (table.overrides.first(), &table.member)
         && !faults.is_unread_below("limits.member")
     {
-        faults.at(
-            &first.span(),
-            "there is no limit that it could override, [limits.member] is needed",
-        );
+        let message = "there is no limit that it could override, [limits.member] is needed";
+        faults.at(&first.span, message);
     }
-    let member = plain(member, faults);
-    let overrides = self::overrides(overrides, shape, faults);
+    let member = plain(&table.member, faults);
+    let overrides = overrides(&table.overrides, shape, faults);
+    let max_keys = table.max_keys.as_ref();
+    let new_keys = table.new_keys_per_client.as_ref();
     LimitsSpec {
-        max_keys: max_keys
-            .as_ref()
-            .map_or(LimitsSpec::MAX_KEYS, |keys| keys.value.0 as usize),
-        new_keys_per_client: new_keys_per_client
-            .as_ref()
-            .map_or(LimitsSpec::NEW_KEYS, |given| Quota {
-                rate: given.value.rate,
-                period: given.value.period,
-                burst: given.value.rate,
-            }),
-        client: client.as_ref().and_then(|table| self::client(table, faults)),
-        gateway: plain(gateway, faults),
+        max_keys: max_keys.map_or(LimitsSpec::MAX_KEYS, |most| most.value as usize),
+        new_keys_per_client: new_keys.map_or(LimitsSpec::NEW_KEYS, |given| given.value.with_burst(&None)),
+        client: table.client.as_ref().and_then(|table| client(table, faults)),
+        gateway: plain(&table.gateway, faults),
         overrides: if member.is_some() { overrides } else { Vec::new() },
         member,
-        placement: self::placement(placement, faults),
-        event: event
+        placement: placement(&table.placement, faults),
+        event: table
+            .event
             .as_ref()
-            .and_then(|table| self::event(table, grace_period, faults)),
-        shared: self::shared(shared, base, others, faults),
+            .and_then(|table| event(table, grace_period, faults)),
+        shared: shared(&table.shared, others, faults),
     }
 }
 
-fn plain(table: &Option<Spanned<PolicyTable>>, faults: &mut Faults<'_>) -> Option<PolicySpec> {
-    let table = table.as_ref()?;
-    let PolicyTable { mode, rate, burst } = table.get_ref();
-    policy(mode, rate, burst, &table.span(), faults)
+fn plain(table: &Option<Placed<PolicyTable>>, faults: &mut Faults<'_>) -> Option<PolicySpec> {
+    let Placed { value: table, span } = table.as_ref()?;
+    policy(&table.mode, &table.rate, &table.burst, span, faults)
 }
 
 fn policy(
@@ -87,35 +66,28 @@ fn policy(
     faults: &mut Faults<'_>,
 ) -> Option<PolicySpec> {
     let quota = quota(rate, burst, table, faults)?;
-    Some(PolicySpec {
-        mode: word(mode, Mode::Enforce),
-        quota,
-    })
+    let mode = given_or(mode, Mode::Enforce);
+    Some(PolicySpec { mode, quota })
 }
 
-fn client(table: &Spanned<ClientTable>, faults: &mut Faults<'_>) -> Option<ClientSpec> {
-    let ClientTable {
-        mode,
-        rate,
-        burst,
-        except,
-    } = table.get_ref();
+fn client(
+    Placed { value: table, span }: &Placed<ClientTable>,
+    faults: &mut Faults<'_>,
+) -> Option<ClientSpec> {
     Some(ClientSpec {
-        policy: policy(mode, rate, burst, &table.span(), faults)?,
-        except: except.iter().flatten().map(|network| network.value.0).collect(),
+        policy: policy(&table.mode, &table.rate, &table.burst, span, faults)?,
+        except: networks(&table.except),
     })
 }
 
-fn event(table: &Spanned<EventTable>, grace_period: Duration, faults: &mut Faults<'_>) -> Option<EventSpec> {
-    let EventTable {
-        mode,
-        rate,
-        burst,
-        wait,
-    } = table.get_ref();
-    let policy = policy(mode, rate, burst, &table.span(), faults);
-    if let Some(wait) = wait
-        && wait.value.0 > grace_period
+fn event(
+    Placed { value: table, span }: &Placed<EventTable>,
+    grace_period: Duration,
+    faults: &mut Faults<'_>,
+) -> Option<EventSpec> {
+    let policy = policy(&table.mode, &table.rate, &table.burst, span, faults);
+    if let Some(wait) = &table.wait
+        && wait.value > grace_period
         && !faults.is_unread_below("server.grace_period")
     {
         let allowed = Span(grace_period);
@@ -128,41 +100,26 @@ fn event(table: &Spanned<EventTable>, grace_period: Duration, faults: &mut Fault
     }
     Some(EventSpec {
         policy: policy?,
-        wait: wait.as_ref().map(|wait| wait.value.0).unwrap_or_default(),
+        wait: given_or(&table.wait, Duration::ZERO),
     })
 }
 
 /// In the order of the file.
-fn placement(tables: &[Spanned<PlacementTable>], faults: &mut Faults<'_>) -> Vec<PlacementSpec> {
+fn placement(tables: &[Placed<PlacementTable>], faults: &mut Faults<'_>) -> Vec<PlacementSpec> {
     let mut seen: HashMap<Pattern, usize> = HashMap::new();
     let mut all = Vec::new();
-    for table in tables {
-        let span = table.span();
-        let PlacementTable {
-            matches,
-            mode,
-            rate,
-            burst,
-        } = table.get_ref();
-        let policy = policy(mode, rate, burst, &span, faults);
-        let Some(given) = matches else {
-            if !faults.is_unread(&span, "match") {
-                faults.under(
-                    &span,
-                    "match",
-                    "is missing, allowed is a PLACEMENT, or the beginning of one and a '*'",
-                );
-            }
+    for Placed { value: table, span } in tables {
+        let policy = policy(&table.mode, &table.rate, &table.burst, span, faults);
+        let allowed = "allowed is a PLACEMENT, or the beginning of one and a '*'";
+        let Some(given) = faults.required(&table.matches, span, "match", allowed) else {
             continue;
         };
         let Some(matches) = self::matches(given, faults) else {
             continue;
         };
         if let Some(line) = seen.get(&matches) {
-            faults.at(
-                &given.span,
-                format!("has a limit in line {line} already, allowed is one for each"),
-            );
+            let message = format!("has a limit in line {line} already, allowed is one for each");
+            faults.at(&given.span, message);
             continue;
         }
         seen.insert(matches.clone(), faults.line(&given.span));
@@ -194,24 +151,23 @@ fn matches(given: &At<String>, faults: &mut Faults<'_>) -> Option<Pattern> {
 
 /// Each member once.
 fn overrides(
-    tables: &[Spanned<OverrideTable>],
+    tables: &[Placed<OverrideTable>],
     shape: MemberIdShape,
     faults: &mut Faults<'_>,
 ) -> Vec<(MemberId, Quota)> {
     let mut seen: HashMap<MemberId, usize> = HashMap::new();
     let mut overrides = Vec::new();
-    for entry in tables {
-        let (span, entry) = (entry.span(), entry.get_ref());
-        let member_id = member_id(&entry.member_id, shape, &span, faults);
-        let quota = quota(&entry.rate, &entry.burst, &span, faults);
-        let (Some(member_id), Some(at)) = (member_id, &entry.member_id) else {
+    for Placed { value: entry, span } in tables {
+        let allowed = "allowed is the member_id of a portal";
+        let given = faults.required(&entry.member_id, span, "member_id", allowed);
+        let member_id = given.and_then(|given| member_id(given, shape, faults));
+        let quota = quota(&entry.rate, &entry.burst, span, faults);
+        let (Some(member_id), Some(at)) = (member_id, given) else {
             continue;
         };
         if let Some(line) = seen.get(&member_id) {
-            faults.at(
-                &at.span,
-                format!("has an override in line {line} already, allowed is one for each member"),
-            );
+            let message = format!("has an override in line {line} already, allowed is one for each member");
+            faults.at(&at.span, message);
             continue;
         }
         seen.insert(member_id.clone(), faults.line(&at.span));
@@ -226,40 +182,25 @@ fn quota(
     table: &Range<usize>,
     faults: &mut Faults<'_>,
 ) -> Option<Quota> {
-    let Some(rate) = rate else {
-        if !faults.is_unread(table, "rate") {
-            faults.under(
-                table,
-                "rate",
-                "is missing, allowed is requests per s, m or h, such as \"100/s\"",
-            );
-        }
-        return None;
-    };
-    let Rate { rate, period } = rate.value;
-    let burst = burst
-        .as_ref()
-        .and_then(|burst| NonZeroU32::new(burst.value.0))
-        .unwrap_or(rate);
-    Some(Quota { rate, period, burst })
+    let allowed = "allowed is requests per s, m or h, such as \"100/s\"";
+    let rate = faults.required(rate, table, "rate", allowed)?;
+    Some(rate.value.with_burst(burst))
 }
 
-fn member_id(
-    given: &Option<At<String>>,
-    shape: MemberIdShape,
-    table: &Range<usize>,
-    faults: &mut Faults<'_>,
-) -> Option<MemberId> {
-    let Some(given) = given else {
-        if !faults.is_unread(table, "member_id") {
-            faults.under(
-                table,
-                "member_id",
-                "is missing, allowed is the member_id of a portal",
-            );
+impl Rate {
+    /// Left out, as many come at once as in a period.
+    fn with_burst(self, burst: &Option<At<Count<{ Quota::MAX }>>>) -> Quota {
+        let Rate { rate, period } = self;
+        let burst = burst.as_ref().and_then(|burst| NonZeroU32::new(burst.value));
+        Quota {
+            rate,
+            period,
+            burst: burst.unwrap_or(rate),
         }
-        return None;
-    };
+    }
+}
+
+fn member_id(given: &At<String>, shape: MemberIdShape, faults: &mut Faults<'_>) -> Option<MemberId> {
     let parsed = MemberId::parse(given.value.as_bytes(), shape).ok();
     // How members are spelled is not known if that key itself is at fault.
     if parsed.is_none() && !faults.is_unread_below("widget.member_id") {
@@ -267,10 +208,9 @@ fn member_id(
             MemberIdShape::Hex32 => "32 of 0-9 and a-f ([widget] member_id = \"hex32\")",
             MemberIdShape::Token => "1 to 64 of A-Za-z0-9_- ([widget] member_id = \"token\")",
         };
-        faults.at(
-            &given.span,
-            format!("{} is no member_id, allowed is {allowed}", quoted(&given.value)),
-        );
+        let given_as = quoted(&given.value);
+        let message = format!("{given_as} is no member_id, allowed is {allowed}");
+        faults.at(&given.span, message);
     }
     parsed
 }

@@ -14,22 +14,19 @@ mod warnings;
 mod widget;
 mod widget_route;
 
-use std::path::Path;
-
 use log::LevelFilter;
 
 use super::fault::Faults;
 use super::file::{File, LogTable, TracesTable};
 use super::settings::{EnvSpec, LogSettings, Settings, TracesSettings};
-use super::values::{At, Share, word};
+use super::values::given_or;
 pub use others::Others;
 pub use server::ADMIN;
 
-/// `base` is the folder of the file: relative paths in it start there. The files that are read there are added
-/// to `others`.
-pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Settings {
-    let server = server::build(&file.server, base, others, faults);
-    let upstreams = upstreams::build(&file.upstreams, base, others, faults);
+/// The files that it names are added to `others`.
+pub(super) fn build(file: &File, others: &mut Others, faults: &mut Faults<'_>) -> Settings {
+    let server = server::build(&file.server, others, faults);
+    let upstreams = upstreams::build(&file.upstreams, others, faults);
     let routes = routes::build(file, faults);
     let own = server.listeners.iter().map(|listener| listener.address.as_str());
     let own: Vec<_> = own
@@ -37,28 +34,15 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
         .filter_map(|address| address.parse().ok())
         .collect();
     warnings::collect(file, &routes, &own, faults);
-    let widget = widget::widget(&file.widget, base, others, faults);
-    let verify = verify::build(file.verify.as_ref(), widget.member_id, base, others, faults);
-    let limits = limits::limits(
-        &file.limits,
-        widget.member_id,
-        server.grace_period,
-        (base, others),
-        faults,
-    );
-    let trusted = file
-        .trusted_proxies
-        .iter()
-        .flatten()
-        .map(|network| network.value.0)
-        .collect();
+    let widget = widget::widget(&file.widget, others, faults);
+    let shape = widget.member_id;
     let spec = EnvSpec {
         routes,
         widget,
-        verify,
-        limits,
+        verify: verify::build(file.verify.as_ref(), shape, others, faults),
+        limits: limits::limits(&file.limits, shape, server.grace_period, others, faults),
         upstreams,
-        trusted,
+        trusted: server::networks(&file.trusted_proxies),
     };
     Settings {
         server,
@@ -70,19 +54,15 @@ pub(super) fn build(file: &File, base: &Path, others: &mut Others, faults: &mut 
 
 fn log(table: &LogTable) -> LogSettings {
     LogSettings {
-        level: word(&table.level, LevelFilter::Info),
-        sample_forwarded: share(&table.sample_forwarded, 1.0),
-        sample_refused: share(&table.sample_refused, 1.0),
+        level: given_or(&table.level, LevelFilter::Info),
+        sample_forwarded: given_or(&table.sample_forwarded, 1.0),
+        sample_refused: given_or(&table.sample_refused, 1.0),
     }
 }
 
 fn traces(table: &TracesTable) -> TracesSettings {
     TracesSettings {
-        endpoint: table.endpoint.as_ref().map(|endpoint| endpoint.value.0.clone()),
-        sample: share(&table.sample, 0.01),
+        endpoint: table.endpoint.as_ref().map(|endpoint| endpoint.value.clone()),
+        sample: given_or(&table.sample, 0.01),
     }
-}
-
-fn share(given: &Option<At<Share>>, default: f64) -> f64 {
-    given.as_ref().map_or(default, |share| share.value.0)
 }

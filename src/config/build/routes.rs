@@ -1,6 +1,6 @@
 //! `[[routes]]`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::selection::{Claims, selection, unreached};
 use super::widget_route;
 use crate::config::fault::{Faults, nearest, one_of};
 use crate::config::file::{File, RouteTable};
-use crate::config::values::{quoted, word};
+use crate::config::values::{At, Placed, Words, given_or, quoted};
 use crate::config::words::KindWord;
 use crate::policy::Mode;
 use crate::policy::route::{Kind, PathRule, Route, Upgrade};
@@ -29,15 +29,12 @@ struct Taken {
 
 pub(super) fn build(file: &File, faults: &mut Faults<'_>) -> Vec<Route> {
     let mut taken = Taken::default();
-    let mut used: BTreeMap<&str, ()> = BTreeMap::new();
-    let default_mode = word(&file.widget.mode, Mode::Enforce);
+    let mut used: HashSet<&str> = HashSet::new();
+    let default_mode = given_or(&file.widget.mode, Mode::Enforce);
     let mut routes = Vec::new();
-    for route in &file.routes {
-        let (span, table) = (route.span(), route.get_ref());
-        if let Some(upstream) = &table.upstream {
-            used.insert(&upstream.value, ());
-        }
-        routes.extend(one(table, &span, default_mode, file, &mut taken, faults));
+    for Placed { value: table, span } in &file.routes {
+        used.extend(table.upstream.as_ref().map(|upstream| upstream.value.as_str()));
+        routes.extend(one(table, span, default_mode, file, &mut taken, faults));
     }
     let unread = faults.is_unread_below("routes");
     if file.routes.is_empty() && !unread {
@@ -49,13 +46,11 @@ pub(super) fn build(file: &File, faults: &mut Faults<'_>) -> Vec<Route> {
         );
     }
     if let Some(route) = file.routes.get(MOST) {
-        faults.at(
-            &route.span(),
-            format!("is route number {}, allowed are {MOST}", MOST + 1),
-        );
+        let message = format!("is route number {}, allowed are {MOST}", MOST + 1);
+        faults.at(&route.span, message);
     }
     for name in file.upstreams.keys() {
-        if !unread && !used.contains_key(name.value.0.as_str()) {
+        if !unread && !used.contains(name.value.as_str()) {
             faults.warn(&name.span, "is used by no route");
         }
     }
@@ -70,21 +65,19 @@ fn one(
     taken: &mut Taken,
     faults: &mut Faults<'_>,
 ) -> Option<Route> {
-    let kind = table.kind.as_ref().map(|kind| kind.value.0);
+    let kind = table.kind.as_ref().map(|kind| kind.value);
     let name = name(table, span, kind, taken, faults);
     let methods = methods(table, kind, faults);
     let selection = match kind {
         Some(KindWord::Widget) => {
-            let shape = word(&file.widget.member_id, MemberIdShape::Hex32);
+            let shape = given_or(&file.widget.member_id, MemberIdShape::Hex32);
             Some(selection(table, shape, faults))
         }
         Some(KindWord::Pass) | None => None,
     };
     let path = path(table, span, &methods, selection.as_ref(), taken, faults);
     let upstream = upstream(table, span, file, faults);
-    if kind.is_none() && !faults.is_unread(span, "kind") {
-        faults.under(span, "kind", "is missing, allowed is \"widget\" or \"pass\"");
-    }
+    faults.required(&kind, span, "kind", "allowed is \"widget\" or \"pass\"");
     let kind = match kind? {
         KindWord::Widget => {
             of_pass_routes_alone(table, faults);
@@ -108,10 +101,8 @@ fn one(
 
 fn of_pass_routes_alone(table: &RouteTable, faults: &mut Faults<'_>) {
     if let Some(upgrade) = &table.upgrade {
-        faults.at(
-            &upgrade.span(),
-            "has no meaning on a widget route, allowed is a list of protocols on pass routes",
-        );
+        let message = "has no meaning on a widget route, allowed is a list of protocols on pass routes";
+        faults.at(&upgrade.span, message);
     }
 }
 
@@ -121,27 +112,23 @@ fn upgrade(
     methods: &[(Method, Option<Range<usize>>)],
     faults: &mut Faults<'_>,
 ) -> Upgrade {
-    let Some(list) = &table.upgrade else {
+    let Some(Placed { value: list, span }) = &table.upgrade else {
         return Upgrade::Never;
     };
-    let span = list.span();
-    if faults.is_unread_below(&faults.index().of_value(&span)) {
+    if faults.is_unread_in(span) {
         return Upgrade::Never;
     }
     let takes_get = methods.iter().any(|(method, _)| *method == Method::GET);
-    match list.get_ref().as_slice() {
-        [] => faults.at(&span, "is empty, allowed is [\"websocket\"]"),
-        [_, second, ..] => faults.at(
-            &second.span,
-            "\"websocket\" stands in the list twice, allowed is once",
-        ),
+    match list.as_slice() {
+        [] => faults.at(span, "is empty, allowed is [\"websocket\"]"),
+        [_, second, ..] => faults.twice(&second.span, "\"websocket\""),
         [_] if !takes_get => faults.at(
-            &span,
+            span,
             "begins with a GET, which this route does not take, allowed is a route whose methods have it",
         ),
         [_] => {}
     }
-    list.get_ref().first().map_or(Upgrade::Never, |word| word.value.0)
+    list.first().map_or(Upgrade::Never, |word| word.value)
 }
 
 fn name(
@@ -154,8 +141,8 @@ fn name(
     if table.name.is_none() && faults.is_unread(span, "name") {
         return None;
     }
-    let given = table.name.as_ref().map(|name| name.value.0.as_str());
-    let name = given.or(kind.map(KindWord::word))?.to_owned();
+    let given = table.name.as_ref().map(|name| name.value.as_str());
+    let name = given.or(kind.as_ref().map(Words::word))?.to_owned();
     let at = table.name.as_ref().map_or(span, |name| &name.span);
     if let Some(line) = taken.names.get(&name) {
         match &table.name {
@@ -172,10 +159,8 @@ fn name(
         return None;
     }
     if name == "none" {
-        faults.at(
-            at,
-            "\"none\" stands for requests without a route in metrics, allowed is another name",
-        );
+        let message = "\"none\" stands for requests without a route in metrics, allowed is another name";
+        faults.at(at, message);
     }
     taken.names.insert(name.clone(), faults.line(span));
     Some(name)
@@ -195,30 +180,21 @@ fn methods(
         };
     };
     let mut methods: Vec<(Method, Option<Range<usize>>)> = Vec::new();
-    for word in list.get_ref() {
-        let Ok(method) = word.value.0.0.parse::<Method>() else {
-            continue;
-        };
-        if methods.iter().any(|(other, _)| *other == method) {
-            faults.at(
-                &word.span,
-                format!("\"{method}\" stands in the list twice, allowed is once"),
-            );
+    for At { value: method, span } in &list.value {
+        if methods.iter().any(|(other, _)| other == method) {
+            faults.twice(span, &format!("\"{method}\""));
         } else if kind == Some(KindWord::Widget) && method != Method::POST {
             faults.at(
-                &word.span,
+                span,
                 format!("\"{method}\" carries no widget call, allowed is \"POST\" on a widget route"),
             );
         } else {
-            methods.push((method, Some(word.span.clone())));
+            methods.push((method.clone(), Some(span.clone())));
         }
     }
-    let in_list = faults.is_unread_below(&faults.index().of_value(&list.span()));
-    if list.get_ref().is_empty() && !in_list {
-        faults.at(
-            &list.span(),
-            "is empty, so the route takes no request, at least one method is needed",
-        );
+    if list.value.is_empty() {
+        let message = "is empty, so the route takes no request, at least one method is needed";
+        faults.empty(&list.span, message);
     }
     methods
 }
@@ -232,31 +208,19 @@ fn path(
     taken: &mut Taken,
     faults: &mut Faults<'_>,
 ) -> Option<PathRule> {
-    let Some(path) = &table.path else {
-        if !faults.is_unread(span, "path") {
-            faults.under(
-                span,
-                "path",
-                "is missing, allowed is \"/x\" for all below it or \"= /x\" for it alone",
-            );
-        }
-        return None;
-    };
+    let allowed = "allowed is \"/x\" for all below it or \"= /x\" for it alone";
+    let path = faults.required(&table.path, span, "path", allowed)?;
     let rule = match PathRule::parse(&path.value) {
         Ok(rule) => rule,
         Err(allowed) => {
-            faults.at(
-                &path.span,
-                format!("{} can never match, {allowed}", quoted(&path.value)),
-            );
+            let given = quoted(&path.value);
+            faults.at(&path.span, format!("{given} can never match, {allowed}"));
             return None;
         }
     };
     if path.value.contains('%') {
-        faults.warn(
-            &path.span,
-            "'%' stands for itself here: routes see the path decoded",
-        );
+        let message = "'%' stands for itself here: routes see the path decoded";
+        faults.warn(&path.span, message);
     }
     let line = faults.line(span);
     let (mut shadowed, mut by): (Vec<&str>, _) = (Vec::new(), Vec::new());
@@ -283,18 +247,10 @@ fn upstream(
     file: &File,
     faults: &mut Faults<'_>,
 ) -> Option<Arc<str>> {
-    let Some(upstream) = &table.upstream else {
-        if !faults.is_unread(span, "upstream") {
-            faults.under(
-                span,
-                "upstream",
-                "is missing, allowed is the name of an [upstreams.NAME]",
-            );
-        }
-        return None;
-    };
+    let allowed = "allowed is the name of an [upstreams.NAME]";
+    let upstream = faults.required(&table.upstream, span, "upstream", allowed)?;
     let given = upstream.value.as_str();
-    let names = || file.upstreams.keys().map(|name| name.value.0.as_str());
+    let names = || file.upstreams.keys().map(|name| name.value.as_str());
     if !names().any(|name| name == given) && !faults.is_unread_below("upstreams") {
         let given = quoted(given);
         let allowed = match (nearest(&upstream.value, names()), names().count()) {

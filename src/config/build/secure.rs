@@ -1,11 +1,10 @@
 //! `tls` and `proof` of an upstream: how the gateway knows its servers, and they know it.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
-use toml::Spanned;
 
 use super::others::Others;
 use super::server::now;
@@ -13,7 +12,7 @@ use crate::config::addresses::ServerAddress;
 use crate::config::fault::Faults;
 use crate::config::settings::UpstreamTlsSpec;
 use crate::config::upstreams::{ProofTable, UpstreamTlsTable};
-use crate::config::values::quoted;
+use crate::config::values::{Placed, quoted};
 use crate::upstream::headers::is_free;
 use crate::upstream::proof::Proof;
 use crate::upstream::secure::{Secured, Trust};
@@ -28,48 +27,33 @@ pub(super) struct Tls {
     trust: Option<Arc<Trust>>,
 }
 
-pub(super) fn tls(
-    given: &Spanned<UpstreamTlsTable>,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> Tls {
-    let (span, UpstreamTlsTable { ca, server_name }) = (given.span(), given.get_ref());
-    let unread = faults.is_unread(&span, "ca");
+pub(super) fn tls(given: &Placed<UpstreamTlsTable>, others: &mut Others, faults: &mut Faults<'_>) -> Tls {
+    let Placed {
+        value: UpstreamTlsTable { ca, server_name },
+        span,
+    } = given;
     let trust = match ca {
-        None if unread => None,
-        None => match Trust::of_system() {
-            Ok(trust) => Some(trust),
-            Err(wrong) => {
+        None if faults.is_unread(span, "ca") => None,
+        None => {
+            let tell = |wrong| {
                 faults.under(
-                    &span,
+                    span,
                     "ca",
                     format!("is left out, and {wrong}, allowed is a PEM file"),
                 );
-                None
-            }
-        },
+            };
+            Trust::of_system().map_err(tell).ok()
+        }
         Some(path) => {
-            let read = others.read(base.join(&path.value), LARGEST_CA);
-            let trust = read.and_then(|pem| Trust::given(pem).map_err(str::to_owned));
-            match trust {
-                Ok(trust) => {
-                    if trust.not_after().is_some_and(|end| end < now()) {
-                        faults.warn(&path.span, "holds a certificate that has expired");
-                    }
-                    Some(trust)
-                }
-                Err(wrong) => {
-                    let given = quoted(&path.value);
-                    faults.at(
-                        &path.span,
-                        format!(
-                            "{given} {wrong}, allowed is a PEM file with the certificates of authorities"
-                        ),
-                    );
-                    None
-                }
+            let allowed = "a PEM file with the certificates of authorities";
+            let trust = others.load(path, LARGEST_CA, allowed, faults, |pem| {
+                Trust::given(pem).map_err(str::to_owned)
+            });
+            let ended = |trust: &Trust| trust.not_after().is_some_and(|end| end < now());
+            if trust.as_ref().is_some_and(ended) {
+                faults.warn(&path.span, "holds a certificate that has expired");
             }
+            trust
         }
     };
     let trust = trust.map(Arc::new);
@@ -77,14 +61,12 @@ pub(super) fn tls(
         && let Err(wrong) = Secured::new(trust.clone(), &name.value)
     {
         let given = quoted(&name.value);
-        faults.at(
-            &name.span,
-            format!("{given} {wrong}, allowed is a name or an address without a port"),
-        );
+        let message = format!("{given} {wrong}, allowed is a name or an address without a port");
+        faults.at(&name.span, message);
     }
     Tls {
         spec: UpstreamTlsSpec {
-            ca: ca.as_ref().map(|path| base.join(&path.value)),
+            ca: ca.as_ref().map(|path| others.path(path)),
             server_name: server_name.as_ref().map(|name| name.value.clone()),
         },
         trust,
@@ -101,19 +83,15 @@ impl Tls {
     ) -> Option<Secured> {
         let name = match (&self.spec.server_name, address) {
             (_, ServerAddress::Sample) => {
-                faults.at(
-                    span,
-                    "\"sample\" speaks no TLS, allowed is a server of its own upstream without tls",
-                );
+                let message = "\"sample\" speaks no TLS, allowed is a server of its own upstream without tls";
+                faults.at(span, message);
                 return None;
             }
             (Some(name), _) => name,
             (None, ServerAddress::Host(host, _)) => host,
             (None, ServerAddress::Unix(_)) => {
-                faults.at(
-                    span,
-                    "has no host that a certificate could be for, tls needs a server_name",
-                );
+                let message = "has no host that a certificate could be for, tls needs a server_name";
+                faults.at(span, message);
                 return None;
             }
         };
@@ -122,10 +100,8 @@ impl Tls {
             (Ok(secured), _) => Some(secured),
             (Err(_), Some(_)) => None,
             (Err(wrong), None) => {
-                faults.at(
-                    span,
-                    format!("{} {wrong} of TLS, tls needs a server_name", quoted(name)),
-                );
+                let message = format!("{} {wrong} of TLS, tls needs a server_name", quoted(name));
+                faults.at(span, message);
                 None
             }
         }
@@ -134,21 +110,22 @@ impl Tls {
 
 /// The file, and the proof that it makes.
 pub(super) fn proof(
-    given: &Spanned<ProofTable>,
-    base: &Path,
+    given: &Placed<ProofTable>,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> (Option<PathBuf>, Option<Proof>) {
-    let (span, ProofTable { header, secret_file }) = (given.span(), given.get_ref());
-    for (key, is_there, allowed) in [
-        ("header", header.is_some(), "a name such as \"X-Gateway-Proof\""),
-        ("secret_file", secret_file.is_some(), "a readable file"),
-    ] {
-        if !is_there && !faults.is_unread(&span, key) {
-            faults.under(&span, key, format!("is missing, allowed is {allowed}"));
-        }
-    }
-    let name = header.as_ref().and_then(|header| {
+    let Placed {
+        value: ProofTable { header, secret_file },
+        span,
+    } = given;
+    let header = faults.required(
+        header,
+        span,
+        "header",
+        "allowed is a name such as \"X-Gateway-Proof\"",
+    );
+    let secret_file = faults.required(secret_file, span, "secret_file", "allowed is a readable file");
+    let name = header.and_then(|header| {
         let name = HeaderName::try_from(header.value.as_str()).ok().filter(is_free);
         if name.is_none() {
             let given = quoted(&header.value);
@@ -162,21 +139,11 @@ pub(super) fn proof(
     let Some(file) = secret_file else {
         return (None, None);
     };
-    let full = base.join(&file.value);
-    // The secret is judged whatever its name is.
-    let any = HeaderName::from_static("x-proof");
-    let read = others.read(full.clone(), 4200);
-    let proof =
-        read.and_then(|secret| Proof::new(name.clone().unwrap_or(any), secret).map_err(str::to_owned));
-    match proof {
-        Ok(proof) => (Some(full), name.map(|_| proof)),
-        Err(wrong) => {
-            let given = quoted(&file.value);
-            faults.at(
-                &file.span,
-                format!("{given} {wrong}, allowed is a readable file with a secret of 16 to 4096 visible ASCII characters"),
-            );
-            (Some(full), None)
-        }
-    }
+    let allowed = "a readable file with a secret of 16 to 4096 visible ASCII characters";
+    let proof = others.load(file, 4200, allowed, faults, |secret| {
+        // The secret is judged whatever its name is.
+        let any = HeaderName::from_static("x-proof");
+        Proof::new(name.clone().unwrap_or(any), secret).map_err(str::to_owned)
+    });
+    (Some(others.path(file)), proof.filter(|_| name.is_some()))
 }

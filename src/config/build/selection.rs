@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use http::Method;
-use toml::Spanned;
 
 use crate::config::fault::Faults;
 use crate::config::file::RouteTable;
-use crate::config::values::{At, quoted};
+use crate::config::values::{At, Placed, quoted};
 use crate::policy::pattern::Pattern;
 use crate::policy::route::PathRule;
 use crate::policy::selection::{Selection, Wanted};
@@ -23,33 +22,24 @@ pub(super) fn selection(table: &RouteTable, shape: MemberIdShape, faults: &mut F
 }
 
 fn wanted(
-    list: &Option<Spanned<Vec<At<String>>>>,
+    list: &Option<Placed<Vec<At<String>>>>,
     could_be: impl Fn(&Pattern) -> Result<Pattern, &'static str>,
     faults: &mut Faults<'_>,
 ) -> Wanted {
-    let Some(list) = list else {
+    let Some(Placed { value, span: whole }) = list else {
         return Wanted::Anything;
     };
     let mut patterns: Vec<Pattern> = Vec::new();
-    for text in list.get_ref() {
-        let (given, span) = (&text.value, &text.span);
+    for At { value: given, span } in value {
         match Pattern::parse(given).and_then(|pattern| could_be(&pattern)) {
-            Ok(pattern) if patterns.contains(&pattern) => {
-                faults.at(
-                    span,
-                    format!("{} stands in the list twice, allowed is once", quoted(given)),
-                );
-            }
+            Ok(pattern) if patterns.contains(&pattern) => faults.twice(span, &quoted(given)),
             Ok(pattern) => patterns.push(pattern),
             Err(allowed) => faults.at(span, format!("{} can never match, {allowed}", quoted(given))),
         }
     }
-    let unread = faults.is_unread_below(&faults.index().of_value(&list.span()));
-    if list.get_ref().is_empty() && !unread {
-        faults.at(
-            &list.span(),
-            "is empty, so the route takes no message, at least one pattern is needed",
-        );
+    if value.is_empty() {
+        let message = "is empty, so the route takes no message, at least one pattern is needed";
+        faults.empty(whole, message);
     }
     Wanted::OneOf(patterns)
 }

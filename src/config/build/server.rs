@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,42 +15,32 @@ use crate::config::fault::Faults;
 use crate::config::file::{CertTable, ListenerTable, ServerTable};
 use crate::config::settings::{AdminToken, CertPaths, ListenerSettings, ServerSettings};
 use crate::config::units::Span;
-use crate::config::values::{At, quoted};
+use crate::config::values::{At, Placed, given_or, quoted};
 use crate::request::field::Domain;
 
 /// The default of `server.admin`.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
-pub(super) fn build(
-    table: &ServerTable,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> ServerSettings {
-    let (listeners, admin) = addresses(table, base, others, faults);
-    let admin_token = table
-        .admin_token_file
-        .as_ref()
-        .and_then(|path| token_file(path, base, others, faults));
+pub(super) fn build(table: &ServerTable, others: &mut Others, faults: &mut Faults<'_>) -> ServerSettings {
+    let (listeners, admin) = addresses(table, others, faults);
+    let admin_token = table.admin_token_file.as_ref();
+    let most = given_or(&table.max_connections, ServerSettings::MAX_CONNECTIONS);
     ServerSettings {
         listeners,
         admin: admin.to_string(),
-        threads: table.threads.as_ref().map(|threads| threads.value.0 as usize),
-        max_connections: table
-            .max_connections
-            .as_ref()
-            .map_or(ServerSettings::MAX_CONNECTIONS, |most| most.value.0 as usize),
+        threads: table.threads.as_ref().map(|threads| threads.value as usize),
+        max_connections: most as usize,
         keepalive_timeout: seconds(&table.keepalive_timeout, 75),
         header_timeout: seconds(&table.header_timeout, 10),
         write_timeout: seconds(&table.write_timeout, 60),
         drain_delay: seconds(&table.drain_delay, 5),
         grace_period: seconds(&table.grace_period, 20),
-        upgrade_socket: table.upgrade_socket.as_ref().map(|path| base.join(&path.value)),
+        upgrade_socket: table.upgrade_socket.as_ref().map(|path| others.path(path)),
         admin_allow: networks(&table.admin_allow),
         admin_metrics_allow: networks(&table.admin_metrics_allow),
-        admin_token,
-        watch: table.watch.as_ref().is_none_or(|watch| watch.value),
-        ready_requires_upstream: table.ready_requires_upstream.as_ref().is_some_and(|is| is.value),
+        admin_token: admin_token.and_then(|path| token_file(path, others, faults)),
+        watch: given_or(&table.watch, true),
+        ready_requires_upstream: given_or(&table.ready_requires_upstream, false),
         admin_hosts: table
             .admin_hosts
             .iter()
@@ -61,70 +50,58 @@ pub(super) fn build(
     }
 }
 
-fn networks(given: &Option<Vec<At<Network>>>) -> Vec<IpNet> {
-    given.iter().flatten().map(|network| network.value.0).collect()
+pub(super) fn networks(given: &Option<Vec<At<Network>>>) -> Vec<IpNet> {
+    given.iter().flatten().map(|network| network.value).collect()
 }
 
 pub(super) fn seconds(given: &Option<At<Span>>, default: u64) -> Duration {
-    given
-        .as_ref()
-        .map_or(Duration::from_secs(default), |span| span.value.0)
+    given_or(given, Duration::from_secs(default))
 }
 
 /// Every address once: two sockets can not listen on one.
 fn addresses(
     table: &ServerTable,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> (Vec<ListenerSettings>, SocketAddr) {
     let mut taken: Vec<(SocketAddr, Range<usize>)> = Vec::new();
     let mut listeners = Vec::new();
     for address in table.listen.iter().flatten() {
-        take(&mut taken, address.value.0, &address.span, faults);
+        take(&mut taken, address.value, &address.span, faults);
         listeners.push(ListenerSettings {
-            address: address.value.0.to_string(),
+            address: address.value.to_string(),
             h2c: false,
             tls: Vec::new(),
             proxy_protocol: Vec::new(),
         });
     }
-    for listener in &table.listeners {
-        let (span, listener) = (listener.span(), listener.get_ref());
-        let (tls, certificates) = tls(listener, base, others, faults);
-        let proxy_protocol = proxy_protocol(listener, faults);
-        let Some(address) = &listener.address else {
-            if !faults.is_unread(&span, "address") {
-                faults.under(
-                    &span,
-                    "address",
-                    "is missing, allowed is an IP address and a port, such as \"0.0.0.0:8080\"",
-                );
-            }
+    for Placed { value: one, span } in &table.listeners {
+        let (tls, certificates) = tls(one, others, faults);
+        let proxy_protocol = proxy_protocol(one, faults);
+        let allowed = "allowed is an IP address and a port, such as \"0.0.0.0:8080\"";
+        let Some(address) = faults.required(&one.address, span, "address", allowed) else {
             continue;
         };
-        take(&mut taken, address.value.0, &address.span, faults);
-        let h2c = listener.h2c.as_ref().is_some_and(|h2c| h2c.value);
-        let address = address.value.0.to_string();
+        take(&mut taken, address.value, &address.span, faults);
+        let address = address.value.to_string();
         if !certificates.is_empty() {
             others.certificates.insert(address.clone(), certificates);
         }
         listeners.push(ListenerSettings {
             address,
-            h2c,
+            h2c: given_or(&one.h2c, false),
             tls,
             proxy_protocol,
         });
     }
-    let unread = faults.is_unread_below("server.listen") || faults.is_unread_below("server.listeners");
-    if listeners.is_empty() && table.listeners.is_empty() && !unread && !faults.is_unread_below("server") {
+    if listeners.is_empty() && table.listeners.is_empty() && !faults.is_unread_below("server") {
         faults.absent(
             "server",
             "listen",
             "is missing or empty, at least one address is needed, such as [\"0.0.0.0:8080\"]",
         );
     }
-    let admin = table.admin.as_ref().map_or(ADMIN, |admin| admin.value.0);
+    let admin = given_or(&table.admin, ADMIN);
     match &table.admin {
         Some(given) => take(&mut taken, admin, &given.span, faults),
         None => {
@@ -166,16 +143,14 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// An empty list reads like everybody, and would be nobody.
 fn proxy_protocol(listener: &ListenerTable, faults: &mut Faults<'_>) -> Vec<IpNet> {
-    let Some(networks) = &listener.proxy_protocol else {
+    let Some(Placed { value: list, span }) = &listener.proxy_protocol else {
         return Vec::new();
     };
-    if networks.get_ref().is_empty() && !faults.is_unread_below(&faults.index().of_value(&networks.span())) {
-        faults.at(
-            &networks.span(),
-            "is empty, allowed is at least one network, such as [\"10.0.0.0/8\"]",
-        );
+    if list.is_empty() {
+        let message = "is empty, allowed is at least one network, such as [\"10.0.0.0/8\"]";
+        faults.empty(span, message);
     }
-    networks.get_ref().iter().map(|network| network.value.0).collect()
+    list.iter().map(|network| network.value).collect()
 }
 
 /// The largest certificate or key file, in bytes.
@@ -184,75 +159,66 @@ const LARGEST_PEM: u64 = 1 << 20;
 /// The certificates of a listener, loaded: each has its key and both can be served.
 fn tls(
     listener: &ListenerTable,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> (Vec<CertPaths>, Vec<Arc<Certificate>>) {
     let (mut paths, mut certificates) = (Vec::new(), Vec::new());
-    let Some(tls) = &listener.tls else {
+    let Some(Placed { value: tls, span }) = &listener.tls else {
         return (paths, certificates);
     };
     if let Some(h2c) = listener.h2c.as_ref().filter(|h2c| h2c.value) {
-        faults.at(
-            &h2c.span,
-            "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c",
-        );
+        let message = "h2c is HTTP/2 without TLS, allowed is a listener with tls or with h2c";
+        faults.at(&h2c.span, message);
     }
-    if tls.get_ref().is_empty() {
-        faults.at(
-            &tls.span(),
-            "is empty, allowed is at least one { cert = \"FILE\", key = \"FILE\" }",
-        );
+    if tls.is_empty() {
+        let message = "is empty, allowed is at least one { cert = \"FILE\", key = \"FILE\" }";
+        faults.at(span, message);
     }
-    for certificate in tls.get_ref() {
-        let (span, CertTable { cert, key }) = (certificate.span(), certificate.get_ref());
-        for (name, path) in [("cert", cert), ("key", key)] {
-            if path.is_none() && !faults.is_unread(&span, name) {
-                faults.under(&span, name, "is missing, allowed is the path of a PEM file");
-            }
-        }
+    for Placed {
+        value: CertTable { cert, key },
+        span,
+    } in tls
+    {
+        let allowed = "allowed is the path of a PEM file";
+        let cert = faults.required(cert, span, "cert", allowed);
+        let key = faults.required(key, span, "key", allowed);
         if let (Some(cert), Some(key)) = (cert, key) {
-            let chain = pem(cert, base, others, faults);
-            let secret = pem(key, base, others, faults);
             paths.push(CertPaths {
-                cert: base.join(&cert.value),
-                key: base.join(&key.value),
+                cert: others.path(cert),
+                key: others.path(key),
             });
-            let loaded = chain
-                .zip(secret)
-                .map(|(chain, secret)| Certificate::load(&chain, &secret));
-            match loaded {
-                Some(Ok(loaded)) => {
-                    if loaded.not_after <= now() {
-                        faults.warn(
-                            &cert.span,
-                            format!("the certificate has expired, on {}", date(loaded.not_after)),
-                        );
-                    }
-                    certificates.push(Arc::new(loaded));
-                }
-                Some(Err(unfit)) => {
-                    let (at, wrong) = match unfit {
-                        Unfit::Chain(wrong) => (cert, wrong),
-                        Unfit::Key(wrong) => (key, wrong),
-                    };
-                    faults.at(&at.span, format!("{wrong}, allowed is a PEM chain with its key"));
-                }
-                None => {}
-            }
+            certificates.extend(certificate(cert, key, others, faults).map(Arc::new));
         }
     }
     (paths, certificates)
 }
 
-fn pem(path: &At<String>, base: &Path, others: &mut Others, faults: &mut Faults<'_>) -> Option<Vec<u8>> {
-    match others.read(base.join(&path.value), LARGEST_PEM) {
-        Ok(content) => Some(content.to_vec()),
-        Err(wrong) => {
-            faults.at(
-                &path.span,
-                format!("{} {wrong}, allowed is a readable PEM file", quoted(&path.value)),
-            );
+fn certificate(
+    cert: &At<String>,
+    key: &At<String>,
+    others: &mut Others,
+    faults: &mut Faults<'_>,
+) -> Option<Certificate> {
+    let mut pem = |path| {
+        others.load(path, LARGEST_PEM, "a readable PEM file", faults, |content| {
+            Ok(content.to_vec())
+        })
+    };
+    let (chain, secret) = (pem(cert), pem(key));
+    match Certificate::load(&chain?, &secret?) {
+        Ok(loaded) => {
+            if loaded.not_after <= now() {
+                let message = format!("the certificate has expired, on {}", date(loaded.not_after));
+                faults.warn(&cert.span, message);
+            }
+            Some(loaded)
+        }
+        Err(unfit) => {
+            let (at, wrong) = match unfit {
+                Unfit::Chain(wrong) => (cert, wrong),
+                Unfit::Key(wrong) => (key, wrong),
+            };
+            faults.at(&at.span, format!("{wrong}, allowed is a PEM chain with its key"));
             None
         }
     }
@@ -272,27 +238,19 @@ pub(super) fn now() -> i64 {
 }
 
 /// Whether the token can be had is part of whether the file is sound.
-fn token_file(
-    path: &At<String>,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> Option<AdminToken> {
-    const ALLOWED: &str = "allowed is a readable file with a token of 16 to 4096 visible ASCII characters";
-    let file = base.join(&path.value);
-    let wrong = match others.read(file.clone(), 4200) {
-        Ok(content) => {
-            let token = content.trim_ascii();
-            if (16..=4096).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic) {
-                let sha256 = Sha256::digest(token).into();
-                return Some(AdminToken { file, sha256 });
-            }
-            "holds no such token".to_owned()
+fn token_file(path: &At<String>, others: &mut Others, faults: &mut Faults<'_>) -> Option<AdminToken> {
+    let file = others.path(path);
+    let allowed = "a readable file with a token of 16 to 4096 visible ASCII characters";
+    others.load(path, 4200, allowed, faults, |content| {
+        let token = content.trim_ascii();
+        match (16..=4096).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic) {
+            true => Ok(AdminToken {
+                file,
+                sha256: Sha256::digest(token).into(),
+            }),
+            false => Err("holds no such token".to_owned()),
         }
-        Err(wrong) => wrong,
-    };
-    faults.at(&path.span, format!("{} {wrong}, {ALLOWED}", quoted(&path.value)));
-    None
+    })
 }
 
 fn admin_host(host: &At<String>, faults: &mut Faults<'_>) -> Option<String> {
@@ -300,10 +258,8 @@ fn admin_host(host: &At<String>, faults: &mut Faults<'_>) -> Option<String> {
         Ok(domain) if !domain.as_str().contains(':') => Some(domain.as_str().to_owned()),
         _ => {
             let given = quoted(&host.value);
-            faults.at(
-                &host.span,
-                format!("{given} is no host name, allowed is a name without a port"),
-            );
+            let message = format!("{given} is no host name, allowed is a name without a port");
+            faults.at(&host.span, message);
             None
         }
     }

@@ -1,14 +1,11 @@
 //! `[limits.shared]`.
 
-use std::path::Path;
 use std::time::Duration;
-
-use toml::Spanned;
 
 use super::others::Others;
 use crate::config::fault::Faults;
 use crate::config::limits::SharedTable;
-use crate::config::values::{At, word};
+use crate::config::values::{At, Placed, given_or};
 use crate::policy::limit::shared::{ADDRESSES, OnError, SharedSpec, StoreAddress};
 
 /// A request may wait so long, and it is not what it came for.
@@ -18,28 +15,26 @@ const LARGEST: u64 = 4096;
 
 /// None where there is no such table, or it has faults.
 pub(super) fn shared(
-    table: &Option<Spanned<SharedTable>>,
-    base: &Path,
+    table: &Option<Placed<SharedTable>>,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Option<SharedSpec> {
-    let span = table.as_ref()?.span();
-    let table = table.as_ref()?.get_ref();
+    let Placed { value: table, span } = table.as_ref()?;
     let address = match (&table.url, &table.url_file) {
         (Some(url), None) => by_url(url, faults),
-        (None, Some(file)) => by_file(file, base, others, faults),
+        (None, Some(file)) => by_file(file, others, faults),
         (Some(_), Some(file)) => {
             faults.at(&file.span, "stands beside url, allowed is one of the two");
             None
         }
         (None, None) => {
-            if !faults.is_unread(&span, "url") && !faults.is_unread(&span, "url_file") {
-                faults.under(&span, "url", format!("is missing, {ADDRESSES}"));
+            if !faults.is_unread(span, "url") && !faults.is_unread(span, "url_file") {
+                faults.under(span, "url", format!("is missing, {ADDRESSES}"));
             }
             None
         }
     };
-    if let Some(timeout) = table.timeout.as_ref().filter(|timeout| timeout.value.0 > LONGEST) {
+    if let Some(timeout) = table.timeout.as_ref().filter(|timeout| timeout.value > LONGEST) {
         faults.at(&timeout.span, "is too long, allowed is at most \"1s\"");
     }
     if let Some(prefix) = table.prefix.as_ref().filter(|prefix| !is_prefix(&prefix.value)) {
@@ -47,20 +42,11 @@ pub(super) fn shared(
     }
     Some(SharedSpec {
         address: address?,
-        lease: table
-            .lease
-            .as_ref()
-            .map_or(SharedSpec::LEASE, |lease| lease.value.0),
-        timeout: table
-            .timeout
-            .as_ref()
-            .map_or(SharedSpec::TIMEOUT, |timeout| timeout.value.0),
-        on_error: word(&table.on_error, OnError::default()),
-        replicas: table.replicas.as_ref().map_or(1, |replicas| replicas.value.0),
-        prefix: table
-            .prefix
-            .as_ref()
-            .map_or_else(|| SharedSpec::PREFIX.to_owned(), |prefix| prefix.value.clone()),
+        lease: given_or(&table.lease, SharedSpec::LEASE),
+        timeout: given_or(&table.timeout, SharedSpec::TIMEOUT),
+        on_error: given_or(&table.on_error, OnError::default()),
+        replicas: given_or(&table.replicas, 1),
+        prefix: given_or(&table.prefix, SharedSpec::PREFIX.to_owned()),
     })
 }
 
@@ -86,20 +72,11 @@ fn by_url(url: &At<String>, faults: &mut Faults<'_>) -> Option<StoreAddress> {
     }
 }
 
-fn by_file(
-    file: &At<String>,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> Option<StoreAddress> {
-    let wrong = match others.read(base.join(&file.value), LARGEST) {
-        Ok(content) => match std::str::from_utf8(content).map(|text| StoreAddress::parse(text.trim())) {
-            Ok(Ok(address)) => return Some(address),
-            Ok(Err(fault)) => fault.words().to_owned(),
-            Err(_) => "is not UTF-8".to_owned(),
-        },
-        Err(wrong) => wrong,
-    };
-    faults.at(&file.span, format!("{wrong}, {ADDRESSES}"));
-    None
+fn by_file(file: &At<String>, others: &mut Others, faults: &mut Faults<'_>) -> Option<StoreAddress> {
+    let read = others.read(file, LARGEST, |content| {
+        let text = std::str::from_utf8(content).map_err(|_| "is not UTF-8")?;
+        StoreAddress::parse(text.trim()).map_err(|fault| fault.words().to_owned())
+    });
+    read.map_err(|wrong| faults.at(&file.span, format!("{wrong}, {ADDRESSES}")))
+        .ok()
 }

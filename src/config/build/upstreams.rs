@@ -1,11 +1,8 @@
 //! `[upstreams.NAME]`. No name is looked up here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-use toml::Spanned;
 
 use super::others::Others;
 use super::secure::{Tls, proof, tls};
@@ -14,8 +11,7 @@ use crate::config::addresses::{ServerAddress, ServerText};
 use crate::config::fault::Faults;
 use crate::config::settings::{ServerSpec, UpstreamSpec};
 use crate::config::upstreams::{CheckTable, EjectTable, ServerItem, UpstreamTable};
-use crate::config::values::word;
-use crate::config::values::{At, Count, Name};
+use crate::config::values::{At, Name, Placed, given_or};
 use crate::upstream::address::Address;
 use crate::upstream::balance::Balance;
 use crate::upstream::entry::Place;
@@ -26,48 +22,30 @@ use crate::upstream::proof::Proof;
 use crate::upstream::resolve::Host;
 
 pub(super) fn build(
-    tables: &BTreeMap<At<Name>, Spanned<UpstreamTable>>,
-    base: &Path,
+    tables: &BTreeMap<At<Name>, Placed<UpstreamTable>>,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Vec<UpstreamSpec> {
     let mut upstreams = Vec::new();
-    for (name, table) in tables {
-        let (span, table) = (table.span(), table.get_ref());
-        let items = match &table.servers {
-            Some(servers) => servers.get_ref().as_slice(),
-            None => &[],
-        };
-        match &table.servers {
-            None if !faults.is_unread(&span, "servers") => {
-                faults.under(&span, "servers", format!("is missing, {NEEDED}"));
-            }
-            Some(list)
-                if list.get_ref().is_empty()
-                    && !faults.is_unread_below(&faults.index().of_value(&list.span())) =>
-            {
-                faults.at(&list.span(), format!("is empty, {NEEDED}"));
-            }
-            _ => {}
+    for (name, Placed { value: table, span }) in tables {
+        let list = faults.required(&table.servers, span, "servers", NEEDED);
+        if let Some(list) = list.filter(|list| list.value.is_empty()) {
+            faults.empty(&list.span, format!("is empty, {NEEDED}"));
         }
-        let tls = table.tls.as_ref().map(|given| tls(given, base, others, faults));
-        let proof = table
-            .proof
-            .as_ref()
-            .map(|given| proof(given, base, others, faults));
+        let tls = table.tls.as_ref().map(|given| tls(given, others, faults));
+        let proof = table.proof.as_ref().map(|given| proof(given, others, faults));
         let (secret_file, proof) = proof.unwrap_or_default();
+        let items = list.map_or(&[][..], |list| &list.value);
         let servers = servers(items, tls.as_ref(), faults);
         if !servers.is_empty()
             && servers.iter().all(|server| server.backup)
-            && let Some(list) = &table.servers
+            && let Some(list) = list
         {
-            faults.at(
-                &list.span(),
-                "has backups alone, at least one server without backup is needed".to_owned(),
-            );
+            let message = "has backups alone, at least one server without backup is needed";
+            faults.at(&list.span, message);
         }
         upstreams.push(UpstreamSpec {
-            name: name.value.0.as_str().into(),
+            name: name.value.as_str().into(),
             servers,
             rules: rules(table, proof.map(Arc::new), faults),
             tls: tls.map(|tls| tls.spec),
@@ -81,7 +59,7 @@ const NEEDED: &str = "at least one \"host:port\", \"unix:/path\" or \"sample\" i
 
 fn rules(table: &UpstreamTable, proof: Option<Arc<Proof>>, faults: &mut Faults<'_>) -> Rules {
     Rules {
-        balance: word(&table.balance, Balance::RoundRobin),
+        balance: given_or(&table.balance, Balance::RoundRobin),
         resolve_interval: seconds(&table.resolve_interval, 10),
         connect_timeout: seconds(&table.connect_timeout, 2),
         timeout: seconds(&table.timeout, 30),
@@ -89,28 +67,21 @@ fn rules(table: &UpstreamTable, proof: Option<Arc<Proof>>, faults: &mut Faults<'
         retries: table
             .retries
             .as_ref()
-            .map_or(usize::MAX, |retries| retries.value.0),
-        total_timeout: table.total_timeout.as_ref().map(|span| span.value.0),
-        background_timeout: table
-            .background_timeout
-            .as_ref()
-            .map_or(Duration::from_millis(4500), |span| span.value.0),
-        resend: match table
-            .idempotent
-            .as_ref()
-            .is_some_and(|idempotent| idempotent.value)
-        {
+            .map_or(usize::MAX, |most| most.value as usize),
+        total_timeout: table.total_timeout.as_ref().map(|span| span.value),
+        background_timeout: given_or(&table.background_timeout, Duration::from_millis(4500)),
+        resend: match given_or(&table.idempotent, false) {
             true => Resend::Once,
             false => Resend::Never,
         },
         places: table.max_in_flight.as_ref().map(|most| PlacesRule {
-            most: most.value.0 as usize,
-            queue: count(&table.queue, 100) as usize,
+            most: most.value as usize,
+            queue: given_or(&table.queue, 100) as usize,
             queue_timeout: seconds(&table.queue_timeout, 1),
         }),
-        check: table.check.as_ref().map(|check| self::check(check.get_ref())),
+        check: table.check.as_ref().map(|check| self::check(&check.value)),
         eject: match &table.eject {
-            Some(eject) => self::eject(eject.get_ref(), faults),
+            Some(eject) => self::eject(&eject.value, faults),
             None => EjectRule::default(),
         },
         proof,
@@ -119,69 +90,48 @@ fn rules(table: &UpstreamTable, proof: Option<Arc<Proof>>, faults: &mut Faults<'
 
 fn check(table: &CheckTable) -> CheckRule {
     CheckRule {
-        path: table.path.as_ref().map(|path| path.value.0.clone()),
-        status: table
-            .status
-            .as_ref()
-            .map_or((200, 399), |range| (range.value.least, range.value.most)),
+        path: table.path.as_ref().map(|path| path.value.clone()),
+        status: given_or(&table.status, (200, 399)),
         interval: seconds(&table.interval, 5),
         timeout: seconds(&table.timeout, 2),
-        rise: count(&table.rise, 2),
-        fall: count(&table.fall, 3),
+        rise: given_or(&table.rise, 2),
+        fall: given_or(&table.fall, 3),
     }
 }
 
 fn eject(table: &EjectTable, faults: &mut Faults<'_>) -> EjectRule {
     let mut statuses = Vec::new();
-    for status in table.statuses.iter().flatten() {
-        match u16::try_from(status.value.0) {
+    for At { value: status, span } in table.statuses.iter().flatten() {
+        match u16::try_from(*status) {
             Ok(code @ 200..=599) => statuses.push(code),
-            Ok(_) | Err(_) => faults.at(
-                &status.span,
-                format!(
-                    "{} is no status of an answer, allowed is 200 to 599",
-                    status.value.0
-                ),
-            ),
+            Ok(_) | Err(_) => {
+                let message = format!("{status} is no status of an answer, allowed is 200 to 599");
+                faults.at(span, message);
+            }
         }
     }
     EjectRule {
-        failures: count(&table.failures, 5),
+        failures: given_or(&table.failures, 5),
         duration: seconds(&table.duration, 30),
         statuses,
     }
 }
 
-fn count<const MAX: u32>(given: &Option<At<Count<MAX>>>, default: u32) -> u32 {
-    given.as_ref().map_or(default, |count| count.value.0)
-}
-
-fn servers(items: &[Spanned<ServerItem>], tls: Option<&Tls>, faults: &mut Faults<'_>) -> Vec<ServerSpec> {
+fn servers(items: &[Placed<ServerItem>], tls: Option<&Tls>, faults: &mut Faults<'_>) -> Vec<ServerSpec> {
     let mut specs: Vec<ServerSpec> = Vec::new();
-    for item in items {
-        let (text, span, weight, backup) = match item.get_ref() {
-            ServerItem::Text(text) => (text, item.span(), 1, false),
-            ServerItem::Table(table) => match &table.address {
-                Some(address) => (
-                    &address.value,
-                    address.span.clone(),
-                    count(&table.weight, 1),
-                    table.backup.as_ref().is_some_and(|backup| backup.value),
-                ),
-                None => {
-                    if !faults.is_unread(&item.span(), "address") {
-                        faults.under(&item.span(), "address", format!("is missing, {NEEDED}"));
-                    }
-                    continue;
-                }
-            },
+    for Placed { value: item, span } in items {
+        let (weight, backup) = match item {
+            ServerItem::Text(_) => (1, false),
+            ServerItem::Table(table) => {
+                faults.required(&table.address, span, "address", NEEDED);
+                (given_or(&table.weight, 1), given_or(&table.backup, false))
+            }
         };
-        let ServerText { text, address } = text;
+        let Some((ServerText { text, address }, span)) = item.server(span) else {
+            continue;
+        };
         if specs.iter().any(|other| other.name == *text) {
-            faults.at(
-                &span,
-                format!("{text:?} stands in the list twice, allowed is once"),
-            );
+            faults.twice(span, &format!("{text:?}"));
             continue;
         }
         specs.push(ServerSpec {
@@ -196,7 +146,7 @@ fn servers(items: &[Spanned<ServerItem>], tls: Option<&Tls>, faults: &mut Faults
             },
             weight,
             backup,
-            secured: tls.and_then(|tls| tls.secured(address, &span, faults)),
+            secured: tls.and_then(|tls| tls.secured(address, span, faults)),
         });
     }
     specs

@@ -1,19 +1,16 @@
 //! `[verify]`.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use toml::Spanned;
 
 use super::others::Others;
 use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::settings::{VerifySpec, VouchedBy};
-use crate::config::values::{quoted, word};
+use crate::config::values::{Placed, Raw, Value, given_or};
 use crate::config::verify::{DEFAULT_SERVERS, MethodWord, ServerUrl, VerifyTable};
 use crate::oauth::AskRules;
 use crate::policy::Mode;
@@ -27,30 +24,20 @@ const LARGEST_PEM: u64 = 1 << 20;
 
 /// None where nobody is verified, or where what is there can not be built.
 pub(super) fn build(
-    table: Option<&Spanned<VerifyTable>>,
+    table: Option<&Placed<VerifyTable>>,
     shape: MemberIdShape,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Option<VerifySpec> {
-    let (span, table) = (table?.span(), table?.get_ref());
-    let Some(method) = &table.method else {
-        if !faults.is_unread(&span, "method") {
-            faults.under(
-                &span,
-                "method",
-                "is missing, allowed is \"app_info\" or \"application_token\"",
-            );
-        }
-        return None;
-    };
-    let by = match method.value.0 {
-        MethodWord::AppInfo => app_info(table, &span, base, others, faults)?,
-        MethodWord::ApplicationToken => pinned(table, &span, shape, base, others, faults)?,
+    let Placed { value: table, span } = table?;
+    let allowed = "allowed is \"app_info\" or \"application_token\"";
+    let by = match faults.required(&table.method, span, "method", allowed)?.value {
+        MethodWord::AppInfo => app_info(table, span, others, faults)?,
+        MethodWord::ApplicationToken => pinned(table, span, shape, others, faults)?,
     };
     Some(VerifySpec {
-        mode: word(&table.mode, Mode::Observe),
-        on_error: word(&table.on_error, OnError::Open),
+        mode: given_or(&table.mode, Mode::Observe),
+        on_error: given_or(&table.on_error, OnError::Open),
         by,
     })
 }
@@ -58,7 +45,6 @@ pub(super) fn build(
 fn app_info(
     table: &VerifyTable,
     span: &Range<usize>,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Option<VouchedBy> {
@@ -66,55 +52,37 @@ fn app_info(
         faults.at(&file.span, meaningless("app_info"));
     }
     let servers = servers(table, faults);
-    let roots = roots(table, &servers, span, base, others, faults);
-    let Some(client_id) = &table.client_id else {
-        if !faults.is_unread(span, "client_id") {
-            faults.under(
-                span,
-                "client_id",
-                "is missing, allowed is the application's, such as \"app.573ad8a0346747.09223434\"",
-            );
-        }
-        return None;
-    };
-    let asks = AskRules {
-        servers,
-        timeout: seconds(&table.timeout, 2),
-        cache: table
-            .cache
-            .as_ref()
-            .map_or(Duration::from_secs(300), |cache| cache.value.0),
-        roots,
-        proxy: table.proxy.as_ref().map(|proxy| proxy.value.0.clone()),
-    };
-    let ca = table.ca.as_ref().map(|ca| base.join(&ca.value));
+    let roots = roots(table, &servers, span, others, faults);
+    let allowed = "allowed is the application's, such as \"app.573ad8a0346747.09223434\"";
+    let client_id = faults.required(&table.client_id, span, "client_id", allowed)?;
     Some(VouchedBy::Servers {
         client_id: client_id.value.as_str().into(),
-        asks,
-        ca,
+        asks: AskRules {
+            servers,
+            timeout: seconds(&table.timeout, 2),
+            cache: seconds(&table.cache, 300),
+            roots,
+            proxy: table.proxy.as_ref().map(|proxy| proxy.value.clone()),
+        },
+        ca: table.ca.as_ref().map(|ca| others.path(ca)),
     })
 }
 
 fn servers(table: &VerifyTable, faults: &mut Faults<'_>) -> Arc<[AuthServer]> {
-    let Some(list) = &table.servers else {
-        return DEFAULT_SERVERS
-            .iter()
-            .filter_map(|url| ServerUrl::parse(url).ok())
-            .map(|url| url.0)
-            .collect();
+    let Some(Placed { value: list, span }) = &table.servers else {
+        let defaults = DEFAULT_SERVERS.iter().map(|url| ServerUrl::read(Raw::Text(url)));
+        return defaults.filter_map(Result::ok).collect();
     };
-    if list.get_ref().is_empty() && !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-        faults.at(
-            &list.span(),
-            "is empty, so nobody could be asked, at least one server is needed",
-        );
+    if list.is_empty() {
+        let message = "is empty, so nobody could be asked, at least one server is needed";
+        faults.empty(span, message);
     }
     let mut servers: Vec<AuthServer> = Vec::new();
-    for server in list.get_ref() {
-        if servers.contains(&server.value.0) {
-            faults.at(&server.span, "stands in the list twice, allowed is once");
+    for server in list {
+        if servers.contains(&server.value) {
+            faults.twice(&server.span, "");
         } else {
-            servers.push(server.value.0.clone());
+            servers.push(server.value.clone());
         }
     }
     servers.into()
@@ -125,7 +93,6 @@ fn roots(
     table: &VerifyTable,
     servers: &[AuthServer],
     span: &Range<usize>,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Arc<[CertificateDer<'static>]> {
@@ -139,79 +106,46 @@ fn roots(
         }
         return system.into();
     };
-    const ALLOWED: &str = "allowed is a readable PEM file of root certificates";
-    let read = others
-        .read(base.join(&ca.value), LARGEST_PEM)
-        .and_then(|content| {
-            let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
-            match roots {
-                Ok(roots) if !roots.is_empty() => Ok(roots),
-                Ok(_) | Err(_) => Err("holds no certificate in PEM form".to_owned()),
-            }
-        });
-    match read {
-        Ok(roots) => roots.into(),
-        Err(wrong) => {
-            faults.at(&ca.span, format!("{} {wrong}, {ALLOWED}", quoted(&ca.value)));
-            Arc::default()
-        }
-    }
+    let allowed = "a readable PEM file of root certificates";
+    let roots = others.load(ca, LARGEST_PEM, allowed, faults, |content| {
+        let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
+        let roots = roots.ok().filter(|roots| !roots.is_empty());
+        roots.ok_or_else(|| "holds no certificate in PEM form".to_owned())
+    });
+    roots.map_or_else(Arc::default, Arc::from)
 }
 
 fn pinned(
     table: &VerifyTable,
     span: &Range<usize>,
     shape: MemberIdShape,
-    base: &Path,
     others: &mut Others,
     faults: &mut Faults<'_>,
 ) -> Option<VouchedBy> {
     let of_others = [
-        table.client_id.as_ref().map(|key| key.span.clone()),
-        table.servers.as_ref().map(Spanned::span),
-        table.ca.as_ref().map(|key| key.span.clone()),
-        table.proxy.as_ref().map(|key| key.span.clone()),
-        table.timeout.as_ref().map(|key| key.span.clone()),
-        table.cache.as_ref().map(|key| key.span.clone()),
+        table.client_id.as_ref().map(|key| &key.span),
+        table.servers.as_ref().map(|key| &key.span),
+        table.ca.as_ref().map(|key| &key.span),
+        table.proxy.as_ref().map(|key| &key.span),
+        table.timeout.as_ref().map(|key| &key.span),
+        table.cache.as_ref().map(|key| &key.span),
     ];
     for key in of_others.into_iter().flatten() {
-        faults.at(&key, meaningless("application_token"));
+        faults.at(key, meaningless("application_token"));
     }
-    let Some(file) = &table.tokens_file else {
-        if !faults.is_unread(span, "tokens_file") {
-            faults.under(
-                span,
-                "tokens_file",
-                "is missing, allowed is a file with a member_id and its APPLICATION_TOKEN on each line",
-            );
-        }
-        return None;
-    };
-    let path: PathBuf = base.join(&file.value);
-    let read = others.read(path.clone(), LARGEST_LIST).and_then(|content| {
+    let missing = "allowed is a file with a member_id and its APPLICATION_TOKEN on each line";
+    let file = faults.required(&table.tokens_file, span, "tokens_file", missing)?;
+    let allowed = "a readable file with a member_id and its APPLICATION_TOKEN on each line";
+    let pins = others.load(file, LARGEST_LIST, allowed, faults, |content| {
         Pins::parse(content, shape).map_err(|BadLine(line)| format!("has no such line in line {line}"))
-    });
-    match read {
-        Ok(pins) => {
-            if pins.is_empty() {
-                faults.warn(&file.span, "names no portal, so that nobody is verified");
-            }
-            Some(VouchedBy::List {
-                pins: Arc::new(pins),
-                file: path,
-            })
-        }
-        Err(wrong) => {
-            faults.at(
-                &file.span,
-                format!(
-                    "{} {wrong}, allowed is a readable file with a member_id and its APPLICATION_TOKEN on each line",
-                    quoted(&file.value)
-                ),
-            );
-            None
-        }
+    })?;
+    if pins.is_empty() {
+        faults.warn(&file.span, "names no portal, so that nobody is verified");
     }
+    Some(VouchedBy::List {
+        pins: Arc::new(pins),
+        file: others.path(file),
+    })
 }
 
 fn meaningless(method: &str) -> String {

@@ -3,13 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use toml::Spanned;
-
 use crate::config::addresses::{Network, ServerAddress};
 use crate::config::fault::Faults;
 use crate::config::file::{File, RouteTable};
-use crate::config::upstreams::ServerItem;
-use crate::config::values::At;
+use crate::config::values::{At, Placed};
 use crate::policy::route::{Kind, PathRule, Route};
 
 /// Tells all of it. `routes` are those of the file that could be built, `own` the addresses that the gateway
@@ -39,18 +36,15 @@ pub(super) fn collect(file: &File, routes: &[Route], own: &[SocketAddr], faults:
         "whoever reaches the admin address may read it",
         faults,
     );
-    for upstream in file.upstreams.values() {
-        for item in upstream.get_ref().servers.iter().flat_map(Spanned::get_ref) {
-            let (server, span) = match item.get_ref() {
-                ServerItem::Text(text) => (text, item.span()),
-                ServerItem::Table(table) => match &table.address {
-                    Some(address) => (&address.value, address.span.clone()),
-                    None => continue,
-                },
-            };
-            if let Some(why) = no_server(&server.address, own) {
-                faults.warn(&span, why);
-            }
+    let lists = file
+        .upstreams
+        .values()
+        .filter_map(|upstream| upstream.value.servers.as_ref());
+    for Placed { value: item, span } in lists.flat_map(|list| &list.value) {
+        if let Some((server, span)) = item.server(span)
+            && let Some(why) = no_server(&server.address, own)
+        {
+            faults.warn(span, why);
         }
     }
 }
@@ -74,14 +68,12 @@ fn no_server(address: &ServerAddress, own: &[SocketAddr]) -> Option<&'static str
 const PHP_FPM: &str = "looks like php-fpm, which speaks FastCGI: HTTP is spoken to servers, so that a web \
                        server has to stand in front of it";
 
-fn ends_in_star(route: &Spanned<RouteTable>, faults: &mut Faults<'_>) {
-    if let Some(path) = &route.get_ref().path
+fn ends_in_star(route: &Placed<RouteTable>, faults: &mut Faults<'_>) {
+    if let Some(path) = &route.value.path
         && path.value.ends_with('*')
     {
-        faults.warn(
-            &path.span,
-            "'*' stands for itself here: a path without \"= \" is all below it too",
-        );
+        let message = "'*' stands for itself here: a path without \"= \" is all below it too";
+        faults.warn(&path.span, message);
     }
 }
 
@@ -114,14 +106,11 @@ fn is_within(path: &str, other: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn passes_by(table: &Spanned<RouteTable>, widget: &Route, faults: &mut Faults<'_>) {
-    let span = table
-        .get_ref()
-        .path
-        .as_ref()
-        .map_or_else(|| table.span(), |path| path.span.clone());
+fn passes_by(table: &Placed<RouteTable>, widget: &Route, faults: &mut Faults<'_>) {
+    let path = table.value.path.as_ref();
+    let span = path.map_or(&table.span, |path| &path.span);
     faults.warn(
-        &span,
+        span,
         format!(
             "takes POST where the widget route {:?} checks calls: a handler of that route may be reached by this one, unchecked",
             widget.name
@@ -131,7 +120,7 @@ fn passes_by(table: &Spanned<RouteTable>, widget: &Route, faults: &mut Faults<'_
 
 fn everybody(networks: &Option<Vec<At<Network>>>, so: &str, faults: &mut Faults<'_>) {
     for network in networks.iter().flatten() {
-        if network.value.0.prefix_len() == 0 {
+        if network.value.prefix_len() == 0 {
             faults.warn(&network.span, format!("is everybody: {so}"));
         }
     }

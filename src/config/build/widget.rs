@@ -1,14 +1,12 @@
 //! `[widget]`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::others::Others;
-use super::server::seconds;
 use crate::config::fault::Faults;
 use crate::config::file::WidgetTable;
 use crate::config::frame::FrameTable;
-use crate::config::values::{At, quoted, word};
+use crate::config::values::{At, Placed, given_or, quoted};
 use crate::pipeline::WidgetRules;
 use crate::request::field::{Domain, ServerEndpoints};
 use crate::response::page::Template;
@@ -22,37 +20,27 @@ const BODY_LIMIT: usize = 1 << 20;
 /// A page that is shown in a small frame.
 const LARGEST_PAGE: u64 = 256 << 10;
 
-pub(super) fn widget(
-    table: &WidgetTable,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> WidgetRules {
+pub(super) fn widget(table: &WidgetTable, others: &mut Others, faults: &mut Faults<'_>) -> WidgetRules {
     let default = WidgetRules::default();
+    let page = table.refusal_page.as_ref();
     let rules = WidgetRules {
-        body_limit: table.body_limit.as_ref().map_or(BODY_LIMIT, |size| size.value.0),
-        body_timeout: seconds(&table.body_timeout, default.body_timeout.as_secs()),
-        held_bodies: table
-            .held_bodies
-            .as_ref()
-            .map_or(default.held_bodies, |size| size.value.0),
+        body_limit: given_or(&table.body_limit, BODY_LIMIT),
+        body_timeout: given_or(&table.body_timeout, default.body_timeout),
+        held_bodies: given_or(&table.held_bodies, default.held_bodies),
         max_params: table
             .max_params
             .as_ref()
-            .map_or(default.max_params, |count| count.value.0 as usize),
-        member_id: word(&table.member_id, default.member_id),
-        cookies: word(&table.cookies, default.cookies),
+            .map_or(default.max_params, |most| most.value as usize),
+        member_id: given_or(&table.member_id, default.member_id),
+        cookies: given_or(&table.cookies, default.cookies),
         server_endpoints: server_endpoints(table, default.server_endpoints, faults),
         frame: table.frame.as_ref().map(FrameTable::rules),
-        refusal_page: table
-            .refusal_page
-            .as_ref()
-            .and_then(|path| refusal_page(path, base, others, faults)),
+        refusal_page: page.and_then(|path| refusal_page(path, others, faults)),
     };
     if let Some(limit) = table
         .body_limit
         .as_ref()
-        .filter(|limit| limit.value.0 > LARGEST_BODY)
+        .filter(|limit| limit.value > LARGEST_BODY)
     {
         faults.at(&limit.span, "is too large, allowed is at most \"8MiB\"");
     } else if rules.body_limit > rules.held_bodies && !faults.is_unread_below("widget") {
@@ -67,33 +55,16 @@ pub(super) fn widget(
     rules
 }
 
-fn refusal_page(
-    path: &At<String>,
-    base: &Path,
-    others: &mut Others,
-    faults: &mut Faults<'_>,
-) -> Option<Arc<Template>> {
-    let full = base.join(&path.value);
-    let shown = quoted(&path.value);
-    let read = match others.read(full.clone(), LARGEST_PAGE) {
-        Ok(content) => std::str::from_utf8(content)
-            .map_err(|_| format!("{shown} is not UTF-8"))
-            .and_then(|source| {
-                Template::parse(&full, source)
-                    .map_err(|wrong| format!("{shown} is no template: {}:{wrong}", full.display()))
-            }),
-        Err(wrong) => Err(format!("{shown} {wrong}")),
-    };
-    match read {
-        Ok(template) => Some(Arc::new(template)),
-        Err(wrong) => {
-            faults.at(
-                &path.span,
-                format!("{wrong}, allowed is an HTML file with the placeholders of the reference"),
-            );
-            None
-        }
-    }
+fn refusal_page(path: &At<String>, others: &mut Others, faults: &mut Faults<'_>) -> Option<Arc<Template>> {
+    let full = others.path(path);
+    let allowed = "an HTML file with the placeholders of the reference";
+    others.load(path, LARGEST_PAGE, allowed, faults, |content| {
+        let source = std::str::from_utf8(content).map_err(|_| "is not UTF-8")?;
+        let template = Template::parse(&full, source);
+        Ok(Arc::new(template.map_err(|wrong| {
+            format!("is no template: {}:{wrong}", full.display())
+        })?))
+    })
 }
 
 fn server_endpoints(
@@ -102,20 +73,16 @@ fn server_endpoints(
     faults: &mut Faults<'_>,
 ) -> ServerEndpoints {
     const ALLOWED: &str = "allowed is a host name without port and scheme, or \"*\" alone for any";
-    let Some(list) = &table.server_endpoints else {
+    let Some(Placed { value: hosts, span }) = &table.server_endpoints else {
         return default;
     };
-    let hosts = list.get_ref();
     if let [only] = hosts.as_slice()
         && only.value == "*"
     {
         return ServerEndpoints::Any;
     }
-    if hosts.is_empty() && !faults.is_unread_below(&faults.index().of_value(&list.span())) {
-        faults.at(
-            &list.span(),
-            format!("is empty, so no call could name one, {ALLOWED}"),
-        );
+    if hosts.is_empty() {
+        faults.empty(span, format!("is empty, so no call could name one, {ALLOWED}"));
     }
     let mut listed = Vec::new();
     for host in hosts {

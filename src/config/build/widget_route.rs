@@ -1,10 +1,8 @@
 //! What only a widget route of `[[routes]]` has.
 
-use toml::Spanned;
-
 use crate::config::fault::Faults;
 use crate::config::file::RouteTable;
-use crate::config::values::{At, Word, word};
+use crate::config::values::{At, Placed, Word, given_or};
 use crate::policy::Mode;
 use crate::policy::portion::Portion;
 use crate::policy::route::{ForwardAs, WidgetRoute};
@@ -20,7 +18,7 @@ pub(super) fn rules(table: &RouteTable, default_mode: Mode, faults: &mut Faults<
         None => default.accepts,
     };
     let forward_as = forward_as(table, accepts, faults);
-    let mode = word(&table.mode, default_mode);
+    let mode = given_or(&table.mode, default_mode);
     WidgetRoute {
         mode,
         enforce: enforce(table, mode, faults),
@@ -28,7 +26,7 @@ pub(super) fn rules(table: &RouteTable, default_mode: Mode, faults: &mut Faults<
         require: required(table, accepts, faults),
         places: match forward_as {
             ForwardAs::Get => PlaceRule::Strict,
-            ForwardAs::Call => word(&table.places, default.places),
+            ForwardAs::Call => given_or(&table.places, default.places),
         },
         forward_as,
     }
@@ -40,7 +38,7 @@ fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fo
         return ForwardAs::Call;
     };
     if let Some(At {
-        value: Word(PlaceRule::Any),
+        value: PlaceRule::Any,
         span,
     }) = &table.places
     {
@@ -63,7 +61,7 @@ fn forward_as(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fo
             format!("would lose what {lost} messages say, allowed is accepts = [\"placement\"] beside it"),
         );
     }
-    given.value.0
+    given.value
 }
 
 /// For how many members: nothing to say where nobody is refused.
@@ -77,31 +75,27 @@ fn enforce(table: &RouteTable, mode: Mode, faults: &mut Faults<'_>) -> Portion {
             "has no meaning on a route whose mode is \"observe\", allowed is it with mode = \"enforce\"",
         );
     }
-    enforce.value.0
+    enforce.value
 }
 
-fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>) -> Kinds {
+fn accepts(
+    Placed { value: list, span }: &Placed<Vec<At<Word<message::Kind>>>>,
+    faults: &mut Faults<'_>,
+) -> Kinds {
     let mut kinds: Vec<message::Kind> = Vec::new();
-    for word in list.get_ref() {
-        let kind = word.value.0;
-        if kinds.contains(&kind) {
-            let kind = kind.label();
-            faults.at(
-                &word.span,
-                format!("{kind:?} stands in the list twice, allowed is once"),
-            );
+    for At { value: kind, span } in list {
+        if kinds.contains(kind) {
+            faults.twice(span, &format!("{:?}", kind.label()));
         }
-        kinds.push(kind);
+        kinds.push(*kind);
     }
-    if faults.is_unread_below(&faults.index().of_value(&list.span())) {
+    if faults.is_unread_in(span) {
         // What is meant by the others is not known.
         return Kinds::of(&message::Kind::ALL);
     }
     if kinds.is_empty() {
-        faults.at(
-            &list.span(),
-            "is empty, so the route takes no message, at least one kind is needed",
-        );
+        let message = "is empty, so the route takes no message, at least one kind is needed";
+        faults.at(span, message);
     }
     Kinds::of(&kinds)
 }
@@ -110,7 +104,7 @@ fn accepts(list: &Spanned<Vec<At<Word<message::Kind>>>>, faults: &mut Faults<'_>
 fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> FieldSet {
     let mut required = FieldSet::default();
     for word in table.require.iter().flatten() {
-        let field = word.value.0;
+        let field = word.value;
         let (of, kinds): (_, &[message::Kind]) = if Field::OF_PLACEMENT.has(field) {
             ("placement calls have", &[message::Kind::Placement])
         } else if Field::OF_EVENT.has(field) && Field::OF_ROBOT.has(field) {
@@ -127,10 +121,8 @@ fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fiel
             required.insert(field);
         } else {
             let name = field.name();
-            faults.at(
-                &word.span,
-                format!("{name:?} is a field that {of}, which this route does not take (accepts)"),
-            );
+            let message = format!("{name:?} is a field that {of}, which this route does not take (accepts)");
+            faults.at(&word.span, message);
         }
     }
     required
@@ -138,47 +130,30 @@ fn required(table: &RouteTable, accepts: Kinds, faults: &mut Faults<'_>) -> Fiel
 
 /// Faults of a pass route that has them.
 pub(super) fn have_no_place(table: &RouteTable, faults: &mut Faults<'_>) {
-    const MEANINGLESS: &str = "has no meaning on a pass route, allowed is";
-    if let Some(mode) = &table.mode {
-        faults.at(&mode.span, format!("{MEANINGLESS} a mode on widget routes"));
-    }
-    if let Some(enforce) = &table.enforce {
-        faults.at(
-            &enforce.span,
-            format!("{MEANINGLESS} a portion of members on widget routes"),
-        );
-    }
-    if let Some(accepts) = &table.accepts {
-        faults.at(
-            &accepts.span(),
-            format!("{MEANINGLESS} a list of messages on widget routes"),
-        );
-    }
-    for field in table.require.iter().flatten() {
-        faults.at(
-            &field.span,
-            format!("{MEANINGLESS} a required field on widget routes"),
-        );
-    }
-    if let Some(forward_as) = &table.forward_as {
-        faults.at(
-            &forward_as.span,
-            format!("{MEANINGLESS} another method on widget routes"),
-        );
-    }
-    if let Some(places) = &table.places {
-        faults.at(
-            &places.span,
-            format!("{MEANINGLESS} a rule for fields on widget routes"),
-        );
-    }
-    for list in [&table.placements, &table.domains, &table.members]
+    let lists = [&table.placements, &table.domains, &table.members];
+    let found = [
+        (table.mode.as_ref().map(|key| &key.span), "a mode"),
+        (
+            table.enforce.as_ref().map(|key| &key.span),
+            "a portion of members",
+        ),
+        (table.accepts.as_ref().map(|key| &key.span), "a list of messages"),
+        (table.forward_as.as_ref().map(|key| &key.span), "another method"),
+        (table.places.as_ref().map(|key| &key.span), "a rule for fields"),
+    ];
+    let fields = table.require.iter().flatten();
+    let found = found
         .into_iter()
-        .flatten()
-    {
-        faults.at(
-            &list.span(),
-            format!("{MEANINGLESS} a list of patterns on widget routes"),
+        .filter_map(|(span, allowed)| Some((span?, allowed)))
+        .chain(fields.map(|field| (&field.span, "a required field")))
+        .chain(
+            lists
+                .into_iter()
+                .flatten()
+                .map(|list| (&list.span, "a list of patterns")),
         );
+    for (span, allowed) in found {
+        let message = format!("has no meaning on a pass route, allowed is {allowed} on widget routes");
+        faults.at(span, message);
     }
 }

@@ -10,56 +10,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{Level, Record};
 
-/// What a line is about: the label `kind`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// A pooled connection was taken while its watcher still held it; another one is opened.
-    PoolRace,
-    /// A server said or did something on a connection that was idle.
-    IdleServer,
-    /// A client broke off, or what it sent is no HTTP.
-    Client,
-    /// The other side's TLS is odd or at fault.
-    Tls,
-    /// A server's answer is odd or cut.
-    Answer,
-    /// A request could not be sent whole; its own line tells the end of it.
-    Request,
-    /// No process waits at the other end of the upgrade socket yet, or any more.
-    HandOver,
-    /// Something to look at, with a text that holds addresses and errors of the system alone.
-    Told,
-    /// Not on the list.
-    Unknown,
+use crate::telemetry::labels::labels;
+
+labels! {
+    /// What a line is about: the label `kind`.
+    Kind {
+        /// A pooled connection was taken while its watcher still held it; another one is opened.
+        PoolRace = "pool_race",
+        /// A server said or did something on a connection that was idle.
+        IdleServer = "idle_server",
+        /// A client broke off, or what it sent is no HTTP.
+        Client = "client",
+        /// The other side's TLS is odd or at fault.
+        Tls = "tls",
+        /// A server's answer is odd or cut.
+        Answer = "answer",
+        /// A request could not be sent whole; its own line tells the end of it.
+        Request = "request",
+        /// No process waits at the other end of the upgrade socket yet, or any more.
+        HandOver = "hand_over",
+        /// Something to look at, with a text that holds addresses and errors of the system alone.
+        Told = "told",
+        /// Not on the list.
+        Unknown = "unknown",
+    }
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
-        Kind::PoolRace,
-        Kind::IdleServer,
-        Kind::Client,
-        Kind::Tls,
-        Kind::Answer,
-        Kind::Request,
-        Kind::HandOver,
-        Kind::Told,
-        Kind::Unknown,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Kind::PoolRace => "pool_race",
-            Kind::IdleServer => "idle_server",
-            Kind::Client => "client",
-            Kind::Tls => "tls",
-            Kind::Answer => "answer",
-            Kind::Request => "request",
-            Kind::HandOver => "hand_over",
-            Kind::Told => "told",
-            Kind::Unknown => "unknown",
-        }
-    }
-
     /// At which level a line is told that was said at `said`.
     const fn level(self, said: Level) -> Level {
         match self {

@@ -1,6 +1,5 @@
 //! The spans of the attempts at servers, under that of their request.
 
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use opentelemetry::KeyValue;
@@ -9,13 +8,12 @@ use opentelemetry::trace::{SpanId, SpanKind};
 use super::part::Part;
 use crate::telemetry::record::RequestRecord;
 use crate::upstream::address::Address;
-use crate::upstream::attempts::Failed;
 use crate::upstream::failure::Cause;
 use crate::upstream::server::Server;
 
 /// One for each attempt, in order. The last one has the id that the upstream was told.
 pub(super) fn attempts(record: &RequestRecord<'_>, parent: SpanId, last: SpanId) -> Vec<Part> {
-    let Some(upstream) = &record.upstream else {
+    let Some(part) = record.upstream.as_ref().map(|upstream| upstream.part) else {
         return Vec::new();
     };
     let (instant, now) = (Instant::now(), SystemTime::now());
@@ -23,25 +21,19 @@ pub(super) fn attempts(record: &RequestRecord<'_>, parent: SpanId, last: SpanId)
         let ago = instant.saturating_duration_since(moment);
         now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
     };
-    let attempted = upstream.attempted;
+    let attempted = &part.attempted;
     let failed = attempted.failed.iter();
     let mut ended: Vec<(&Server, Option<Cause>, SystemTime)> = failed
-        .map(
-            |Failed {
-                 server,
-                 cause,
-                 at: moment,
-             }| (&**server, Some(*cause), at(*moment)),
-        )
+        .map(|failed| (&*failed.server, Some(failed.cause), at(failed.at)))
         .collect();
     if let (true, Some(server)) = (attempted.is_open, &attempted.server) {
         ended.push((&**server, None, now));
     }
     let count = ended.len();
-    let mut begins = at(upstream.since);
+    let mut begins = at(part.since);
     let attempts = ended.into_iter().enumerate().map(|(n, (server, cause, ends))| {
         let is_last = n + 1 == count;
-        let status = upstream.status.filter(|_| is_last);
+        let status = part.status.filter(|_| is_last);
         let error = match (cause, status) {
             (Some(cause), _) => Some(cause.label().to_owned()),
             (None, Some(status)) if status >= 400 => Some(status.to_string()),
@@ -86,14 +78,11 @@ fn numbered(last: SpanId, n: usize) -> u64 {
 
 /// The semantic conventions' words for where a server is.
 fn address(server: &Server) -> Vec<KeyValue> {
-    let inet = |address: &SocketAddr| {
-        vec![
+    match &server.address {
+        Address::Inet(address) => vec![
             KeyValue::new("server.address", address.ip().to_string()),
             KeyValue::new("server.port", i64::from(address.port())),
-        ]
-    };
-    match &server.address {
-        Address::Inet(address) => inet(address),
+        ],
         Address::Unix(path) => vec![KeyValue::new("server.address", path.display().to_string())],
         Address::Sample => vec![KeyValue::new("server.address", "sample")],
     }

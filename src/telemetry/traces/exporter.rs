@@ -1,12 +1,10 @@
 //! The thread that sends spans, and the bounded queue before it.
 
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, OnceLock};
-use std::thread::Thread;
 use std::time::Duration;
 
-use log::Level;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -15,7 +13,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::client::Client;
 use crate::telemetry::log::LogSink;
@@ -34,7 +33,7 @@ pub(super) struct Queue {
     spans: Mutex<Vec<SpanData>>,
     dropped: IntCounter,
     ends: AtomicBool,
-    thread: OnceLock<Thread>,
+    wake: Notify,
 }
 
 impl Queue {
@@ -44,7 +43,7 @@ impl Queue {
             spans: Mutex::default(),
             dropped,
             ends: AtomicBool::new(false),
-            thread: OnceLock::new(),
+            wake: Notify::new(),
         }
     }
 
@@ -61,20 +60,14 @@ impl Queue {
         };
         // Once per batch: waking a thread is dear.
         if waiting == BATCH {
-            self.wake();
+            self.wake.notify_one();
         }
     }
 
     /// What waits is sent now, and nothing after it.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.wake.notify_one();
     }
 }
 
@@ -115,7 +108,7 @@ pub(super) fn start(
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(endpoint)
         .with_timeout(EXPORT_TIMEOUT)
-        .with_http_client(Client)
+        .with_http_client(Client::new())
         .build()?;
     exporter.set_resource(&resource());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -123,43 +116,41 @@ pub(super) fn start(
         .build()?;
     let (alive, ended) = watch::channel(());
     let endpoint = endpoint.to_owned();
-    let shared = queue.clone();
-    let thread = std::thread::Builder::new()
-        .name("traces".to_owned())
-        .spawn(move || {
-            let _alive = alive;
-            let mut is_well = true;
+    let sending = async move {
+        let _alive = alive;
+        let mut is_well = true;
+        loop {
+            // Asked first: what was pushed before the end is taken after it.
+            let ends = queue.ends.load(Ordering::Acquire);
+            let mut waiting = std::mem::take(&mut *queue.spans.lock()).into_iter();
             loop {
-                // Asked first: what was pushed before the end is taken after it.
-                let ends = shared.ends.load(Ordering::Acquire);
-                let mut waiting = std::mem::take(&mut *shared.spans.lock()).into_iter();
-                loop {
-                    let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
-                    if batch.is_empty() {
-                        break;
-                    }
-                    let count = batch.len();
-                    let sent = runtime.block_on(exporter.export(batch));
-                    if sent.is_err() {
-                        shared.dropped.inc_by(count as u64);
-                    }
-                    // Told when it changes, not each time.
-                    if sent.is_ok() != is_well {
-                        is_well = sent.is_ok();
-                        let error = sent.err().map(|e| e.to_string());
-                        let (level, msg) = match is_well {
-                            true => (Level::Info, "spans are sent again"),
-                            false => (Level::Warn, "spans can not be sent"),
-                        };
-                        log.event(level, msg, json!({ "endpoint": endpoint, "error": error }));
-                    }
-                }
-                if ends {
+                let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
+                if batch.is_empty() {
                     break;
                 }
-                std::thread::park_timeout(GATHER);
+                let count = batch.len();
+                let sent = exporter.export(batch).await;
+                if sent.is_err() {
+                    queue.dropped.inc_by(count as u64);
+                }
+                // Told when it changes, not each time.
+                if sent.is_ok() != is_well {
+                    is_well = sent.is_ok();
+                    let details = json!({ "endpoint": endpoint, "error": sent.err().map(|e| e.to_string()) });
+                    match is_well {
+                        true => log.info("spans are sent again", details),
+                        false => log.warn("spans can not be sent", details),
+                    }
+                }
             }
-        })?;
-    let _ = queue.thread.set(thread.thread().clone());
+            if ends {
+                break;
+            }
+            let _ = timeout(GATHER, queue.wake.notified()).await;
+        }
+    };
+    std::thread::Builder::new()
+        .name("traces".to_owned())
+        .spawn(move || runtime.block_on(sending))?;
     Ok(ended)
 }

@@ -13,7 +13,6 @@ mod span;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::Level;
 use prometheus::IntCounter;
 use serde_json::json;
 use tokio::sync::watch;
@@ -47,7 +46,7 @@ impl Traces {
             Ok(started) => Some(Arc::new(started)),
             Err(e) => {
                 let details = json!({ "endpoint": endpoint, "error": e.to_string() });
-                log.event(Level::Error, "traces can not be sent", details);
+                log.error("traces can not be sent", details);
                 None
             }
         }

@@ -90,7 +90,7 @@ impl Span {
     /// As they are sent: that of the request, and those of its attempts.
     pub(super) fn ended(&self, record: &RequestRecord<'_>) -> Vec<SpanData> {
         let start = SystemTime::now()
-            .checked_sub(record.age)
+            .checked_sub(record.duration)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let own = Part {
             id: self.id,
@@ -133,7 +133,6 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         upstream,
         // The trace itself, and when it was.
         trace_id: _,
-        age: _,
         duration: _,
         // No value of a call, no number that the metrics tell better.
         request_id: _,
@@ -183,10 +182,10 @@ fn attributes(record: &RequestRecord<'_>) -> Vec<KeyValue> {
         all.push(KeyValue::new("widget_gateway.upstream", upstream.name.to_owned()));
         all.push(KeyValue::new(
             "widget_gateway.tries",
-            i64::try_from(upstream.tries).unwrap_or(i64::MAX),
+            i64::try_from(upstream.part.attempted.tries).unwrap_or(i64::MAX),
         ));
-        if let Some(cause) = upstream.cause {
-            all.push(KeyValue::new("widget_gateway.cause", cause));
+        if let Some(cause) = upstream.part.attempted.cause {
+            all.push(KeyValue::new("widget_gateway.cause", cause.label()));
         }
     }
     all.extend(error_type(record).map(|kind| KeyValue::new("error.type", kind)));
