@@ -15,6 +15,7 @@ use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
+use crate::request::label::labelled;
 use crate::request::message::Kind;
 use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
@@ -124,39 +125,23 @@ pub enum Unreached {
     Nowhere,
 }
 
-/// What no route is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unserved {
-    /// The path.
-    Path,
-    /// Of the routes of the path, none is for this placement, portal or member.
-    Message,
-}
-
-impl Unserved {
-    const fn says(self) -> &'static str {
-        match self {
-            Unserved::Path => "no route has this path",
-            Unserved::Message => "no route of this path is for this placement, portal or member",
-        }
+labelled! {
+    /// What no route is for.
+    pub enum Unserved {
+        /// The path.
+        Path: "no route has this path";
+        /// Of the routes of the path, none is for this placement, portal or member.
+        Message: "no route of this path is for this placement, portal or member";
     }
 }
 
-/// Why a form can not be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BrokenForm {
-    /// The chunked framing is broken (RFC 9112 7.1).
-    Chunks,
-    /// More parameters than `max_params`.
-    TooManyParams,
-}
-
-impl BrokenForm {
-    const fn says(self) -> &'static str {
-        match self {
-            BrokenForm::Chunks => "the chunked coding of the body is broken",
-            BrokenForm::TooManyParams => "there are more parameters than PHP reads",
-        }
+labelled! {
+    /// Why a form can not be read.
+    pub enum BrokenForm {
+        /// The chunked framing is broken (RFC 9112 7.1).
+        Chunks: "the chunked coding of the body is broken";
+        /// More parameters than `max_params`.
+        TooManyParams: "there are more parameters than PHP reads";
     }
 }
 

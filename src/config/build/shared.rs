@@ -80,7 +80,7 @@ fn by_url(url: &At<String>, faults: &mut Faults<'_>) -> Option<StoreAddress> {
         }
         Ok(address) => Some(address),
         Err(fault) => {
-            faults.at(&url.span, format!("{}, {ADDRESSES}", fault.words()));
+            faults.at(&url.span, format!("{}, {ADDRESSES}", fault.says()));
             None
         }
     }
@@ -95,7 +95,7 @@ fn by_file(
     let wrong = match others.read(base.join(&file.value), LARGEST) {
         Ok(content) => match std::str::from_utf8(content).map(|text| StoreAddress::parse(text.trim())) {
             Ok(Ok(address)) => return Some(address),
-            Ok(Err(fault)) => fault.words().to_owned(),
+            Ok(Err(fault)) => fault.says().to_owned(),
             Err(_) => "is not UTF-8".to_owned(),
         },
         Err(wrong) => wrong,

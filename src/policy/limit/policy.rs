@@ -180,7 +180,7 @@ impl<K: Key + Eq + Hash> Quotas<K> {
 
     fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
         let (limiter, source) = self.limiter_and_source(key, source);
-        let mode = self.mode_on(route);
+        let mode = self.mode.with(route);
         // What is only observed is not delayed either.
         let longest = match mode {
             Mode::Enforce => self.patience,
@@ -202,7 +202,7 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         now: Now,
     ) -> Result<Outcome, Waiting> {
         let (limiter, source) = self.limiter_and_source(key, source);
-        let mode = self.mode_on(route);
+        let mode = self.mode.with(route);
         let asking = match mode {
             Mode::Enforce => settled.into(),
             Mode::Observe => Asking::Observed,
@@ -238,13 +238,6 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         match self.overrides.get(key) {
             Some(limiter) => (limiter, Source::Listed),
             None => (&self.limiter, source),
-        }
-    }
-
-    fn mode_on(&self, route: Mode) -> Mode {
-        match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 }

@@ -6,7 +6,6 @@ use super::app_info::AppInfo;
 use super::claim::Claim;
 use super::method::{Method, OnError, VerifyRules};
 use super::verdict::{Unknown, Unproven, Verdict, Wrong};
-use crate::policy::Mode;
 use crate::policy::validate::Known;
 
 /// What an authorization server said of a token.
@@ -49,14 +48,6 @@ impl VerifyRules {
                 None => Verdict::Yes(None),
                 Some(wrong) => Verdict::No(*wrong),
             },
-        }
-    }
-
-    /// What it leads to on a route where faults of the message's member lead to this: both have to enforce.
-    pub const fn mode_with(&self, route: Mode) -> Mode {
-        match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 
