@@ -27,8 +27,7 @@ impl VerifyRules {
     /// be asked.
     pub fn judge(&self, claim: &Claim, known: Known<'_>, said: Option<&Said>) -> Verdict {
         match claim {
-            Claim::Nothing(Unproven::Wrong(wrong)) => Verdict::No(*wrong),
-            Claim::Nothing(Unproven::Unknown(unknown)) => Verdict::Unknown(*unknown),
+            Claim::Settled(verdict) => *verdict,
             Claim::Ask(_) => match (said, &self.method) {
                 (Some(Said::Info(info)), Method::AppInfo { client_id, .. }) => {
                     match info.contradicts(client_id, known) {
@@ -43,10 +42,6 @@ impl VerifyRules {
                 (Some(Said::Info(_)), Method::ApplicationToken(_)) | (None, _) => {
                     Verdict::Unknown(Unknown::Unreachable)
                 }
-            },
-            Claim::Pinned(wrong) => match wrong {
-                None => Verdict::Yes(None),
-                Some(wrong) => Verdict::No(*wrong),
             },
         }
     }
