@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(rows[2].1, "1 characters, masked");
         let page = rendered(&[("Query", pairs(b"x=1")), ("Body", rows)]);
         assert!(
-            page.contains("<h2>Query</h2>") && page.ends_with("</html>\n"),
+            page.contains("<h2>Query</h2>") && page.ends_with("</html>"),
             "{page}"
         );
         assert!(
