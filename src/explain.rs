@@ -365,7 +365,7 @@ fn question(ask: &Ask, rules: &VerifyRules, mode: Mode, out: &mut impl Write) ->
         out,
         "verify: {server} would be asked whose the token is; here nobody is"
     )?;
-    let becomes = |verdict: Verdict| match (rules.refuses(verdict), rules.mode_with(mode)) {
+    let becomes = |verdict: Verdict| match (rules.refuses(verdict), rules.mode.with(mode)) {
         (None, _) => "goes on",
         (Some(_), Mode::Observe) => "would be refused, and goes on",
         (Some(_), Mode::Enforce) => "is refused (caller_not_verified)",

@@ -149,7 +149,7 @@ impl Findings {
         let verdict = rules.judge(&claim, call.known(), said);
         self.verdict = Some(verdict);
         if let Some(unproven) = rules.refuses(verdict) {
-            self.observe_or(rules.mode_with(mode), Rejection::CallerNotVerified(unproven))?;
+            self.observe_or(rules.mode.with(mode), Rejection::CallerNotVerified(unproven))?;
         }
         Ok(())
     }

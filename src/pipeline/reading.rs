@@ -53,7 +53,7 @@ impl Heard<'_> {
     pub(super) fn asks(&self) -> Option<&Ask> {
         match &self.sound {
             Sound::Call(Some(Claim::Ask(ask)), _) => Some(ask),
-            Sound::Call(Some(Claim::Nothing(_) | Claim::Pinned(_)) | None, _) | Sound::Observed(..) => None,
+            Sound::Call(Some(Claim::Settled(_)) | None, _) | Sound::Observed(..) => None,
         }
     }
 }

@@ -10,25 +10,26 @@ pub mod selection;
 pub mod validate;
 pub mod verify;
 
-/// What a fault leads to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// The request is refused.
-    #[default]
-    Enforce,
-    /// The request goes on; the fault is counted and logged as `would_reject`.
-    Observe,
+use crate::request::label::labelled;
+
+labelled! {
+    /// What a fault leads to.
+    #[derive(Default)]
+    pub enum Mode {
+        /// The request is refused.
+        #[default]
+        Enforce = "enforce";
+        /// The request goes on; the fault is counted and logged as `would_reject`.
+        Observe = "observe";
+    }
 }
 
 impl Mode {
-    /// Both.
-    pub const ALL: [Mode; 2] = [Mode::Enforce, Mode::Observe];
-
-    /// The word of the configuration and of the label `mode`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Mode::Enforce => "enforce",
-            Mode::Observe => "observe",
+    /// What it leads to where both have to enforce.
+    pub const fn with(self, other: Mode) -> Mode {
+        match (self, other) {
+            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 }

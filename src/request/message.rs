@@ -3,33 +3,19 @@
 
 use super::field::{FaultCode, Field, FieldFault};
 use super::form::{Form, Reading};
+use super::label::labelled;
 
-/// Who sends the request, and for what.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    /// A widget that a user opened in the portal.
-    Placement,
-    /// What happened in the portal: events, outgoing webhooks, settings wizards, providers.
-    Event,
-    /// A robot or an action of a workflow.
-    Robot,
-    /// The handler's own page, at its own address.
-    Own,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 4] = [Kind::Placement, Kind::Event, Kind::Robot, Kind::Own];
-
-    /// The word of the configuration, of `X-Bitrix24-Message` and of the label `message`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Kind::Placement => "placement",
-            Kind::Event => "event",
-            Kind::Robot => "robot",
-            Kind::Own => "own",
-        }
+labelled! {
+    /// Who sends the request, and for what: the words of `accepts`, of `X-Bitrix24-Message` and of the label `message`.
+    pub enum Kind {
+        /// A widget that a user opened in the portal.
+        Placement = "placement";
+        /// What happened in the portal: events, outgoing webhooks, settings wizards, providers.
+        Event = "event";
+        /// A robot or an action of a workflow.
+        Robot = "robot";
+        /// The handler's own page, at its own address.
+        Own = "own";
     }
 }
 

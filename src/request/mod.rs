@@ -10,6 +10,7 @@ pub mod fingerprint;
 pub mod field;
 pub mod form;
 pub mod head;
+pub(crate) mod label;
 pub mod media_type;
 pub mod message;
 pub mod options;

@@ -15,20 +15,13 @@ use crate::request::body::BodyFault;
 use crate::request::field::{Field, FieldFault};
 use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
+use crate::request::label::labelled;
 use crate::request::message::Kind;
 use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// What is the same for every occurrence of a reason.
-struct Row {
-    code: &'static str,
-    status: u16,
-    level: Level,
-    title: &'static str,
-}
 
 macro_rules! rejections {
     ($($(#[doc = $doc:literal])+ $variant:ident $(($($data:ty),+))? = $code:literal, $status:literal, $level:ident, $title:literal;)+) => {
@@ -45,15 +38,24 @@ macro_rules! rejections {
             /// Every reason, in the order of the variants.
             pub const ALL: [Reason; [$($code),+].len()] = [$(Reason::$variant),+];
 
-            const fn row(self) -> Row {
-                match self {
-                    $(Reason::$variant => Row {
-                        code: $code,
-                        status: $status,
-                        level: Level::$level,
-                        title: $title,
-                    }),+
-                }
+            /// Machine code of the problem document, `reason` of metric and log line.
+            pub const fn code(self) -> &'static str {
+                match self { $(Reason::$variant => $code),+ }
+            }
+
+            /// The usual HTTP status; [`Rejection::status`] is that of an occurrence.
+            pub const fn status(self) -> u16 {
+                match self { $(Reason::$variant => $status),+ }
+            }
+
+            /// What is expected in daily life is info, what someone should look at is more.
+            pub const fn level(self) -> Level {
+                match self { $(Reason::$variant => Level::$level),+ }
+            }
+
+            /// RFC 9457 `title`: the same for every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Reason::$variant => $title),+ }
             }
         }
 
@@ -124,61 +126,23 @@ pub enum Unreached {
     Nowhere,
 }
 
-/// What no route is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unserved {
-    /// The path.
-    Path,
-    /// Of the routes of the path, none is for this placement, portal or member.
-    Message,
-}
-
-impl Unserved {
-    const fn says(self) -> &'static str {
-        match self {
-            Unserved::Path => "no route has this path",
-            Unserved::Message => "no route of this path is for this placement, portal or member",
-        }
+labelled! {
+    /// What no route is for.
+    pub enum Unserved {
+        /// The path.
+        Path: "no route has this path";
+        /// Of the routes of the path, none is for this placement, portal or member.
+        Message: "no route of this path is for this placement, portal or member";
     }
 }
 
-/// Why a form can not be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BrokenForm {
-    /// The chunked framing is broken (RFC 9112 7.1).
-    Chunks,
-    /// More parameters than `max_params`.
-    TooManyParams,
-}
-
-impl BrokenForm {
-    const fn says(self) -> &'static str {
-        match self {
-            BrokenForm::Chunks => "the chunked coding of the body is broken",
-            BrokenForm::TooManyParams => "there are more parameters than PHP reads",
-        }
-    }
-}
-
-impl Reason {
-    /// Machine code of the problem document, `reason` of metric and log line.
-    pub const fn code(self) -> &'static str {
-        self.row().code
-    }
-
-    /// The usual HTTP status; [`Rejection::status`] is that of an occurrence.
-    pub const fn status(self) -> u16 {
-        self.row().status
-    }
-
-    /// What is expected in daily life is info, what someone should look at is more.
-    pub const fn level(self) -> Level {
-        self.row().level
-    }
-
-    /// RFC 9457 `title`: the same for every occurrence.
-    pub const fn title(self) -> &'static str {
-        self.row().title
+labelled! {
+    /// Why a form can not be read.
+    pub enum BrokenForm {
+        /// The chunked framing is broken (RFC 9112 7.1).
+        Chunks: "the chunked coding of the body is broken";
+        /// More parameters than `max_params`.
+        TooManyParams: "there are more parameters than PHP reads";
     }
 }
 
@@ -251,14 +215,10 @@ impl Rejection {
 
     /// The faults of fields, where there are any.
     pub const fn faults(&self) -> &[FieldFault] {
-        match self.occurrence() {
-            Occurrence::Fields(faults, _) => faults,
-            Occurrence::Plain(_)
-            | Occurrence::Unexpected(_)
-            | Occurrence::Unproven(_)
-            | Occurrence::Later(..)
-            | Occurrence::Allowed(_)
-            | Occurrence::Limited(..) => &[],
+        if let Occurrence::Fields(faults, _) = self.occurrence() {
+            faults
+        } else {
+            &[]
         }
     }
 
@@ -340,40 +300,28 @@ impl Rejection {
 
     /// The kind of a message that the route does not take.
     pub const fn unexpected_message(&self) -> Option<Kind> {
-        match self.occurrence() {
-            Occurrence::Unexpected(kind) => Some(kind),
-            Occurrence::Plain(_)
-            | Occurrence::Unproven(_)
-            | Occurrence::Later(..)
-            | Occurrence::Fields(..)
-            | Occurrence::Allowed(_)
-            | Occurrence::Limited(..) => None,
+        if let Rejection::UnexpectedMessage(kind) = self {
+            Some(*kind)
+        } else {
+            None
         }
     }
 
     /// Why the caller is not verified.
     pub const fn unproven(&self) -> Option<Unproven> {
-        match self.occurrence() {
-            Occurrence::Unproven(unproven) => Some(unproven),
-            Occurrence::Plain(_)
-            | Occurrence::Unexpected(_)
-            | Occurrence::Later(..)
-            | Occurrence::Fields(..)
-            | Occurrence::Allowed(_)
-            | Occurrence::Limited(..) => None,
+        if let Rejection::CallerNotVerified(unproven) = self {
+            Some(*unproven)
+        } else {
+            None
         }
     }
 
     /// The policy that a rate-limited request violates.
     pub const fn violated_policy(&self) -> Option<PolicyName> {
-        match self.occurrence() {
-            Occurrence::Limited(policy, _) => Some(policy),
-            Occurrence::Plain(_)
-            | Occurrence::Unproven(_)
-            | Occurrence::Later(..)
-            | Occurrence::Fields(..)
-            | Occurrence::Unexpected(_)
-            | Occurrence::Allowed(_) => None,
+        if let Rejection::RateLimited(policy, _) = self {
+            Some(*policy)
+        } else {
+            None
         }
     }
 }

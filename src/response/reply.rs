@@ -74,15 +74,13 @@ impl Reply {
             true => page::page(rejection, asked),
             false => None,
         };
+        let fixed = |name, value| line(name, HeaderValue::from_static(value));
         let mut fields = Vec::with_capacity(10);
         let body = match page {
             Some(page) => {
                 fields.extend([
-                    line(
-                        header::CONTENT_TYPE,
-                        HeaderValue::from_static("text/html; charset=utf-8"),
-                    ),
-                    line(header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+                    fixed(header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                    fixed(header::REFERRER_POLICY, "same-origin"),
                 ]);
                 let told = [
                     (header::CONTENT_LANGUAGE, page.language),
@@ -93,19 +91,13 @@ impl Reply {
                 page.html.into_bytes()
             }
             None => {
-                fields.push(line(
-                    header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/problem+json"),
-                ));
+                fields.push(fixed(header::CONTENT_TYPE, "application/problem+json"));
                 problem::problem(rejection, asked.request_id)
             }
         };
         fields.extend([
-            line(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            line(
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            ),
+            fixed(header::CACHE_CONTROL, "no-store"),
+            fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ]);
         // Both are letters, digits and punctuation; what is no header value would be left out.
         if let Ok(mut request_id) = HeaderValue::from_str(asked.request_id) {
@@ -131,19 +123,19 @@ impl Reply {
     }
 
     /// How the body is delimited for a client of this version.
-    pub fn delimiter(&self, version: Version) -> Delimiter {
-        self.length.delimiter(version)
+    pub const fn delimiter(&self, version: Version) -> Delimiter {
+        match (version, self.length) {
+            (Version::Http2, _) => Delimiter::Frames,
+            (_, Length::None(_) | Length::Bytes(_)) => Delimiter::Head,
+            (Version::Http11, Length::Open) => Delimiter::Chunks,
+            (Version::Http10, Length::Open) => Delimiter::Close,
+        }
     }
 
     /// The head for an HTTP/2 client.
     pub fn to_http2(&self) -> http::Response<()> {
-        let mut head = http::Response::new(());
-        *head.status_mut() = self.status;
+        let mut head = self.to_interim();
         let headers = head.headers_mut();
-        headers.reserve(self.fields.len() + 2);
-        for field in &self.fields {
-            headers.append(field.name.clone(), field.value.clone());
-        }
         if let Some(length) = self.length.told() {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
@@ -157,34 +149,58 @@ impl Reply {
     pub fn to_interim(&self) -> http::Response<()> {
         let mut head = http::Response::new(());
         *head.status_mut() = self.status;
-        let fields = self
-            .fields
-            .iter()
-            .map(|field| (field.name.clone(), field.value.clone()));
-        head.headers_mut().extend(fields);
+        let headers = head.headers_mut();
+        headers.reserve(self.fields.len() + 2);
+        for field in &self.fields {
+            headers.append(field.name.clone(), field.value.clone());
+        }
         head
     }
 
     /// The head for an HTTP/1 client, with its empty line. `keeps_alive`: the connection goes on.
     pub fn append_http1(&self, out: &mut Vec<u8>, version: Version, keeps_alive: bool) {
+        self.append_fields(out);
         let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-        append(&[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", &self.reason]);
-        for field in &self.fields {
-            append(&[b"\r\n", &field.spelled, b": ", field.value.as_bytes()]);
-        }
         if let Some(length) = self.length.told() {
-            append(&[b"\r\nContent-Length: ", length.to_string().as_bytes()]);
+            append(&[b"Content-Length: ", length.to_string().as_bytes(), b"\r\n"]);
         }
         if self.delimiter(version) == Delimiter::Chunks {
-            append(&[b"\r\nTransfer-Encoding: chunked"]);
+            append(&[b"Transfer-Encoding: chunked\r\n"]);
         }
         if self.fields.iter().all(|field| field.name != header::DATE) {
-            append(&[b"\r\nDate: ", date::get_cached_date().as_bytes()]);
+            append(&[b"Date: ", date::get_cached_date().as_bytes(), b"\r\n"]);
         }
         append(&[match keeps_alive {
-            true => b"\r\nConnection: keep-alive\r\n\r\n",
-            false => b"\r\nConnection: close\r\n\r\n",
+            true => b"Connection: keep-alive\r\n\r\n",
+            false => b"Connection: close\r\n\r\n",
         }]);
+    }
+
+    /// An interim answer for an HTTP/1 client (RFC 9110 15.2), which has no body and says nothing of the connection.
+    pub fn append_interim(&self, out: &mut Vec<u8>) {
+        self.append_fields(out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The answer of a server that speaks WebSocket from here on, as this hop does too.
+    pub fn append_switch(&self, out: &mut Vec<u8>) {
+        self.append_fields(out);
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    }
+
+    /// Status line and fields for an HTTP/1 client.
+    fn append_fields(&self, out: &mut Vec<u8>) {
+        let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        append(&[
+            b"HTTP/1.1 ",
+            self.status.as_str().as_bytes(),
+            b" ",
+            &self.reason,
+            b"\r\n",
+        ]);
+        for field in &self.fields {
+            append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
+        }
     }
 }
 
@@ -207,43 +223,6 @@ impl Length {
             Length::Bytes(length) => Some(length),
             Length::Open => None,
         }
-    }
-
-    /// How the body is delimited for a client of this version.
-    pub const fn delimiter(self, version: Version) -> Delimiter {
-        match (version, self) {
-            (Version::Http2, _) => Delimiter::Frames,
-            (_, Length::None(_) | Length::Bytes(_)) => Delimiter::Head,
-            (Version::Http11, Length::Open) => Delimiter::Chunks,
-            (Version::Http10, Length::Open) => Delimiter::Close,
-        }
-    }
-}
-
-/// An interim answer (RFC 9110 15.2), which has no body and says nothing of the connection.
-pub fn append_interim(out: &mut Vec<u8>, reply: &Reply) {
-    append_unended(out, reply);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The answer of a server that speaks WebSocket from here on, as this hop does too.
-pub fn append_switch(out: &mut Vec<u8>, reply: &Reply) {
-    append_unended(out, reply);
-    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
-}
-
-/// Without the empty line.
-fn append_unended(out: &mut Vec<u8>, reply: &Reply) {
-    let mut append = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-    append(&[
-        b"HTTP/1.1 ",
-        reply.status.as_str().as_bytes(),
-        b" ",
-        &reply.reason,
-        b"\r\n",
-    ]);
-    for field in &reply.fields {
-        append(&[&field.spelled, b": ", field.value.as_bytes(), b"\r\n"]);
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::request::chunks::Chunks;
-use crate::request::head::hop;
+use crate::request::head::{content_length, hop};
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 128 * 1024;
@@ -128,7 +128,7 @@ impl Judged {
         let mut told_length = None;
         for value in fields.values(&header::CONTENT_LENGTH) {
             for each in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                let length = length(each).ok_or(BrokenAnswer)?;
+                let length = content_length(each).ok_or(BrokenAnswer)?;
                 if told_length.replace(length).is_some_and(|before| before != length) {
                     return Err(BrokenAnswer);
                 }
@@ -164,16 +164,6 @@ impl Judged {
     pub fn goes_on(&self, name: &HeaderName) -> bool {
         !hop::is_for_one_hop(name) && *name != header::CONTENT_LENGTH && !self.named.contains(name)
     }
-}
-
-fn length(digits: &[u8]) -> Option<u64> {
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let length: u64 = std::str::from_utf8(digits)
-        .ok()
-        .filter(|_| is_number)?
-        .parse()
-        .ok()?;
-    (length <= i64::MAX as u64).then_some(length)
 }
 
 /// One header line of an answer.

@@ -15,34 +15,18 @@ pub struct Attempts {
     upstream: Arc<Upstream>,
     portal: Option<Portal>,
     pace: Pace,
-    asked: Asked,
+    /// Who there was when the first was chosen.
+    present: Option<Arc<Present>>,
+    /// The one to ask, by its index; none where nobody else is left.
+    asked: Option<(usize, InFlight)>,
+    /// Those before it.
+    tried: Vec<usize>,
     /// The last failure.
     cause: Option<Cause>,
     failed: Vec<Failed>,
     /// Whether the server that is asked has not failed yet.
     is_open: bool,
     place: Option<Place>,
-}
-
-#[derive(Debug)]
-enum Asked {
-    Nobody,
-    /// It is still the one to ask.
-    One(One),
-    /// There is nobody else.
-    Everybody {
-        last: Option<Arc<Server>>,
-        tries: usize,
-    },
-}
-
-#[derive(Debug)]
-struct One {
-    present: Arc<Present>,
-    at: usize,
-    server: InFlight,
-    /// Before this one.
-    tried: Vec<usize>,
 }
 
 /// An attempt that came to nothing.
@@ -81,7 +65,9 @@ impl Attempts {
             },
             upstream: upstream.clone(),
             pace,
-            asked: Asked::Nobody,
+            present: None,
+            asked: None,
+            tried: Vec::new(),
             cause: None,
             failed: Vec::new(),
             is_open: false,
@@ -122,91 +108,62 @@ impl Attempts {
 
     /// The server to connect to now; none where there is no other.
     pub fn server(&mut self) -> Option<&Arc<Server>> {
-        if let Asked::Nobody = self.asked {
+        if self.present.is_none() {
             let present = self.upstream.present.load_full();
             if present.members.len() > 1 {
                 self.upstream.budget.request();
             }
-            self.ask(present, Vec::new());
-            if let Asked::Everybody { .. } = self.asked {
+            if !self.choose(&present) {
                 // Its names have no address.
                 self.cause = Some(Cause::Dns);
             }
+            self.present = Some(present);
         }
-        match &self.asked {
-            Asked::One(one) => {
-                self.is_open = true;
-                Some(one.server.server())
-            }
-            Asked::Nobody | Asked::Everybody { .. } => None,
-        }
+        let (_, server) = self.asked.as_ref()?;
+        self.is_open = true;
+        Some(server.server())
     }
 
-    fn ask(&mut self, present: Arc<Present>, tried: Vec<usize>) {
-        let chosen = present.choose(self.upstream.rules.balance, self.portal, &tried);
-        let member = chosen.and_then(|at| Some((at, present.members.get(at)?)));
-        self.asked = match member {
-            Some((at, member)) => Asked::One(One {
-                server: member.server.taken(),
-                present,
-                at,
-                tried,
-            }),
-            None => Asked::Everybody {
-                last: tried
-                    .last()
-                    .and_then(|at| Some(present.members.get(*at)?.server.clone())),
-                tries: tried.len(),
-            },
-        };
+    /// Chooses the one to ask among those that were not tried; whether there is one.
+    fn choose(&mut self, present: &Present) -> bool {
+        let chosen = present.choose(self.upstream.rules.balance, self.portal, &self.tried);
+        self.asked = chosen.and_then(|at| Some((at, present.members.get(at)?.server.taken())));
+        self.asked.is_some()
     }
 
     /// The server could be connected to.
     pub fn connected(&self) {
-        if let Asked::One(one) = &self.asked {
-            one.server
-                .server()
-                .health
-                .connected(self.upstream.rules.check.is_some());
+        if let Some((_, server)) = &self.asked {
+            let has_checks = self.upstream.rules.check.is_some();
+            server.server().health.connected(has_checks);
         }
     }
 
     /// The server could not be connected to; without a cause the fault is ours. Whether there is another, which
     /// is then the one to connect to.
     pub fn connect_failed(&mut self, cause: Option<Cause>, now: Instant) -> bool {
-        if let (Asked::One(one), Some(cause)) = (&self.asked, cause) {
-            one.server.server().health.connect_failed(cause);
+        if let (Some((_, server)), Some(cause)) = (&self.asked, cause) {
+            server.server().health.connect_failed(cause);
         }
         if let Some(cause) = cause {
             self.failed(cause, now);
         }
-        let Asked::One(One {
-            present,
-            at,
-            mut tried,
-            server,
-        }) = std::mem::replace(&mut self.asked, Asked::Nobody)
-        else {
+        let (Some((at, _)), Some(present)) = (self.asked.take(), self.present.clone()) else {
             return false;
         };
-        tried.push(at);
-        let has_another = tried.len() < present.members.len();
-        if has_another && tried.len() <= self.upstream.rules.retries && self.upstream.budget.retry() {
-            self.ask(present, tried);
-            return true;
-        }
-        self.asked = Asked::Everybody {
-            last: Some(server.server().clone()),
-            tries: tried.len(),
-        };
-        false
+        self.tried.push(at);
+        let tries = self.tried.len();
+        tries < present.members.len()
+            && tries <= self.upstream.rules.retries
+            && self.upstream.budget.retry()
+            && self.choose(&present)
     }
 
     /// The server failed the request.
     pub fn failed(&mut self, cause: Cause, now: Instant) {
         self.cause = Some(cause);
-        if let Asked::One(one) = &self.asked {
-            let server = one.server.server();
+        if let Some((_, server)) = &self.asked {
+            let server = server.server();
             if std::mem::take(&mut self.is_open) {
                 let server = server.clone();
                 self.failed.push(Failed {
@@ -224,10 +181,10 @@ impl Attempts {
 
     /// The head of the server's answer came; an interim one is not the answer.
     pub fn answered(&mut self, status: u16, now: impl FnOnce() -> Instant) {
-        let Asked::One(one) = &self.asked else {
+        let Some((_, server)) = &self.asked else {
             return;
         };
-        let server = one.server.server();
+        let server = server.server();
         server.counts.answered(status);
         if self.upstream.rules.eject.statuses.contains(&status) {
             self.failed(Cause::BadAnswer, now());
@@ -238,14 +195,11 @@ impl Attempts {
 
     /// What became of it.
     pub fn attempted(&self) -> Attempted {
-        let (server, tries) = match &self.asked {
-            Asked::Nobody => (None, 0),
-            Asked::One(one) => (Some(one.server.server().clone()), one.tried.len() + 1),
-            Asked::Everybody { last, tries } => (last.clone(), *tries),
-        };
+        let last = || Some(&self.present.as_ref()?.members.get(*self.tried.last()?)?.server);
+        let asked = self.asked.as_ref().map(|(_, server)| server.server());
         Attempted {
-            server,
-            tries,
+            server: asked.or_else(last).cloned(),
+            tries: self.tried.len() + usize::from(asked.is_some()),
             cause: self.cause,
             failed: self.failed.clone(),
             is_open: self.is_open,

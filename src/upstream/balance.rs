@@ -7,27 +7,19 @@ use parking_lot::Mutex;
 
 use super::seed::seed;
 use super::server::Server;
+use crate::request::label::labelled;
 
-/// `[upstreams.NAME] balance`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Balance {
-    /// They take turns, by their weights, as evenly as can be.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests for its weight.
-    LeastConnections,
-    /// The calls of one portal meet one server; a request without a portal takes its turn.
-    MemberId,
-}
-
-impl Balance {
-    /// The word of the configuration.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Balance::RoundRobin => "round_robin",
-            Balance::LeastConnections => "least_connections",
-            Balance::MemberId => "member_id",
-        }
+labelled! {
+    /// `[upstreams.NAME] balance`.
+    #[derive(Default)]
+    pub enum Balance {
+        /// They take turns, by their weights, as evenly as can be.
+        #[default]
+        RoundRobin = "round_robin";
+        /// The one with the fewest requests for its weight.
+        LeastConnections = "least_connections";
+        /// The calls of one portal meet one server; a request without a portal takes its turn.
+        MemberId = "member_id";
     }
 }
 

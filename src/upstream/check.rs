@@ -21,24 +21,17 @@ pub async fn check(
     rule: &CheckRule,
     proof: Option<&Proof>,
 ) -> Option<Result<(), Cause>> {
-    timeout(rule.timeout, ask(server, rule, proof))
-        .await
-        .unwrap_or(Some(Err(Cause::Timeout)))
-}
-
-async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> Option<Result<(), Cause>> {
-    match Connection::open(&server.address, server.secured.as_ref()).await {
-        Ok(connection) => Some(answers(connection, server, rule, proof).await),
-        Err(unopened) => unopened.cause().map(Err),
+    match timeout(rule.timeout, ask(server, rule, proof)).await {
+        Ok(Ok(())) => Some(Ok(())),
+        Ok(Err(cause)) => cause.map(Err),
+        Err(_) => Some(Err(Cause::Timeout)),
     }
 }
 
-async fn answers(
-    connection: Connection,
-    server: &Arc<Server>,
-    rule: &CheckRule,
-    proof: Option<&Proof>,
-) -> Result<(), Cause> {
+/// Fails without a cause where the fault is ours.
+async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> Result<(), Option<Cause>> {
+    let opened = Connection::open(&server.address, server.secured.as_ref()).await;
+    let connection = opened.map_err(|unopened| unopened.cause())?;
     let Some(path) = &rule.path else {
         return Ok(());
     };
@@ -60,6 +53,6 @@ async fn answers(
     let (least, most) = rule.status;
     match (least..=most).contains(&status) {
         true => Ok(()),
-        false => Err(Cause::BadAnswer),
+        false => Err(Some(Cause::BadAnswer)),
     }
 }

@@ -68,27 +68,26 @@ impl Entry {
     /// An entry whose servers are taken to be up; a name has none until it was looked up. What was counted of
     /// it `before` goes on.
     pub fn new(name: &str, place: Place, secured: Option<Secured>, before: Option<&Entry>) -> Entry {
-        let name: Arc<str> = name.into();
-        let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
-        let servers = match &place {
-            Place::Fixed(address) => vec![Arc::new(Server::new(
-                name.clone(),
-                address.clone(),
-                secured.clone(),
-                counts.clone(),
-            ))],
-            Place::Named(_) => Vec::new(),
-        };
-        Entry {
-            name,
+        let entry = Entry {
+            name: name.into(),
             place,
             secured,
-            counts,
-            servers: ArcSwap::from_pointee(servers),
+            counts: before.map(|before| before.counts.clone()).unwrap_or_default(),
+            servers: ArcSwap::default(),
             look_up: Mutex::new(Next::At(None)),
             untold: Mutex::default(),
             is_lost: AtomicBool::new(false),
+        };
+        if let Place::Fixed(address) = &entry.place {
+            let server = entry.server(address.clone());
+            entry.servers.store(Arc::new(vec![server]));
         }
+        entry
+    }
+
+    fn server(&self, address: Address) -> Arc<Server> {
+        let (name, secured, counts) = (self.name.clone(), self.secured.clone(), self.counts.clone());
+        Arc::new(Server::new(name, address, secured, counts))
     }
 
     /// Its servers at the moment.
@@ -165,12 +164,7 @@ impl Entry {
             let address = Address::Inet(*address);
             match present.iter().find(|server| server.address == address) {
                 Some(server) => server.clone(),
-                None => Arc::new(Server::new(
-                    self.name.clone(),
-                    address,
-                    self.secured.clone(),
-                    self.counts.clone(),
-                )),
+                None => self.server(address),
             }
         });
         self.servers.store(Arc::new(servers.collect()));

@@ -4,45 +4,23 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// The label `cause`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Cause {
-    /// A connect was refused, or there is no way to the address.
-    Refused,
-    /// A connect took too long, or the server was silent too long.
-    Timeout,
-    /// The connection broke before the answer was whole.
-    Reset,
-    /// The TLS handshake failed.
-    Tls,
-    /// The name has no address.
-    Dns,
-    /// What came is no answer, or one that counts as a failure.
-    BadAnswer,
-}
+use crate::request::label::labelled;
 
-impl Cause {
-    /// Every cause, in the order of the variants.
-    pub const ALL: [Cause; 6] = [
-        Cause::Refused,
-        Cause::Timeout,
-        Cause::Reset,
-        Cause::Tls,
-        Cause::Dns,
-        Cause::BadAnswer,
-    ];
-
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Cause::Refused => "refused",
-            Cause::Timeout => "timeout",
-            Cause::Reset => "reset",
-            Cause::Tls => "tls",
-            Cause::Dns => "dns",
-            Cause::BadAnswer => "bad_answer",
-        }
+labelled! {
+    /// The label `cause`.
+    pub enum Cause {
+        /// A connect was refused, or there is no way to the address.
+        Refused = "refused";
+        /// A connect took too long, or the server was silent too long.
+        Timeout = "timeout";
+        /// The connection broke before the answer was whole.
+        Reset = "reset";
+        /// The TLS handshake failed.
+        Tls = "tls";
+        /// The name has no address.
+        Dns = "dns";
+        /// What came is no answer, or one that counts as a failure.
+        BadAnswer = "bad_answer";
     }
 }
 

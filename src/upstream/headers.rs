@@ -13,6 +13,7 @@ use crate::policy::validate::Known;
 use crate::policy::verify::{UserId, Verdict};
 use crate::request::address;
 use crate::request::cookie::PlainAuth;
+use crate::request::field::{AppSid, Domain, EventName, Placement, Protocol, Status};
 use crate::request::form::without_body_fields;
 use crate::request::media_type::MediaType;
 use crate::request::message::Kind;
@@ -66,10 +67,9 @@ pub fn on_widget_route(
     established: Established<'_>,
 ) -> Rewrite {
     let mut rewrite = on_every_route(peer, caller, headers, Reserve::EveryBitrix24Name);
-    if let Some(verdict) = established.verdict {
-        rewrite.set("X-Bitrix24-Verified", verdict.label());
-    }
-    if let Some(Verdict::Yes(Some(UserId(user)))) = established.verdict {
+    let verdict = established.verdict;
+    rewrite.set_some("X-Bitrix24-Verified", verdict.map(Verdict::label));
+    if let Some(Verdict::Yes(Some(UserId(user)))) = verdict {
         rewrite.set("X-Bitrix24-User-Id", itoa::Buffer::new().format(user));
     }
     rewrite.remove.push(header::EXPECT);
@@ -128,9 +128,7 @@ fn on_every_route(peer: Peer, caller: &Caller, headers: &HeaderMap, reserve: Res
         .unwrap_or_default();
     rewrite.set("X-Forwarded-Host", forwarded("x-forwarded-host").unwrap_or(host));
     rewrite.set_with("X-Real-IP", |out| address::append(out, caller.client));
-    if let Some(traceparent) = caller.traceparent() {
-        rewrite.set("traceparent", traceparent);
-    }
+    rewrite.set_some("traceparent", caller.traceparent());
     rewrite
 }
 
@@ -157,22 +155,17 @@ impl Rewrite {
 
     /// Writes what is established of a message.
     fn establish(&mut self, known: Known<'_>) {
-        match known.message {
-            Some(message @ (Kind::Placement | Kind::Event | Kind::Robot)) => {
-                self.set("X-Bitrix24-Message", message.label());
-            }
-            // Nothing of it came from Bitrix24.
-            Some(Kind::Own) | None => {}
-        }
-        if let Some(event) = known.event {
-            self.set("X-Bitrix24-Event", event.as_str());
-        }
-        if let Some(domain) = known.domain {
-            self.set("X-Bitrix24-Domain", domain.as_str());
-        }
-        if let Some(protocol) = known.protocol {
-            self.set("X-Bitrix24-Protocol", protocol.scheme());
-        }
+        self.set_some(
+            "X-Bitrix24-Message",
+            match known.message {
+                Some(message @ (Kind::Placement | Kind::Event | Kind::Robot)) => Some(message.label()),
+                // Nothing of it came from Bitrix24.
+                Some(Kind::Own) | None => None,
+            },
+        );
+        self.set_some("X-Bitrix24-Event", known.event.map(EventName::as_str));
+        self.set_some("X-Bitrix24-Domain", known.domain.map(Domain::as_str));
+        self.set_some("X-Bitrix24-Protocol", known.protocol.map(Protocol::scheme));
         if let (Some(domain), Some(scheme)) = (known.domain, known.portal) {
             self.set_with("X-Bitrix24-Portal", |out| {
                 for part in [scheme.scheme(), "://", domain.as_str()] {
@@ -187,20 +180,12 @@ impl Rewrite {
         if let Some(member_id) = known.member_id {
             self.set("X-Bitrix24-Member-Id", &member_id.to_string());
         }
-        if let Some(placement) = known.placement {
-            self.set("X-Bitrix24-Placement", placement.as_str());
-        }
-        if let Some(app_sid) = known.app_sid {
-            self.set("X-Bitrix24-App-Sid", app_sid.as_str());
-        }
-        if let Some(status) = known.status {
-            self.set("X-Bitrix24-Status", status.as_str());
-        }
+        self.set_some("X-Bitrix24-Placement", known.placement.map(Placement::as_str));
+        self.set_some("X-Bitrix24-App-Sid", known.app_sid.map(AppSid::as_str));
+        self.set_some("X-Bitrix24-Status", known.status.map(Status::as_str));
         if let Some(options) = known.options {
             self.set("X-Bitrix24-Placement-Options-State", options.state());
-            if let Some(json) = options.header() {
-                self.set("X-Bitrix24-Placement-Options", json);
-            }
+            self.set_some("X-Bitrix24-Placement-Options", options.header());
         }
     }
 }

@@ -150,13 +150,9 @@ impl Upstream {
 
     /// Every server that it has at the moment.
     pub fn servers(&self) -> impl Iterator<Item = Arc<Server>> {
-        let present = self.present.load_full();
-        let servers: Vec<_> = present
-            .members
-            .iter()
-            .map(|member| member.server.clone())
-            .collect();
-        servers.into_iter()
+        let present = self.present.load();
+        let servers = present.members.iter().map(|member| member.server.clone());
+        servers.collect::<Vec<_>>().into_iter()
     }
 
     /// Whether one of its servers is asked in its turn.

@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use http::{Method, Response, header};
+use http::{HeaderValue, Method, Response, header};
+use minijinja::{Environment, Value, context};
 use parking_lot::Mutex;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
@@ -69,20 +70,16 @@ impl ServeHttp for Sample {
         }
         let page = match session.req_header().method {
             Method::POST => received(session, &body),
-            _ => WELCOME.to_owned(),
+            // How to make a genuine call, by curl and from the browser.
+            _ => include_str!("sample/welcome.html").to_owned(),
         };
         let mut response = Response::new(page.into_bytes());
         let length = response.body().len();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("text/html; charset=utf-8"),
-        );
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, html);
         headers.insert(header::CONTENT_LENGTH, length.into());
-        headers.insert(
-            header::CACHE_CONTROL,
-            header::HeaderValue::from_static("no-store"),
-        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }
@@ -95,27 +92,32 @@ fn received(session: &ServerSession, body: &[u8]) -> String {
         .splitn(2, |&b| b == b'?')
         .nth(1)
         .unwrap_or_default();
-    let mut page =
-        format!("{HEAD}<h1>The widget works</h1><p>This is what a handler behind the gateway receives.</p>");
-    page.push_str("<h2>Headers written by the gateway</h2>");
-    table(
-        &mut page,
-        head.headers
-            .iter()
-            .filter(|(name, _)| is_ours(name.as_str()))
-            .map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
-            }),
-    );
-    for (title, part) in [("Query", query), ("Body", body)] {
-        page.push_str(&format!("<h2>{title}</h2>"));
-        table(&mut page, pairs(part));
-    }
-    page.push_str("</main></body></html>\n");
-    page
+    let ours = head.headers.iter().filter(|(name, _)| is_ours(name.as_str()));
+    let lines = ours.map(|(name, value)| {
+        (
+            name.to_string(),
+            shown(&String::from_utf8_lossy(value.as_bytes())),
+        )
+    });
+    rendered(&[
+        ("Headers written by the gateway", lines.collect()),
+        ("Query", pairs(query)),
+        ("Body", pairs(body)),
+    ])
+}
+
+/// Titles, each with its rows.
+fn rendered(tables: &[(&str, Vec<(String, String)>)]) -> String {
+    const RECEIVED: &str = include_str!("sample/received.html");
+    let row = |(name, value): &(String, String)| Value::from_iter([name.as_str(), value]);
+    let table = |(title, rows): &(&str, Vec<_>)| {
+        let rows: Value = rows.iter().map(row).collect();
+        Value::from_iter([Value::from(*title), rows])
+    };
+    let tables: Value = tables.iter().map(table).collect();
+    // By the end of its name it is HTML: values are escaped.
+    let page = Environment::new().render_named_str("received.html", RECEIVED, context! { tables });
+    page.unwrap_or_default()
 }
 
 fn is_ours(name: &str) -> bool {
@@ -125,12 +127,16 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// As any handler reads a form: what the gateway lets through, serde_urlencoded reads like everyone else.
-fn pairs(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
+fn pairs(part: &[u8]) -> Vec<(String, String)> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(part).unwrap_or_default();
-    pairs.into_iter().map(|(name, value)| match is_secret(&name) {
-        true => (name, masked(&value)),
-        false => (name, value),
-    })
+    let shown = pairs.into_iter().map(|(name, value)| {
+        let value = match is_secret(&name) {
+            true => format!("{} characters, masked", value.chars().count()),
+            false => shown(&value),
+        };
+        (name, value)
+    });
+    shown.collect()
 }
 
 /// Tokens are masked, also under names that only look like theirs.
@@ -142,60 +148,12 @@ fn is_secret(name: &str) -> bool {
         || canonical.contains("TOKEN")
 }
 
-fn masked(value: &str) -> String {
-    format!("{} characters, masked", value.chars().count())
-}
-
-fn table(page: &mut String, rows: impl Iterator<Item = (String, String)>) {
-    page.push_str("<table>");
-    for (name, value) in rows {
-        let shown: String = value.chars().take(MAX_SHOWN).collect();
-        let more = if shown.len() < value.len() { " …" } else { "" };
-        page.push_str(&format!(
-            "<tr><th>{}</th><td>{}{more}</td></tr>",
-            escaped(&name),
-            escaped(&shown)
-        ));
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{} …", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
-    page.push_str("</table>");
 }
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
-}
-
-const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-<meta name=\"viewport\" content=\"width=device-width\"><title>widget-gateway sample</title><style>\
-:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:48rem;padding:0 1rem}\
-h1{font-size:1.4rem}h2{font-size:1.05rem;margin:1.5rem 0 .3rem}table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884;overflow-wrap:anywhere;vertical-align:top}\
-th{width:40%;font-weight:600}pre{overflow-x:auto;padding:.75rem;border:1px solid #8884}button{font:inherit;padding:.4rem 1rem}\
-</style></head><body><main>";
-
-/// The page for a GET: how to make a genuine call, by curl and from the browser.
-const WELCOME: &str = concat!(
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
-    "<meta name=\"viewport\" content=\"width=device-width\"><title>widget-gateway sample</title><style>",
-    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:48rem;padding:0 1rem}",
-    "h1{font-size:1.4rem}pre{overflow-x:auto;padding:.75rem;border:1px solid #8884}button{font:inherit;padding:.4rem 1rem}",
-    "</style></head><body><main><h1>widget-gateway is running</h1>",
-    "<p>This page comes from the embedded sample handler. Bitrix24 opens a widget by letting the browser POST a form ",
-    "into a frame; the button sends such a form through this gateway, with invented tokens.</p>",
-    "<form method=\"post\" action=\"/?DOMAIN=portal.bitrix24.com&amp;PROTOCOL=1&amp;LANG=en&amp;APP_SID=5d41402abc4b2a76b9719d911017c592\">",
-    "<input type=\"hidden\" name=\"AUTH_ID\" value=\"invented-access\"><input type=\"hidden\" name=\"AUTH_EXPIRES\" value=\"3600\">",
-    "<input type=\"hidden\" name=\"REFRESH_ID\" value=\"invented-refresh\">",
-    "<input type=\"hidden\" name=\"member_id\" value=\"3f7a90c1d2e45b68a0719cbe8d243f56\">",
-    "<input type=\"hidden\" name=\"status\" value=\"L\"><input type=\"hidden\" name=\"PLACEMENT\" value=\"CONTACT_CENTER\">",
-    "<input type=\"hidden\" name=\"PLACEMENT_OPTIONS\" value=\"{&quot;ID&quot;:&quot;717&quot;}\">",
-    "<button>Open the widget</button></form><p>The same by hand:</p>",
-    "<pre>curl -d member_id=3f7a90c1d2e45b68a0719cbe8d243f56 -d PLACEMENT=DEFAULT \\\n",
-    "  'http://127.0.0.1:8080/?DOMAIN=portal.bitrix24.com&amp;PROTOCOL=1&amp;LANG=en'</pre>",
-    "</main></body></html>\n"
-);
 
 #[cfg(test)]
 mod tests {
@@ -203,11 +161,18 @@ mod tests {
 
     #[test]
     fn tokens_are_masked_and_markup_is_text() {
-        let rows: Vec<_> =
-            pairs(b"AUTH_ID=secret&auth%5Bapplication_token%5D=s&refresh.id=s&x=%3Cb%3E").collect();
+        let rows = pairs(b"AUTH_ID=secret&auth%5Bapplication_token%5D=s&refresh.id=s&x=%3Cb%3E");
         assert_eq!(rows[0], ("AUTH_ID".to_owned(), "6 characters, masked".to_owned()));
         assert_eq!(rows[1].1, "1 characters, masked");
         assert_eq!(rows[2].1, "1 characters, masked");
-        assert_eq!(escaped(&rows[3].1), "&lt;b&gt;");
+        let page = rendered(&[("Query", pairs(b"x=1")), ("Body", rows)]);
+        assert!(
+            page.contains("<h2>Query</h2>") && page.ends_with("</html>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("<tr><th>x</th><td>&lt;b&gt;</td></tr></table>"),
+            "{page}"
+        );
     }
 }

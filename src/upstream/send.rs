@@ -235,20 +235,12 @@ async fn exchange(
         }
     }
     let is_sent = connection.written() - written == request.len() && connection.is_flushed();
-    let head = loop {
-        if let Some(head) = AnswerHead::take(&mut connection.ahead, request.asked).map_err(SendFault::from)? {
-            break head;
-        }
-        match fill(&mut connection, READ, limits.silence).await? {
-            Filled::More => {}
-            Filled::Ended | Filled::Cut => {
-                let is_untaken = connection.ahead.is_empty() && connection.nothing_taken_since(before).await;
-                return Err(match is_untaken {
-                    true => Attempt::NothingTaken,
-                    false => SendFault::Reset.into(),
-                });
-            }
-        }
+    let Some(head) = head_of(&mut connection, request.asked, limits.silence).await? else {
+        let is_untaken = connection.ahead.is_empty() && connection.nothing_taken_since(before).await;
+        return Err(match is_untaken {
+            true => Attempt::NothingTaken,
+            false => SendFault::Reset.into(),
+        });
     };
     Ok(Answer {
         body: Body::of(head.judged.body),
@@ -296,6 +288,23 @@ fn poll_write(
     }
 }
 
+/// Waits for the head of an answer; none where the stream ends before it.
+async fn head_of(
+    connection: &mut Connection,
+    asked: Asked,
+    silence: Duration,
+) -> Result<Option<AnswerHead>, SendFault> {
+    loop {
+        if let Some(head) = AnswerHead::take(&mut connection.ahead, asked)? {
+            return Ok(Some(head));
+        }
+        match fill(connection, READ, silence).await? {
+            Filled::More => {}
+            Filled::Ended | Filled::Cut => return Ok(None),
+        }
+    }
+}
+
 /// Waits for more bytes, at most as long as the server may be silent.
 async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<Filled, SendFault> {
     match timeout(silence, connection.fill(room)).await {
@@ -314,17 +323,10 @@ impl Answer {
         if self.interim > MAX_INTERIM {
             return Err(SendFault::BadAnswer);
         }
-        loop {
-            if let Some(head) = AnswerHead::take(&mut self.connection.ahead, self.asked)? {
-                self.body = Body::of(head.judged.body);
-                self.head = head;
-                return Ok(());
-            }
-            match fill(&mut self.connection, READ, self.limits.silence).await? {
-                Filled::More => {}
-                Filled::Ended | Filled::Cut => return Err(SendFault::Reset),
-            }
-        }
+        let head = head_of(&mut self.connection, self.asked, self.limits.silence).await?;
+        self.head = head.ok_or(SendFault::Reset)?;
+        self.body = Body::of(self.head.judged.body);
+        Ok(())
     }
 
     /// The next piece of the body; none at its end.

@@ -66,7 +66,7 @@ fn by_url(url: &At<String>, faults: &mut Faults<'_>) -> Option<StoreAddress> {
         }
         Ok(address) => Some(address),
         Err(fault) => {
-            faults.at(&url.span, format!("{}, {ADDRESSES}", fault.words()));
+            faults.at(&url.span, format!("{}, {ADDRESSES}", fault.says()));
             None
         }
     }
@@ -75,7 +75,7 @@ fn by_url(url: &At<String>, faults: &mut Faults<'_>) -> Option<StoreAddress> {
 fn by_file(file: &At<String>, others: &mut Others, faults: &mut Faults<'_>) -> Option<StoreAddress> {
     let read = others.read(file, LARGEST, |content| {
         let text = std::str::from_utf8(content).map_err(|_| "is not UTF-8")?;
-        StoreAddress::parse(text.trim()).map_err(|fault| fault.words().to_owned())
+        StoreAddress::parse(text.trim()).map_err(|fault| fault.says().to_owned())
     });
     read.map_err(|wrong| faults.at(&file.span, format!("{wrong}, {ADDRESSES}")))
         .ok()

@@ -3,43 +3,22 @@
 use super::clock::Now;
 use super::limiter::Limited;
 use super::quota::Quota;
+use crate::request::label::labelled;
 
-/// A policy's name in `RateLimit-Policy`, problems, labels and logs. Policies are asked in the order of the
-/// variants: what needs the least of a request comes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum PolicyName {
-    /// Per client address.
-    Client,
-    /// All requests together.
-    Gateway,
-    /// Per member.
-    Member,
-    /// Per member and placement.
-    Placement,
-    /// Per member, of events and robots.
-    Event,
-}
-
-impl PolicyName {
-    /// Every policy, in the order of the variants.
-    pub const ALL: [PolicyName; 5] = [
-        PolicyName::Client,
-        PolicyName::Gateway,
-        PolicyName::Member,
-        PolicyName::Placement,
-        PolicyName::Event,
-    ];
-
-    /// The name.
-    pub const fn label(self) -> &'static str {
-        match self {
-            PolicyName::Client => "client",
-            PolicyName::Gateway => "gateway",
-            PolicyName::Member => "member",
-            PolicyName::Placement => "placement",
-            PolicyName::Event => "event",
-        }
+labelled! {
+    /// A policy's name in `RateLimit-Policy`, problems, labels and logs. Policies are asked in the order of the
+    /// variants: what needs the least of a request comes first.
+    pub enum PolicyName {
+        /// Per client address.
+        Client = "client";
+        /// All requests together.
+        Gateway = "gateway";
+        /// Per member.
+        Member = "member";
+        /// Per member and placement.
+        Placement = "placement";
+        /// Per member, of events and robots.
+        Event = "event";
     }
 }
 

@@ -11,7 +11,6 @@
 //! A key is kept as its [`Fingerprint`], in 17 bytes with its arrival time, where a whole `member_id` would take
 //! 41 and one with a placement more. Between its growths a table is full to 7/16 to 7/8.
 
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,7 +25,7 @@ use parking_lot::Mutex;
 use super::clock::{Now, ToldClock};
 use super::key::{ClientAddress, Key as _};
 use super::seen::{Memory, Seen};
-use super::shards::Shards;
+use super::shards::{Keyed, Shards, take};
 use crate::request::fingerprint::Fingerprint;
 
 /// Says whether a client may bring a key that was never here.
@@ -44,16 +43,6 @@ pub struct KeyTable {
     overflowed: AtomicU64,
     seen: Seen,
     doorkeeper: ArcSwapOption<Box<dyn Doorkeeper>>,
-}
-
-impl fmt::Debug for KeyTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyTable")
-            .field("max_keys", &self.max_keys)
-            .field("keys", &self.keys)
-            .field("seen", &self.seen)
-            .finish_non_exhaustive()
-    }
 }
 
 impl KeyTable {
@@ -137,14 +126,6 @@ impl KeyTable {
     }
 }
 
-/// Takes a place, if fewer than so many are taken.
-fn take(places: &AtomicUsize, most: usize) -> bool {
-    let one_more = |taken| (taken < most).then_some(taken + 1);
-    places
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-        .is_ok()
-}
-
 /// Where a key comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
@@ -170,16 +151,71 @@ impl Hash for Asked {
     }
 }
 
-/// The state of one limiter's keys: the theoretical arrival time of each, since the limiter's birth.
+/// The theoretical arrival time of a key.
+struct Arrival {
+    key: Fingerprint,
+    at: Nanos,
+}
+
+impl Keyed for Arrival {
+    fn key(&self) -> Fingerprint {
+        self.key
+    }
+}
+
+type Arrivals = Shards<Arrival>;
+
+/// Decides by the state of a key, and keeps what comes of it. Where there is none yet, `claim` says whether
+/// there may be one, and `release` takes that back where the decision leaves none. None where there may not.
+fn update<T, E>(
+    arrivals: &Arrivals,
+    key: Fingerprint,
+    claim: impl FnOnce() -> bool,
+    release: impl FnOnce(),
+    decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+) -> Option<Result<T, E>> {
+    let mut shard = arrivals.of(key);
+    if let Some(arrival) = shard.get_mut(key) {
+        return Some(decide(Some(arrival.at)).map(|(granted, next)| {
+            arrival.at = next;
+            granted
+        }));
+    }
+    if !claim() {
+        return None;
+    }
+    let decided = decide(None).map(|(granted, at)| {
+        shard.insert(Arrival { key, at });
+        granted
+    });
+    if decided.is_err() {
+        release();
+    }
+    Some(decided)
+}
+
+/// Drops every key whose time has come, shard by shard; each is told before it goes. Returns how many.
+fn drop_until(arrivals: &Arrivals, now: Nanos, mut goes: impl FnMut(Fingerprint)) -> usize {
+    let mut stays = |arrival: &Arrival| {
+        let stays = arrival.at > now;
+        if !stays {
+            goes(arrival.key);
+        }
+        stays
+    };
+    arrivals.each().map(|mut shard| shard.retain(&mut stays)).sum()
+}
+
+/// The state of one limiter's keys: their arrival times, since the limiter's birth.
 #[derive(Clone)]
 pub(super) struct Keys(Arc<Inner>);
 
 struct Inner {
     table: Arc<KeyTable>,
     born: Nanos,
-    own: Shards,
+    own: Arrivals,
     /// Of clients whose keys have no place.
-    of_client: Shards,
+    of_client: Arrivals,
     /// Of everybody else.
     shared: Mutex<Option<Nanos>>,
 }
@@ -190,8 +226,8 @@ impl Keys {
         Keys(Arc::new(Inner {
             table,
             born: ToldClock.now(),
-            own: Shards::default(),
-            of_client: Shards::default(),
+            own: Arrivals::default(),
+            of_client: Arrivals::default(),
             shared: Mutex::new(None),
         }))
     }
@@ -212,7 +248,7 @@ impl Keys {
         if let Source::Client(client) = source {
             let claim = || take(&table.clients, table.room_for_clients());
             let release = || _ = table.clients.fetch_sub(1, Ordering::Relaxed);
-            let decided = of_client.update(client.fingerprint(), claim, release, &decide);
+            let decided = update(of_client, client.fingerprint(), claim, release, &decide);
             if let Some(decided) = decided {
                 return decided;
             }
@@ -225,19 +261,19 @@ impl Keys {
 
     /// The arrival time of a key that is in the table.
     pub(super) fn peek(&self, key: Fingerprint) -> Option<Nanos> {
-        self.0.own.get(key)
+        self.0.own.of(key).get(key).map(|arrival| arrival.at)
     }
 
     /// Moves the arrival time of a key that is in the table back by the time that one request takes.
     pub(super) fn give_back(&self, key: Fingerprint, each: Nanos) {
-        self.0.own.change(key, |arrival| {
-            Nanos::from(u64::from(arrival).saturating_sub(u64::from(each)))
-        });
+        if let Some(arrival) = self.0.own.of(key).get_mut(key) {
+            arrival.at = Nanos::from(u64::from(arrival.at).saturating_sub(u64::from(each)));
+        }
     }
 
     /// Takes a key away; whether it was there.
     pub(super) fn remove(&self, key: Fingerprint) -> bool {
-        let was_there = self.0.own.remove(key);
+        let was_there = self.0.own.of(key).remove(key);
         self.0.table.release(usize::from(was_there));
         was_there
     }
@@ -263,10 +299,10 @@ impl Keys {
         } = &*self.0;
         let now = self.0.now();
         let (at, most) = (Duration::from(ToldClock.now()), table.max_keys());
-        let dropped = own.drop_until(now, |key| table.seen.remember(key, at, most));
+        let dropped = drop_until(own, now, |key| table.seen.remember(key, at, most));
         table.release(dropped);
         table.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
-        let clients = of_client.drop_until(now, |_| {});
+        let clients = drop_until(of_client, now, |_| {});
         table.clients.fetch_sub(clients, Ordering::Relaxed);
         dropped
     }
@@ -296,7 +332,13 @@ impl StateStore for Keys {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let Inner { table, own, .. } = &*self.0;
-        let decided = own.update(asked.key, || table.claim(asked), || table.release(1), &decide);
+        let decided = update(
+            own,
+            asked.key,
+            || table.claim(asked),
+            || table.release(1),
+            &decide,
+        );
         match decided {
             Some(decided) => decided,
             None => self.overflow(asked.source, decide),

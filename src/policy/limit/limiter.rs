@@ -103,7 +103,7 @@ impl<K: Key> Limiter<K> {
     pub(super) fn is_kept_by(&self, store: Option<&Arc<Store>>) -> bool {
         match (&self.shared, store) {
             (None, None) => true,
-            (Some(shared), Some(store)) => Arc::ptr_eq(shared.store(), store),
+            (Some(shared), Some(store)) => Arc::ptr_eq(&shared.store, store),
             (None, Some(_)) | (Some(_), None) => false,
         }
     }
@@ -126,8 +126,8 @@ impl<K: Key> Limiter<K> {
         };
         let judged = |by, verdict| {
             match verdict {
-                Verdict::Granted => shared.allowed(by),
-                Verdict::Limited(_) => shared.limited(by),
+                Verdict::Granted => shared.count(by, true),
+                Verdict::Limited(_) => shared.count(by, false),
                 Verdict::Waits(_) => {}
             }
             verdict

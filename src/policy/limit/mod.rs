@@ -107,16 +107,12 @@ impl Limits {
             kept.cloned()
                 .unwrap_or_else(|| Store::new(spec.clone(), before.map(|before| &**before)))
         });
-        let by_member = |suffix: String| {
-            store.as_ref().map_or(Kept::Here, |store| {
-                Kept::Shared(
-                    store.clone(),
-                    Naming {
-                        suffix: suffix.into(),
-                        name: MemberId::counted_as,
-                    },
-                )
-            })
+        let by_member = |suffix: String| -> Kept<MemberId> {
+            let naming = Naming {
+                suffix: suffix.into(),
+                name: MemberId::counted_as,
+            };
+            Some((store.clone()?, naming))
         };
         let newcomers = before
             .and_then(|before| before.newcomers.clone())
@@ -141,7 +137,7 @@ impl Limits {
                     Some(*policy),
                     [],
                     (before, by_member(format!("placement:{}", matches.spelled()))),
-                    tables.of(Placement),
+                    tables,
                     now,
                 ),
             }
@@ -151,8 +147,8 @@ impl Limits {
                 Client,
                 client.as_ref().map(|client| client.policy),
                 [],
-                (before.map(|before| &before.client), Kept::Here),
-                tables.of(Client),
+                (before.map(|before| &before.client), None),
+                tables,
                 now,
             ),
             except: client
@@ -163,8 +159,8 @@ impl Limits {
                 Gateway,
                 *gateway,
                 [],
-                (before.map(|before| &before.gateway), Kept::Here),
-                tables.of(Gateway),
+                (before.map(|before| &before.gateway), None),
+                tables,
                 now,
             ),
             member: Policy::build(
@@ -175,7 +171,7 @@ impl Limits {
                     before.map(|before| &before.member),
                     by_member("member".to_owned()),
                 ),
-                tables.of(Member),
+                tables,
                 now,
             ),
             placement: placement.iter().map(family).collect(),
@@ -183,8 +179,8 @@ impl Limits {
                 Event,
                 event.map(|event| event.policy),
                 [],
-                (before.map(|before| &before.event), Kept::Here),
-                tables.of(Event),
+                (before.map(|before| &before.event), None),
+                tables,
                 now,
             )
             .waiting(event.map(|event| event.wait).unwrap_or_default()),
@@ -234,16 +230,11 @@ impl Limits {
                 .iter()
                 .any(|network| network.contains(&client.address()))
         });
-        let Some(client) = counted else {
-            return Ok(Entered {
-                source: Source::Unknown,
-                decisions,
-                settled: None,
-            });
-        };
-        decisions.ask(&self.client, &client, Source::Unknown, route, now)?;
+        if let Some(client) = &counted {
+            decisions.ask(&self.client, client, Source::Unknown, route, now)?;
+        }
         Ok(Entered {
-            source: Source::Client(client),
+            source: counted.map_or(Source::Unknown, Source::Client),
             decisions,
             settled: None,
         })

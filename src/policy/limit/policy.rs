@@ -8,41 +8,23 @@ use std::time::Duration;
 use super::clock::Now;
 use super::decision::{Decision, Outcome, PolicyName};
 use super::key::{Class, Key};
-use super::keys::{KeyTable, Source};
+use super::keys::Source;
 use super::limiter::{Limited, Limiter, Reset, Verdict};
 use super::quota::{KeyState, Quota};
 use super::shared::{Asking, Inquiry, LeaseState, Naming, Settled, Store, Waiting};
 use super::spec::PolicySpec;
+use super::tables::KeyTables;
 use crate::policy::Mode;
 use crate::request::field::MemberIdShape;
 
 /// A limit by one kind of key. Where the configuration has none, that is a policy too: it grants.
 pub struct Policy<K> {
     name: PolicyName,
-    rule: Rule<K>,
+    quotas: Option<Quotas<K>>,
 }
 
-enum Rule<K> {
-    Unlimited,
-    Quotas(Quotas<K>),
-}
-
-/// Who keeps the state of a policy's keys.
-pub(super) enum Kept<K> {
-    /// This process, for itself.
-    Here,
-    /// A store, for several replicas.
-    Shared(Arc<Store>, Naming<K>),
-}
-
-impl<K> Kept<K> {
-    fn store(&self) -> Option<&Arc<Store>> {
-        match self {
-            Kept::Here => None,
-            Kept::Shared(store, _) => Some(store),
-        }
-    }
-}
+/// Who keeps the state of a policy's keys: this process for itself, or a store for several replicas.
+pub(super) type Kept<K> = Option<(Arc<Store>, Naming<K>)>;
 
 /// The quota of all keys with its exceptions.
 pub struct Quotas<K> {
@@ -58,10 +40,7 @@ pub struct Quotas<K> {
 impl<K: Key + Eq + Hash> Policy<K> {
     /// The policy of a configuration without such a limit.
     pub fn unlimited(name: PolicyName) -> Policy<K> {
-        Policy {
-            name,
-            rule: Rule::Unlimited,
-        }
+        Policy { name, quotas: None }
     }
 
     /// What the configuration says of it: one quota, and others for some keys; or no limit. A quota that `before`
@@ -71,30 +50,26 @@ impl<K: Key + Eq + Hash> Policy<K> {
         spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
         (before, kept_by): (Option<&Policy<K>>, Kept<K>),
-        table: &Arc<KeyTable>,
+        tables: &KeyTables,
         now: Now,
     ) -> Policy<K> {
+        let table = tables.of(name);
         let Some(PolicySpec { mode, quota }) = spec else {
             return Policy::unlimited(name);
         };
         let before = before.and_then(Policy::quotas);
+        let store = kept_by.as_ref().map(|(store, _)| store);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {
-            let kept = || {
-                let before = before.and_then(|before| before.by_quota.get(&quota));
-                before
-                    .filter(|before| before.is_kept_by(kept_by.store()))
-                    .cloned()
-            };
+            let kept = before.and_then(|before| before.by_quota.get(&quota));
+            let kept = kept.filter(|kept| kept.is_kept_by(store)).cloned();
             let new = || match &kept_by {
-                Kept::Here => Limiter::new(quota, table.clone(), now),
-                Kept::Shared(store, naming) => {
-                    Limiter::shared(quota, store, naming.clone(), table.clone(), now)
-                }
+                None => Limiter::new(quota, table.clone(), now),
+                Some((store, naming)) => Limiter::shared(quota, store, naming.clone(), table.clone(), now),
             };
             by_quota
                 .entry(quota)
-                .or_insert_with(|| kept().unwrap_or_else(|| Arc::new(new())))
+                .or_insert_with(|| kept.unwrap_or_else(|| Arc::new(new())))
                 .clone()
         };
         let quotas = Quotas {
@@ -109,13 +84,13 @@ impl<K: Key + Eq + Hash> Policy<K> {
         };
         Policy {
             name,
-            rule: Rule::Quotas(quotas),
+            quotas: Some(quotas),
         }
     }
 
     /// The same policy, which holds a request back until its turn where that comes within this time.
     pub(super) fn waiting(mut self, longest: Duration) -> Policy<K> {
-        if let Rule::Quotas(quotas) = &mut self.rule {
+        if let Some(quotas) = &mut self.quotas {
             quotas.patience = longest;
         }
         self
@@ -123,23 +98,27 @@ impl<K: Key + Eq + Hash> Policy<K> {
 
     /// What is enforced; none where the configuration has no such limit.
     pub fn quotas(&self) -> Option<&Quotas<K>> {
-        match &self.rule {
-            Rule::Unlimited => None,
-            Rule::Quotas(quotas) => Some(quotas),
-        }
+        self.quotas.as_ref()
     }
 
     /// Asks for one request of this key, from this source, at `now`, on a route of this mode: both have to enforce for a
     /// used-up quota to refuse. A request that is over its quota costs nothing.
     pub(super) fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Decision {
-        let outcome = match &self.rule {
-            Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide(key, source, route, now),
-        };
-        Decision {
-            policy: self.name,
-            outcome,
-        }
+        let decided = self.quotas().map(|quotas| {
+            let (limiter, source) = quotas.limiter_and_source(key, source);
+            let mode = quotas.mode.with(route);
+            // What is only observed is not delayed either.
+            let longest = match mode {
+                Mode::Enforce => quotas.patience,
+                Mode::Observe => Duration::ZERO,
+            };
+            match limiter.reserve(key, source, now, longest) {
+                Ok(Duration::ZERO) => Outcome::Granted(limiter.quota()),
+                Ok(wait) => Outcome::HeldBack(limiter.quota(), millis(wait)),
+                Err(limited) => over(mode, limited),
+            }
+        });
+        self.said(decided)
     }
 
     /// The same of a policy that a store may keep, after it was waited for or not.
@@ -154,19 +133,32 @@ impl<K: Key + Eq + Hash> Policy<K> {
         settled: Option<Settled>,
         now: Now,
     ) -> Result<Decision, Waiting> {
-        let outcome = match &self.rule {
-            Rule::Unlimited => Outcome::Unlimited,
-            Rule::Quotas(quotas) => quotas.decide_shared(key, source, route, settled, now)?,
-        };
-        Ok(Decision {
+        let decided = self.quotas().map(|quotas| {
+            let (limiter, source) = quotas.limiter_and_source(key, source);
+            let mode = quotas.mode.with(route);
+            let asking = match mode {
+                Mode::Enforce => settled.into(),
+                Mode::Observe => Asking::Observed,
+            };
+            match limiter.ask_from(key, source, asking, now) {
+                Verdict::Granted => Ok(Outcome::Granted(limiter.quota())),
+                Verdict::Limited(limited) => Ok(over(mode, limited)),
+                Verdict::Waits(waiting) => Err(waiting),
+            }
+        });
+        Ok(self.said(decided.transpose()?))
+    }
+
+    fn said(&self, outcome: Option<Outcome>) -> Decision {
+        Decision {
             policy: self.name,
-            outcome,
-        })
+            outcome: outcome.unwrap_or(Outcome::Unlimited),
+        }
     }
 
     /// Takes back what a request took that the policy granted, and that a later one refused.
     pub(super) fn give_back(&self, key: &K, outcome: Outcome) {
-        if let (Rule::Quotas(quotas), Outcome::Granted(_)) = (&self.rule, outcome) {
+        if let (Some(quotas), Outcome::Granted(_)) = (&self.quotas, outcome) {
             quotas.limiter_of(key).give_back(key);
         }
     }
@@ -176,42 +168,6 @@ impl<K: Key + Eq + Hash> Quotas<K> {
     /// The limiter that is responsible for a key.
     pub fn limiter_of(&self, key: &K) -> &Arc<Limiter<K>> {
         self.overrides.get(key).unwrap_or(&self.limiter)
-    }
-
-    fn decide(&self, key: &K, source: Source, route: Mode, now: Now) -> Outcome {
-        let (limiter, source) = self.limiter_and_source(key, source);
-        let mode = self.mode_on(route);
-        // What is only observed is not delayed either.
-        let longest = match mode {
-            Mode::Enforce => self.patience,
-            Mode::Observe => Duration::ZERO,
-        };
-        match limiter.reserve(key, source, now, longest) {
-            Ok(Duration::ZERO) => Outcome::Granted(limiter.quota()),
-            Ok(wait) => Outcome::HeldBack(limiter.quota(), millis(wait)),
-            Err(limited) => over(mode, limited),
-        }
-    }
-
-    fn decide_shared(
-        &self,
-        key: &K,
-        source: Source,
-        route: Mode,
-        settled: Option<Settled>,
-        now: Now,
-    ) -> Result<Outcome, Waiting> {
-        let (limiter, source) = self.limiter_and_source(key, source);
-        let mode = self.mode_on(route);
-        let asking = match mode {
-            Mode::Enforce => settled.into(),
-            Mode::Observe => Asking::Observed,
-        };
-        match limiter.ask_from(key, source, asking, now) {
-            Verdict::Granted => Ok(Outcome::Granted(limiter.quota())),
-            Verdict::Limited(limited) => Ok(over(mode, limited)),
-            Verdict::Waits(waiting) => Err(waiting),
-        }
     }
 
     fn standing(&self, key: &K, inquiry: Option<Inquiry>, now: Now) -> Standing {
@@ -238,13 +194,6 @@ impl<K: Key + Eq + Hash> Quotas<K> {
         match self.overrides.get(key) {
             Some(limiter) => (limiter, Source::Listed),
             None => (&self.limiter, source),
-        }
-    }
-
-    fn mode_on(&self, route: Mode) -> Mode {
-        match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 }
@@ -344,14 +293,10 @@ impl<K: Key + Eq + Hash> AnyPolicy for Policy<K> {
     }
 
     fn sweep(&self, now: Now) {
-        let limiters = self
-            .quotas()
-            .into_iter()
-            .flat_map(|quotas| quotas.by_quota.values());
-        limiters.for_each(|limiter| {
-            limiter.sweep(now);
-        });
         if let Some(quotas) = self.quotas() {
+            for limiter in quotas.by_quota.values() {
+                limiter.sweep(now);
+            }
             quotas.limiter.forget(now);
         }
     }

@@ -8,16 +8,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
-
+use super::shards::{Keyed, Shards, take};
 use crate::request::fingerprint::Fingerprint;
-
-/// A power of two.
-const SHARDS: usize = 64;
-
-/// A shard of fewer places gives none back.
-const SMALL: usize = 1024;
 
 /// Minutes between the first time and the last that make a key known.
 const TRUST: u32 = 60;
@@ -53,52 +45,29 @@ impl Visit {
     }
 }
 
+impl Keyed for Visit {
+    fn key(&self) -> Fingerprint {
+        self.key
+    }
+}
+
 /// The keys of one policy that were there before.
+#[derive(Default)]
 pub(super) struct Seen {
-    shards: [Mutex<HashTable<Visit>>; SHARDS],
+    shards: Shards<Visit>,
     visits: AtomicUsize,
     /// The shard that is looked through next.
     next: AtomicUsize,
-}
-
-impl std::fmt::Debug for Seen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seen")
-            .field("visits", &self.visits)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen {
-            shards: std::array::from_fn(|_| Mutex::default()),
-            visits: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-        }
-    }
 }
 
 fn minutes(now: Duration) -> u32 {
     u32::try_from(now.as_secs() / 60).unwrap_or(u32::MAX)
 }
 
-fn hash(visit: &Visit) -> u64 {
-    visit.key.bits()
-}
-
 impl Seen {
-    fn shard(&self, key: Fingerprint) -> &Mutex<HashTable<Visit>> {
-        let [first, ..] = &self.shards;
-        self.shards
-            .get((key.bits() >> 40) as usize % SHARDS)
-            .unwrap_or(first)
-    }
-
     /// What is remembered of a key.
     pub(super) fn of(&self, key: Fingerprint) -> Memory {
-        let shard = self.shard(key).lock();
-        match shard.find(key.bits(), |visit| visit.key == key) {
+        match self.shards.of(key).get(key) {
             None => Memory::Never,
             Some(visit) if visit.is_known() => Memory::Known,
             Some(_) => Memory::Lately,
@@ -108,23 +77,15 @@ impl Seen {
     /// A key's state is forgotten at `now`; so many may be remembered.
     pub(super) fn remember(&self, key: Fingerprint, now: Duration, most: usize) {
         let now = minutes(now);
-        let mut shard = self.shard(key).lock();
-        if let Some(visit) = shard.find_mut(key.bits(), |visit| visit.key == key) {
+        let mut shard = self.shards.of(key);
+        if let Some(visit) = shard.get_mut(key) {
             visit.last = visit.last.max(now);
-            return;
-        }
-        let room = |visits| (visits < most).then_some(visits + 1);
-        if self
-            .visits
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-            .is_ok()
-        {
-            let visit = Visit {
+        } else if take(&self.visits, most) {
+            shard.insert(Visit {
                 key,
                 first: now,
                 last: now,
-            };
-            shard.insert_unique(key.bits(), visit, hash);
+            });
         }
     }
 
@@ -132,13 +93,8 @@ impl Seen {
     pub(super) fn sweep(&self, now: Duration, most: usize) {
         let now = minutes(now);
         let is_full = self.visits.load(Ordering::Relaxed) >= most - most / 8;
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        let Some(shard) = self.shards.get(at) else {
-            return;
-        };
-        let mut shard = shard.lock();
-        let before = shard.len();
-        shard.retain(|visit| {
+        let mut shard = self.shards.nth(self.next.fetch_add(1, Ordering::Relaxed));
+        let forgotten = shard.retain(|visit| {
             let age = now.saturating_sub(visit.last);
             match (visit.is_known(), is_full) {
                 (true, _) => age < FORGET_KNOWN,
@@ -146,11 +102,7 @@ impl Seen {
                 (false, true) => age < FORGET_AT_BOUND,
             }
         });
-        self.visits.fetch_sub(before - shard.len(), Ordering::Relaxed);
-        let roomy = shard.len() * 2;
-        if shard.capacity() > SMALL.max(roomy * 4) {
-            shard.shrink_to(roomy, hash);
-        }
+        self.visits.fetch_sub(forgotten, Ordering::Relaxed);
     }
 }
 
@@ -165,7 +117,7 @@ mod tests {
     }
 
     fn sweep_all(seen: &Seen, now: Duration, most: usize) {
-        (0..SHARDS).for_each(|_| seen.sweep(now, most));
+        (0..super::super::shards::SHARDS).for_each(|_| seen.sweep(now, most));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::decision::PolicyName;
 use super::keys::KeyTable;
 
 /// The tables of all policies, one each: a flood of one kind of key takes no room from another.
-#[derive(Debug)]
 pub struct KeyTables {
     of_policy: [Arc<KeyTable>; PolicyName::ALL.len()],
     newcomers: Arc<KeyTable>,

@@ -136,7 +136,7 @@ fn a_sweep_makes_room_in_a_full_table() {
 
 #[test]
 fn a_reload_keeps_the_state_of_a_quota_that_stays() {
-    let table = Arc::new(KeyTable::new(10));
+    let tables = KeyTables::new(10);
     let slow = quota(1, Period::Hour, 1);
     let build = |quota, overrides: &[(MemberId, Quota)], before, now| {
         let overrides = overrides.iter().cloned();
@@ -144,8 +144,8 @@ fn a_reload_keeps_the_state_of_a_quota_that_stays() {
             PolicyName::Member,
             Some(enforced(quota)),
             overrides,
-            (before, Kept::Here),
-            &table,
+            (before, None),
+            &tables,
             now,
         )
     };

@@ -216,26 +216,13 @@ pub struct Known<'a> {
 impl Known<'_> {
     /// What of it stands in the address, where fields stand as Bitrix24 sends them.
     pub fn of_address(self) -> Self {
-        let Known {
-            message,
-            domain,
-            protocol,
-            portal,
-            lang,
-            app_sid,
-            event: _,
-            member_id: _,
-            placement: _,
-            status: _,
-            options: _,
-        } = self;
         Known {
-            message,
-            domain,
-            protocol,
-            portal,
-            lang,
-            app_sid,
+            message: self.message,
+            domain: self.domain,
+            protocol: self.protocol,
+            portal: self.portal,
+            lang: self.lang,
+            app_sid: self.app_sid,
             ..Known::default()
         }
     }
@@ -246,20 +233,14 @@ impl Known<'_> {
 pub struct Unsound {
     /// Never empty, in the order of the contract.
     pub faults: Vec<FieldFault>,
-    pub(super) rest: Rest,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Rest {
-    /// Nothing that the message needs is at fault.
-    Whole(Call),
-    Part(Box<Part>),
+    pub(super) message: Kind,
+    /// The call where nothing that it needs is at fault.
+    pub(super) rest: Result<Call, Box<Part>>,
 }
 
 /// What is sound of a message, whatever it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Part {
-    pub(super) message: Kind,
     pub(super) event: Option<EventName>,
     pub(super) domain: Option<Domain>,
     pub(super) protocol: Option<Protocol>,
@@ -276,8 +257,11 @@ impl Unsound {
     /// What there is to tell the upstream in observe mode.
     pub fn known(&self) -> Known<'_> {
         match &self.rest {
-            Rest::Whole(call) => call.known(),
-            Rest::Part(part) => part.known(),
+            Ok(call) => call.known(),
+            Err(part) => Known {
+                message: Some(self.message),
+                ..part.known()
+            },
         }
     }
 }
@@ -285,7 +269,6 @@ impl Unsound {
 impl Part {
     fn known(&self) -> Known<'_> {
         let Part {
-            message,
             event,
             domain,
             protocol,
@@ -298,7 +281,7 @@ impl Part {
             options,
         } = self;
         Known {
-            message: Some(*message),
+            message: None,
             event: event.as_ref(),
             domain: domain.as_ref(),
             protocol: *protocol,

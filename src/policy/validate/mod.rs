@@ -6,7 +6,6 @@ mod read;
 mod tests;
 
 use crate::request::message::{Kind, Message};
-use call::Rest;
 pub use call::{Call, Caller, Event, FieldRules, Known, Own, PlaceRule, Robot, Unsound, Widget};
 use read::Read;
 
@@ -25,13 +24,10 @@ pub fn validate(message: Message<'_>, rules: FieldRules<'_>) -> Result<Call, Box
     let faults = read.end();
     match call {
         Ok(call) if faults.is_empty() => Ok(call),
-        Ok(call) => Err(Box::new(Unsound {
+        rest => Err(Box::new(Unsound {
             faults,
-            rest: Rest::Whole(call),
-        })),
-        Err(part) => Err(Box::new(Unsound {
-            faults,
-            rest: Rest::Part(part),
+            message: message.kind(),
+            rest,
         })),
     }
 }

@@ -60,8 +60,6 @@ impl<'f, 'e> Read<'f, 'e> {
                 })
             }
             (domain, protocol, lang, member_id, placement, options) => Err(Box::new(Part {
-                message: Kind::Placement,
-                event: None,
                 domain,
                 protocol,
                 portal: protocol,
@@ -71,6 +69,7 @@ impl<'f, 'e> Read<'f, 'e> {
                 app_sid,
                 status,
                 options,
+                ..Part::default()
             })),
         }
     }
@@ -96,7 +95,8 @@ impl<'f, 'e> Read<'f, 'e> {
             }),
             None => Err(Box::new(Part {
                 event: name,
-                ..Part::of_portal(Kind::Event, None, member_id)
+                member_id,
+                ..Part::default()
             })),
         }
     }
@@ -114,10 +114,12 @@ impl<'f, 'e> Read<'f, 'e> {
                 scheme,
                 member_id,
             }),
-            (domain, member_id) => {
-                let address = domain.map(|domain| (domain, scheme));
-                Err(Box::new(Part::of_portal(Kind::Robot, address, member_id)))
-            }
+            (domain, member_id) => Err(Box::new(Part {
+                portal: domain.is_some().then_some(scheme),
+                domain,
+                member_id,
+                ..Part::default()
+            })),
         }
     }
 
@@ -254,24 +256,4 @@ impl<'f, 'e> Read<'f, 'e> {
 enum Need {
     Always,
     IfThere,
-}
-
-impl Part {
-    /// Of a message that a portal sent by itself.
-    fn of_portal(message: Kind, address: Option<(Domain, Protocol)>, member_id: Option<MemberId>) -> Part {
-        let (domain, portal) = address.unzip();
-        Part {
-            message,
-            event: None,
-            domain,
-            protocol: None,
-            portal,
-            lang: None,
-            member_id,
-            placement: None,
-            app_sid: None,
-            status: None,
-            options: None,
-        }
-    }
 }

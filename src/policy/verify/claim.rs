@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::method::{AuthServer, Method, VerifyRules};
-use super::verdict::{Unknown, Unproven, Wrong};
+use super::verdict::{Unknown, Verdict, Wrong};
 use crate::policy::validate::Known;
 use crate::request::authority::Authority;
 use crate::request::field::Field;
@@ -17,12 +17,10 @@ const LONGEST: usize = 1024;
 /// What a message shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claim {
-    /// Nothing that anybody could be asked about.
-    Nothing(Unproven),
+    /// What comes of it without a question to anybody.
+    Settled(Verdict),
     /// A token that an authorization server knows the owner of.
     Ask(Ask),
-    /// An application token for a portal that has one written down; none where it is that one.
-    Pinned(Option<Wrong>),
 }
 
 /// Whom to ask about which token.
@@ -64,14 +62,15 @@ impl Claim {
                     Kind::Event | Kind::Robot => Field::AuthApplicationToken,
                 };
                 let pinned = known.member_id.and_then(|member| pins.of(member));
-                match (shown(form, token), pinned, kind) {
-                    (None, _, Kind::Own) => Claim::Nothing(Unproven::Unknown(Unknown::NoClaim)),
-                    (_, None, _) => Claim::Nothing(Unproven::Unknown(Unknown::NotPinned)),
-                    (None, Some(_), _) => Claim::Nothing(Unproven::Wrong(Wrong::NoToken)),
-                    (Some(token), Some(pinned), _) => {
-                        Claim::Pinned((!pinned.is(token.as_bytes())).then_some(Wrong::ApplicationToken))
-                    }
-                }
+                Claim::Settled(match (shown(form, token), pinned, kind) {
+                    (None, _, Kind::Own) => Verdict::Unknown(Unknown::NoClaim),
+                    (_, None, _) => Verdict::Unknown(Unknown::NotPinned),
+                    (None, Some(_), _) => Verdict::No(Wrong::NoToken),
+                    (Some(token), Some(pinned), _) => match pinned.is(token.as_bytes()) {
+                        true => Verdict::Yes(None),
+                        false => Verdict::No(Wrong::ApplicationToken),
+                    },
+                })
             }
         }
     }
@@ -86,9 +85,9 @@ impl Claim {
             Kind::Event | Kind::Robot => (Field::AuthAccessToken, Field::AuthServerEndpoint, None),
         };
         match shown(form, token) {
-            None => Claim::Nothing(without_token(kind)),
+            None => Claim::Settled(without_token(kind)),
             // No server has given it out.
-            Some(token) if token.len() > LONGEST => Claim::Nothing(Unproven::Wrong(Wrong::BadToken)),
+            Some(token) if token.len() > LONGEST => Claim::Settled(Verdict::No(Wrong::BadToken)),
             Some(token) => Claim::Ask(Ask {
                 token: Token(token.into()),
                 server: named(servers, shown(form, server)),
@@ -119,10 +118,10 @@ fn named(servers: &[AuthServer], endpoint: Option<&str>) -> usize {
 
 /// What a message without a token is. A user's call and a robot's always have one; an event that no user caused
 /// has none, and the handler's own page need not say who it is.
-const fn without_token(kind: Kind) -> Unproven {
+const fn without_token(kind: Kind) -> Verdict {
     match kind {
-        Kind::Placement | Kind::Robot => Unproven::Wrong(Wrong::NoToken),
-        Kind::Event => Unproven::Unknown(Unknown::NothingShown),
-        Kind::Own => Unproven::Unknown(Unknown::NoClaim),
+        Kind::Placement | Kind::Robot => Verdict::No(Wrong::NoToken),
+        Kind::Event => Verdict::Unknown(Unknown::NothingShown),
+        Kind::Own => Verdict::Unknown(Unknown::NoClaim),
     }
 }

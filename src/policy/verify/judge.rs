@@ -6,7 +6,6 @@ use super::app_info::AppInfo;
 use super::claim::Claim;
 use super::method::{Method, OnError, VerifyRules};
 use super::verdict::{Unknown, Unproven, Verdict, Wrong};
-use crate::policy::Mode;
 use crate::policy::validate::Known;
 
 /// What an authorization server said of a token.
@@ -28,8 +27,7 @@ impl VerifyRules {
     /// be asked.
     pub fn judge(&self, claim: &Claim, known: Known<'_>, said: Option<&Said>) -> Verdict {
         match claim {
-            Claim::Nothing(Unproven::Wrong(wrong)) => Verdict::No(*wrong),
-            Claim::Nothing(Unproven::Unknown(unknown)) => Verdict::Unknown(*unknown),
+            Claim::Settled(verdict) => *verdict,
             Claim::Ask(_) => match (said, &self.method) {
                 (Some(Said::Info(info)), Method::AppInfo { client_id, .. }) => {
                     match info.contradicts(client_id, known) {
@@ -45,18 +43,6 @@ impl VerifyRules {
                     Verdict::Unknown(Unknown::Unreachable)
                 }
             },
-            Claim::Pinned(wrong) => match wrong {
-                None => Verdict::Yes(None),
-                Some(wrong) => Verdict::No(*wrong),
-            },
-        }
-    }
-
-    /// What it leads to on a route where faults of the message's member lead to this: both have to enforce.
-    pub const fn mode_with(&self, route: Mode) -> Mode {
-        match (route, self.mode) {
-            (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
-            (Mode::Observe, _) | (_, Mode::Observe) => Mode::Observe,
         }
     }
 

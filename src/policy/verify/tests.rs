@@ -69,8 +69,7 @@ fn each_kind_of_message_shows_its_own_token() {
     let rules = app_info(OnError::Open);
     let asked = |body: &str| match claim(&rules, "", body).1 {
         Claim::Ask(ask) => Ok((ask.token.secret().to_owned(), ask.server, ask.expires)),
-        Claim::Nothing(unproven) => Err(unproven),
-        Claim::Pinned(_) => panic!("nothing is pinned"),
+        Claim::Settled(verdict) => Err(verdict.cause().unwrap()),
     };
     let hour = Some(std::time::Duration::from_secs(3600));
     let tech = "https://oauth.bitrix24.tech/rest/";

@@ -1,5 +1,7 @@
 //! What is known of a caller in the end, and why it is not more.
 
+use crate::request::label::labelled;
+
 /// The number of a user of a portal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UserId(pub u64);
@@ -15,33 +17,9 @@ pub enum Verdict {
     Unknown(Unknown),
 }
 
-macro_rules! causes {
-    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $label:literal, $says:literal;)+ }) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[repr(u8)]
-        pub enum $name { $($(#[doc = $doc])+ $variant),+ }
-
-        impl $name {
-            /// Every one.
-            pub const ALL: [$name; [$($label),+].len()] = [$($name::$variant),+];
-
-            /// The label `cause`, and the word of the log line.
-            pub const fn label(self) -> &'static str {
-                match self { $($name::$variant => $label),+ }
-            }
-
-            /// In words, without a value.
-            pub const fn says(self) -> &'static str {
-                match self { $($name::$variant => $says),+ }
-            }
-        }
-    };
-}
-
-causes! {
+labelled! {
     /// Why a caller is not who he says.
-    Wrong {
+    pub enum Wrong {
         /// Nothing is shown that could prove it.
         NoToken = "no_token", "the call shows no token";
         /// The authorization server does not know the token, or no longer.
@@ -57,9 +35,9 @@ causes! {
     }
 }
 
-causes! {
+labelled! {
     /// Why nobody can say who a caller is.
-    Unknown {
+    pub enum Unknown {
         /// It claims to be nobody's: a request of the handler's own page.
         NoClaim = "no_claim", "the request claims no identity";
         /// What a portal sends by itself has no token at times.

@@ -16,79 +16,36 @@ pub use values::{
     check_token,
 };
 
-/// What can be wrong with one field. The words are the ones of the answer and of the metric.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum FaultCode {
-    /// Not in the request.
-    Missing,
-    /// There, but nothing except ASCII white space.
-    Blank,
-    /// Breaks the grammar of its type.
-    Invalid,
-    /// Twice in the query or twice in the body, with different values.
-    Duplicate,
-    /// The query says otherwise than the body.
-    Conflict,
-    /// A spelling that PHP (or another reader) turns into the name.
-    Mangled,
-    /// Brackets make it an array.
-    Array,
-    /// A NUL cuts the name, or nesting too deep deletes the variable.
-    Truncated,
-    /// A cookie that PHP could take for the field.
-    Cookie,
-    /// Another identity, or another kind of message, than the rest of the request.
-    Foreign,
+use crate::request::label::labelled;
+
+labelled! {
+    /// What can be wrong with one field. The words are the ones of the answer and of the metric's label `code`; the
+    /// sentence begins with the field's name.
+    pub enum FaultCode {
+        /// Not in the request.
+        Missing = "missing", "is missing";
+        /// There, but nothing except ASCII white space.
+        Blank = "blank", "is blank";
+        /// Breaks the grammar of its type.
+        Invalid = "invalid", "is invalid";
+        /// Twice in the query or twice in the body, with different values.
+        Duplicate = "duplicate", "is given twice with different values";
+        /// The query says otherwise than the body.
+        Conflict = "conflict", "differs between query and body";
+        /// A spelling that PHP (or another reader) turns into the name.
+        Mangled = "mangled", "is given in a spelling that is read as this name";
+        /// Brackets make it an array.
+        Array = "array", "is given as an array";
+        /// A NUL cuts the name, or nesting too deep deletes the variable.
+        Truncated = "truncated", "is given under a name that is cut or nested too deep";
+        /// A cookie that PHP could take for the field.
+        Cookie = "cookie", "is shadowed by a cookie";
+        /// Another identity, or another kind of message, than the rest of the request.
+        Foreign = "foreign", "contradicts the rest of the message";
+    }
 }
 
 impl FaultCode {
-    /// Every code.
-    pub const ALL: [FaultCode; 10] = [
-        FaultCode::Missing,
-        FaultCode::Blank,
-        FaultCode::Invalid,
-        FaultCode::Duplicate,
-        FaultCode::Conflict,
-        FaultCode::Mangled,
-        FaultCode::Array,
-        FaultCode::Truncated,
-        FaultCode::Cookie,
-        FaultCode::Foreign,
-    ];
-
-    /// The word in the problem document and the value of the label `code`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            FaultCode::Missing => "missing",
-            FaultCode::Blank => "blank",
-            FaultCode::Invalid => "invalid",
-            FaultCode::Duplicate => "duplicate",
-            FaultCode::Conflict => "conflict",
-            FaultCode::Mangled => "mangled",
-            FaultCode::Array => "array",
-            FaultCode::Truncated => "truncated",
-            FaultCode::Cookie => "cookie",
-            FaultCode::Foreign => "foreign",
-        }
-    }
-
-    /// The end of the sentence that begins with the field's name.
-    pub const fn says(self) -> &'static str {
-        match self {
-            FaultCode::Missing => "is missing",
-            FaultCode::Blank => "is blank",
-            FaultCode::Invalid => "is invalid",
-            FaultCode::Duplicate => "is given twice with different values",
-            FaultCode::Conflict => "differs between query and body",
-            FaultCode::Mangled => "is given in a spelling that is read as this name",
-            FaultCode::Array => "is given as an array",
-            FaultCode::Truncated => "is given under a name that is cut or nested too deep",
-            FaultCode::Cookie => "is shadowed by a cookie",
-            FaultCode::Foreign => "contradicts the rest of the message",
-        }
-    }
-
     /// Whether two readers could take two different values for the field.
     pub const fn is_ambiguous(self) -> bool {
         match self {

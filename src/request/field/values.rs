@@ -201,84 +201,44 @@ fn spelled_tag(code: &str) -> Option<String> {
     Some(tag)
 }
 
-/// `PLACEMENT`: the code of the place in the portal that the widget was opened from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Placement(Arc<str>);
+macro_rules! texts {
+    ($($(#[doc = $about:literal])+ $name:ident($kept:ty), $takes:literal, $most:literal of $allowed:expr;)+) => {$(
+        $(#[doc = $about])+
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name($kept);
 
-impl Placement {
-    /// Takes 1 to 128 of `A-Za-z0-9_.*:-`; the list differs per portal and grows, so none is checked.
-    ///
-    /// # Errors
-    /// Any other value.
-    pub fn parse(bytes: &[u8]) -> Result<Placement, Invalid> {
-        static ALLOWED: ByteSet =
-            byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'*' | b':'));
-        bounded(bytes, 128, &ALLOWED).map(|v| Placement(v.into()))
-    }
+        impl $name {
+            #[doc = $takes]
+            ///
+            /// # Errors
+            /// Any other value.
+            pub fn parse(bytes: &[u8]) -> Result<$name, Invalid> {
+                static ALLOWED: ByteSet = $allowed;
+                bounded(bytes, $most, &ALLOWED).map(|text| $name(text.into()))
+            }
 
-    /// As sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// As sent.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+    )+};
 }
 
-/// `APP_SID`: ties the JavaScript library to its frame.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppSid(Box<str>);
-
-impl AppSid {
-    /// Takes 1 to 128 of `A-Za-z0-9_-`.
-    ///
-    /// # Errors
-    /// Any other value.
-    pub fn parse(bytes: &[u8]) -> Result<AppSid, Invalid> {
-        bounded(bytes, 128, &TOKEN).map(|v| AppSid(v.into()))
-    }
-
-    /// As sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// `status`: the application's licence on the portal, a letter or few.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Status(Box<str>);
-
-impl Status {
-    /// Takes 1 to 16 letters.
-    ///
-    /// # Errors
-    /// Any other value.
-    pub fn parse(bytes: &[u8]) -> Result<Status, Invalid> {
-        static LETTERS: ByteSet = byte_set!(b => b.is_ascii_alphabetic());
-        bounded(bytes, 16, &LETTERS).map(|v| Status(v.into()))
-    }
-
-    /// As sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// `event`: what happened in the portal.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EventName(Box<str>);
-
-impl EventName {
-    /// Takes 1 to 64 of `A-Za-z0-9_`.
-    ///
-    /// # Errors
-    /// Any other value.
-    pub fn parse(bytes: &[u8]) -> Result<EventName, Invalid> {
-        static ALLOWED: ByteSet = byte_set!(b => b.is_ascii_alphanumeric() || b == b'_');
-        bounded(bytes, 64, &ALLOWED).map(|v| EventName(v.into()))
-    }
-
-    /// As sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+texts! {
+    /// `PLACEMENT`: the code of the place in the portal that the widget was opened from. The list differs per portal
+    /// and grows, so none is checked.
+    Placement(Arc<str>), "Takes 1 to 128 of `A-Za-z0-9_.*:-`.",
+        128 of byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'*' | b':'));
+    /// `APP_SID`: ties the JavaScript library to its frame.
+    AppSid(Box<str>), "Takes 1 to 128 of `A-Za-z0-9_-`.",
+        128 of byte_set!(b => b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    /// `status`: the application's licence on the portal, a letter or few.
+    Status(Box<str>), "Takes 1 to 16 letters.",
+        16 of byte_set!(b => b.is_ascii_alphabetic());
+    /// `event`: what happened in the portal.
+    EventName(Box<str>), "Takes 1 to 64 of `A-Za-z0-9_`.",
+        64 of byte_set!(b => b.is_ascii_alphanumeric() || b == b'_');
 }
 
 /// `AUTH_EXPIRES`: digits (seconds); checked, not kept.

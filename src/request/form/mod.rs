@@ -154,6 +154,4 @@ impl std::fmt::Debug for Form<'_> {
 }
 
 #[cfg(test)]
-mod reference;
-#[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+mod reference;
+
 use super::*;
 use crate::request::field::FaultCode;
 use proptest::prelude::*;

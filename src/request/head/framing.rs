@@ -31,3 +31,12 @@ impl Framing {
         }
     }
 }
+
+/// What Content-Length says: digits only (RFC 9110 8.6), within 63 bits.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    // A sign is none of them.
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    let length: u64 = digits.parse().ok().filter(|_| is_number)?;
+    (length <= i64::MAX as u64).then_some(length)
+}

@@ -23,7 +23,7 @@ use crate::request::authority::{Authority, Host};
 use crate::request::byte_set::{ByteSet, byte_set};
 use fault::{HeadFault, MAX_HEADER_LINES, MAX_HEADER_SECTION, MAX_REQUEST_LINE, Malformed};
 use field_line::{FieldLine, each_line, no_control};
-pub use framing::{Framing, Version};
+pub use framing::{Framing, Version, content_length};
 pub use hop::Hop;
 pub use scan::HeadScan;
 pub use target::Target;
@@ -271,17 +271,6 @@ fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Malformed> {
         _ => return Err(Malformed::RequestLine),
     };
     Ok((method.map_err(|_| Malformed::RequestLine)?, target, version))
-}
-
-/// Digits only (RFC 9110 8.6), within 63 bits.
-fn content_length(value: &[u8]) -> Option<u64> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let length: u64 = std::str::from_utf8(value)
-        .ok()
-        .filter(|_| is_number)?
-        .parse()
-        .ok()?;
-    (length <= i64::MAX as u64).then_some(length)
 }
 
 fn chunked(coding: &[u8]) -> Result<Framing, HeadFault> {

@@ -2,46 +2,34 @@
 
 use http::Method;
 
+use crate::request::label::labelled;
 use crate::response::rejection::Rejection;
 
-/// What happened, as far as it matters to a user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Situation {
-    /// There is too much to do at once.
-    Busy,
-    /// The application can not be reached, or broke down.
-    Unavailable,
-    /// The application did not answer in time.
-    Slow,
-    /// A widget's address was opened outside of a portal.
-    Outside,
-    /// Nothing is at the address.
-    Missing,
-    /// What was sent could not be used.
-    Unreadable,
-    /// What was sent is more than is taken.
-    Oversized,
-    /// What was sent did not arrive.
-    Interrupted,
-    /// Nobody vouches for who sent it.
-    Unconfirmed,
+labelled! {
+    /// What happened, as far as it matters to a user: the names of the messages in the catalogues.
+    pub enum Situation {
+        /// There is too much to do at once.
+        Busy = "busy";
+        /// The application can not be reached, or broke down.
+        Unavailable = "unavailable";
+        /// The application did not answer in time.
+        Slow = "slow";
+        /// A widget's address was opened outside of a portal.
+        Outside = "outside";
+        /// Nothing is at the address.
+        Missing = "missing";
+        /// What was sent could not be used.
+        Unreadable = "unreadable";
+        /// What was sent is more than is taken.
+        Oversized = "oversized";
+        /// What was sent did not arrive.
+        Interrupted = "interrupted";
+        /// Nobody vouches for who sent it.
+        Unconfirmed = "unconfirmed";
+    }
 }
 
 impl Situation {
-    /// Every one.
-    pub const ALL: [Situation; 9] = [
-        Situation::Busy,
-        Situation::Unavailable,
-        Situation::Slow,
-        Situation::Outside,
-        Situation::Missing,
-        Situation::Unreadable,
-        Situation::Oversized,
-        Situation::Interrupted,
-        Situation::Unconfirmed,
-    ];
-
     /// Of a refusal.
     pub fn of(rejection: &Rejection) -> Situation {
         match rejection {
@@ -69,39 +57,21 @@ impl Situation {
             | Rejection::NotImplemented => Situation::Unreadable,
         }
     }
+}
 
-    /// Its message in the catalogues.
-    pub const fn id(self) -> &'static str {
-        match self {
-            Situation::Busy => "busy",
-            Situation::Unavailable => "unavailable",
-            Situation::Slow => "slow",
-            Situation::Outside => "outside",
-            Situation::Missing => "missing",
-            Situation::Unreadable => "unreadable",
-            Situation::Oversized => "oversized",
-            Situation::Interrupted => "interrupted",
-            Situation::Unconfirmed => "unconfirmed",
-        }
+labelled! {
+    /// What one can do: the names of the messages in the catalogues.
+    pub enum Todo {
+        /// The same again, later.
+        Wait = "wait";
+        /// The same again, from the beginning.
+        Reopen = "reopen";
+        /// The same, in the portal.
+        Start = "start";
     }
 }
 
-/// What one can do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Todo {
-    /// The same again, later.
-    Wait,
-    /// The same again, from the beginning.
-    Reopen,
-    /// The same, in the portal.
-    Start,
-}
-
 impl Todo {
-    /// Every one.
-    pub const ALL: [Todo; 3] = [Todo::Wait, Todo::Reopen, Todo::Start];
-
     /// After a refusal of this status.
     pub const fn of(situation: Situation, status: u16) -> Todo {
         match (situation, status) {
@@ -117,15 +87,6 @@ impl Todo {
                 | Situation::Unconfirmed,
                 _,
             ) => Todo::Reopen,
-        }
-    }
-
-    /// Its message in the catalogues.
-    pub const fn id(self) -> &'static str {
-        match self {
-            Todo::Wait => "wait",
-            Todo::Reopen => "reopen",
-            Todo::Start => "start",
         }
     }
 }

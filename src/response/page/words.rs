@@ -84,13 +84,13 @@ impl Words {
         let mut situations = Vec::new();
         for situation in Situation::ALL {
             situations.push(Said {
-                title: catalogue.value(situation.id(), None)?,
-                text: catalogue.value(situation.id(), Some("text"))?,
+                title: catalogue.value(situation.label(), None)?,
+                text: catalogue.value(situation.label(), Some("text"))?,
             });
         }
         let mut todos = Vec::new();
         for todo in Todo::ALL {
-            todos.push(catalogue.value(todo.id(), None)?);
+            todos.push(catalogue.value(todo.label(), None)?);
         }
         let whole = |_| format!("{tag}: a message too few");
         Ok(Words {

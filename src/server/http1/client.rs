@@ -11,7 +11,7 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
-use crate::response::reply::{self, Delimiter, Reply};
+use crate::response::reply::{Delimiter, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::front::Front;
 use crate::server::tunnel::{End, Switched};
@@ -118,7 +118,7 @@ impl Client for Http1Client {
             return Ok(());
         }
         let mut out = Vec::new();
-        reply::append_interim(&mut out, reply);
+        reply.append_interim(&mut out);
         self.wire.send(&out).await.map_err(|_| Gone)
     }
 
@@ -184,7 +184,7 @@ impl Client for Http1Client {
 
     async fn switch(mut self, front: &Front, mut request: Box<Request>, switched: Switched) -> Self::Next {
         self.out.clear();
-        reply::append_switch(&mut self.out, &Reply::of_answer(switched.head(), None));
+        Reply::of_answer(switched.head(), None).append_switch(&mut self.out);
         let sent = Sent {
             status: Some(switched.head().status.as_u16()),
             bytes: 0,

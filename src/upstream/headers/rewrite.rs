@@ -38,6 +38,12 @@ impl Rewrite {
         self.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
     }
 
+    pub(super) fn set_some(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+
     /// Every value comes from a checked type; one that is no header value is left out, not sent.
     pub(super) fn set_with(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.values.len();

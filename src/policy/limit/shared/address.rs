@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::request::label::labelled;
+
 /// What is allowed where an address stands.
 pub const ALLOWED: &str = "allowed is redis://[user@]host[:port][/db], rediss:// for TLS, unix:///path, \
                            redis-cluster://host:port,host:port or redis-sentinel://host:port,host:port/master[/db] \
@@ -41,37 +43,23 @@ pub(super) struct Node {
     pub(super) port: u16,
 }
 
-/// Why a text is no address of a store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AddressFault {
-    /// Another scheme, or none.
-    Scheme,
-    /// A host is missing or is none.
-    Host,
-    /// A port is no number from 1 to 65535.
-    Port,
-    /// The number of the database is none, or a cluster has one.
-    Database,
-    /// The sentinels' name of the master is missing.
-    Master,
-    /// What is escaped by `%` is not UTF-8, or not escaped.
-    Escape,
-    /// There is more than an address says.
-    Rest,
-}
-
-impl AddressFault {
-    /// In words, to be followed by [`ALLOWED`].
-    pub const fn words(self) -> &'static str {
-        match self {
-            AddressFault::Scheme => "has no such scheme",
-            AddressFault::Host => "names no host",
-            AddressFault::Port => "has a port that is no number from 1 to 65535",
-            AddressFault::Database => "has a database that is no number (a cluster has none)",
-            AddressFault::Master => "does not name the master that the sentinels know",
-            AddressFault::Escape => "has a broken escape in it",
-            AddressFault::Rest => "says more than an address does",
-        }
+labelled! {
+    /// Why a text is no address of a store; in words to be followed by [`ALLOWED`].
+    pub enum AddressFault {
+        /// Another scheme, or none.
+        Scheme: "has no such scheme";
+        /// A host is missing or is none.
+        Host: "names no host";
+        /// A port is no number from 1 to 65535.
+        Port: "has a port that is no number from 1 to 65535";
+        /// The number of the database is none, or a cluster has one.
+        Database: "has a database that is no number (a cluster has none)";
+        /// The sentinels' name of the master is missing.
+        Master: "does not name the master that the sentinels know";
+        /// What is escaped by `%` is not UTF-8, or not escaped.
+        Escape: "has a broken escape in it";
+        /// There is more than an address says.
+        Rest: "says more than an address does";
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, ServerErrorKind, TlsMode,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, ServerErrorKind, TlsMode,
 };
 
 use super::address::{Node, StoreAddress, StorePlace};
@@ -37,53 +37,48 @@ async fn connect(address: &StoreAddress, answer: Duration) -> Result<Connection,
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None);
+    let node = |node: &Node| info(addr(node, address.is_tls), settings(address));
+    let server = async |info: ConnectionInfo| {
+        let client = Client::open(info)?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Connection::Server(connection.await?))
+    };
     match &address.place {
-        StorePlace::Server(node) => server(addr(node, address.is_tls), address, &config).await,
-        StorePlace::Unix(path) => server(ConnectionAddr::Unix(path.into()), address, &config).await,
+        StorePlace::Server(at) => server(node(at)?).await,
+        StorePlace::Unix(path) => server(info(ConnectionAddr::Unix(path.into()), settings(address))?).await,
         StorePlace::Sentinel(nodes, master) => {
-            let sentinels = nodes.iter().map(|node| addr(node, address.is_tls));
-            let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
-                .set_client_to_redis_db(address.db);
+            let sentinels = nodes.iter().map(|node| addr(node, address.is_tls)).collect();
+            let mut of_master =
+                SentinelNodeConnectionInfo::default().set_redis_connection_info(settings(address));
             if address.is_tls {
-                builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+                of_master = of_master.set_tls_mode(TlsMode::Secure);
             }
-            if let Some(user) = &address.user {
-                builder = builder.set_client_to_redis_username(user);
-            }
-            if let Some(password) = &address.password {
-                builder = builder.set_client_to_redis_password(password);
-            }
-            let mut client = builder.build()?;
-            Ok(Connection::Server(
-                client.get_async_connection_with_config(&config).await?,
-            ))
+            let mut client = SentinelClient::build(
+                sentinels,
+                master.clone(),
+                Some(of_master),
+                SentinelServerType::Master,
+            )?;
+            let connection = client.get_async_connection_with_config(&config);
+            Ok(Connection::Server(connection.await?))
         }
         StorePlace::Cluster(nodes) => {
-            let nodes = nodes.iter().map(|node| addr(node, address.is_tls));
-            let mut builder = ClusterClientBuilder::new(nodes)
+            // User, password and TLS of the others are those of the first.
+            let nodes: Vec<_> = nodes.iter().map(node).collect::<Result<_, _>>()?;
+            let client = ClusterClientBuilder::new(nodes)
                 .retries(REDIRECTS)
-                .response_timeout(answer);
-            if address.is_tls {
-                builder = builder.tls(TlsMode::Secure);
-            }
-            if let Some(user) = &address.user {
-                builder = builder.username(user);
-            }
-            if let Some(password) = &address.password {
-                builder = builder.password(password);
-            }
-            Ok(Connection::Cluster(
-                builder.build()?.get_async_connection().await?,
-            ))
+                .response_timeout(answer)
+                .build()?;
+            Ok(Connection::Cluster(client.get_async_connection().await?))
         }
     }
 }
 
-async fn server(
-    addr: ConnectionAddr,
-    address: &StoreAddress,
-    config: &AsyncConnectionConfig,
-) -> Result<Connection, RedisError> {
+fn info(at: ConnectionAddr, settings: RedisConnectionInfo) -> Result<ConnectionInfo, RedisError> {
+    Ok(at.into_connection_info()?.set_redis_settings(settings))
+}
+
+fn settings(address: &StoreAddress) -> RedisConnectionInfo {
     let mut settings = RedisConnectionInfo::default().set_db(address.db);
     if let Some(user) = &address.user {
         settings = settings.set_username(user);
@@ -91,9 +86,7 @@ async fn server(
     if let Some(password) = &address.password {
         settings = settings.set_password(password);
     }
-    let client = Client::open(addr.into_connection_info()?.set_redis_settings(settings))?;
-    let connection = client.get_multiplexed_async_connection_with_config(config);
-    Ok(Connection::Server(connection.await?))
+    settings
 }
 
 fn addr(node: &Node, is_tls: bool) -> ConnectionAddr {

@@ -1,62 +1,34 @@
 //! What can go wrong with a store.
 
-/// What went wrong with a store: the label `reason` of `ratelimit_store_errors_total`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum StoreFault {
-    /// No answer within `timeout`.
-    Timeout,
-    /// It can not be connected to, or the connection ended.
-    Connection,
-    /// The user or the password is not right, or not allowed to run the script.
-    Auth,
-    /// A replica that takes no writes: a failover is under way, or the address is wrong.
-    ReadOnly,
-    /// Its memory is full.
-    OutOfMemory,
-    /// It loads its data, or its cluster has nobody for the key.
-    Unavailable,
-    /// The key holds what another program wrote.
-    Foreign,
-    /// An answer that the script never gives.
-    Answer,
-    /// Another error that it answered.
-    Server,
-    /// More was to be asked at once than is worth to be asked.
-    Queue,
+use crate::request::label::labelled;
+
+labelled! {
+    /// What went wrong with a store: the label `reason` of `ratelimit_store_errors_total`.
+    pub enum StoreFault {
+        /// No answer within `timeout`.
+        Timeout = "timeout";
+        /// It can not be connected to, or the connection ended.
+        Connection = "connection";
+        /// The user or the password is not right, or not allowed to run the script.
+        Auth = "auth";
+        /// A replica that takes no writes: a failover is under way, or the address is wrong.
+        ReadOnly = "read_only";
+        /// Its memory is full.
+        OutOfMemory = "out_of_memory";
+        /// It loads its data, or its cluster has nobody for the key.
+        Unavailable = "unavailable";
+        /// The key holds what another program wrote.
+        Foreign = "foreign";
+        /// An answer that the script never gives.
+        Answer = "answer";
+        /// Another error that it answered.
+        Server = "server";
+        /// More was to be asked at once than is worth to be asked.
+        Queue = "queue";
+    }
 }
 
 impl StoreFault {
-    /// Each.
-    pub const ALL: [StoreFault; 10] = [
-        StoreFault::Timeout,
-        StoreFault::Connection,
-        StoreFault::Auth,
-        StoreFault::ReadOnly,
-        StoreFault::OutOfMemory,
-        StoreFault::Unavailable,
-        StoreFault::Foreign,
-        StoreFault::Answer,
-        StoreFault::Server,
-        StoreFault::Queue,
-    ];
-
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            StoreFault::Timeout => "timeout",
-            StoreFault::Connection => "connection",
-            StoreFault::Auth => "auth",
-            StoreFault::ReadOnly => "read_only",
-            StoreFault::OutOfMemory => "out_of_memory",
-            StoreFault::Unavailable => "unavailable",
-            StoreFault::Foreign => "foreign",
-            StoreFault::Answer => "answer",
-            StoreFault::Server => "server",
-            StoreFault::Queue => "queue",
-        }
-    }
-
     /// What it says of the store as a whole.
     pub(super) const fn weight(self) -> Weight {
         match self {

@@ -4,19 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
-
 use super::script::{Charge, Charged};
 use crate::policy::limit::clock::Now;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::quota::Quota;
+use crate::policy::limit::shards::{Keyed, Shards, take};
 use crate::request::fingerprint::Fingerprint;
 
-/// A power of two.
-const SHARDS: usize = 64;
-/// A shard of fewer places gives none back.
-const SMALL: usize = 1024;
 /// A key that is asked about again within so long is worth a larger batch.
 const BUSY: Duration = Duration::from_secs(1);
 /// Who is refused by what the store said so long ago is asked about again: meanwhile an operator may have given the
@@ -118,16 +112,7 @@ pub(super) struct Leases {
     terms: Terms,
     table: Arc<KeyTable>,
     count: AtomicUsize,
-    shards: [Shard; SHARDS],
-}
-
-/// On cache lines of its own, so that threads in different shards do not disturb each other.
-#[derive(Default)]
-#[repr(align(64))]
-struct Shard(Mutex<HashTable<Lease>>);
-
-fn hash(lease: &Lease) -> u64 {
-    lease.key.bits()
+    shards: Shards<Lease>,
 }
 
 impl Leases {
@@ -137,49 +122,39 @@ impl Leases {
             terms: Terms::of(lease, quota),
             table,
             count: AtomicUsize::new(0),
-            shards: std::array::from_fn(|_| Shard::default()),
+            shards: Shards::default(),
         }
-    }
-
-    fn shard(&self, key: Fingerprint) -> &Mutex<HashTable<Lease>> {
-        let [first, ..] = &self.shards;
-        let at = (key.bits() >> 40) as usize % SHARDS;
-        let Shard(leases) = self.shards.get(at).unwrap_or(first);
-        leases
     }
 
     /// Takes one request of the key at `now`. `used` says how many requests of the local share are in use: more
     /// than these a key does not owe, whatever happened while there was no store.
     pub(super) fn take(&self, key: Fingerprint, hurry: Hurry, now: Now, used: impl FnOnce() -> u32) -> Taken {
-        let mut shard = self.shard(key).lock();
-        let found = match shard.find_mut(key.bits(), |lease| lease.key == key) {
+        let mut shard = self.shards.of(key);
+        let found = match shard.get_mut(key) {
             Some(found) => found,
-            None if self.count.fetch_add(1, Ordering::Relaxed) >= self.table.max_keys() => {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                return Taken::NoRoom;
-            }
-            None => shard
-                .insert_unique(key.bits(), Lease::new(key, now), hash)
-                .into_mut(),
+            None if !self.has_room() => return Taken::NoRoom,
+            None => shard.insert(Lease::new(key, now)),
         };
         found.take(self.terms, hurry, now, used)
     }
 
     /// Counts a request that was admitted without the store.
     pub(super) fn owe(&self, key: Fingerprint, now: Now) {
-        let mut shard = self.shard(key).lock();
-        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+        let mut shard = self.shards.of(key);
+        if let Some(lease) = shard.get_mut(key) {
             lease.owed = lease.owed.saturating_add(1);
             lease.used_at = now;
-        } else if self.count.fetch_add(1, Ordering::Relaxed) < self.table.max_keys() {
-            let lease = Lease {
+        } else if self.has_room() {
+            shard.insert(Lease {
                 owed: 1,
                 ..Lease::new(key, now)
-            };
-            shard.insert_unique(key.bits(), lease, hash);
-        } else {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            });
         }
+    }
+
+    /// Whether one more key has a place; it is then taken.
+    fn has_room(&self) -> bool {
+        take(&self.count, self.table.max_keys())
     }
 
     /// The store has answered. Gives back whether the one who waits for it is among the granted.
@@ -191,9 +166,8 @@ impl Leases {
         is_waited_for: bool,
         now: Now,
     ) -> bool {
-        let mut shard = self.shard(key).lock();
         let for_waiter = is_waited_for && charged.granted > 0;
-        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+        if let Some(lease) = self.shards.of(key).get_mut(key) {
             lease.asked = lease.asked.saturating_sub(1);
             lease.told = lease.told.saturating_sub(owed(asked));
             lease.held += charged.granted - u32::from(for_waiter);
@@ -211,8 +185,7 @@ impl Leases {
 
     /// What was granted to one who has gone is in hand, where there is room for it.
     pub(super) fn unclaimed(&self, key: Fingerprint) {
-        let mut shard = self.shard(key).lock();
-        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key)
+        if let Some(lease) = self.shards.of(key).get_mut(key)
             && lease.held < self.terms.held
         {
             lease.held += 1;
@@ -221,8 +194,7 @@ impl Leases {
 
     /// The store has not answered. Whether it has charged what was owed nobody knows: it is owed again.
     pub(super) fn unanswered(&self, key: Fingerprint, asked: &Charge) {
-        let mut shard = self.shard(key).lock();
-        if let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key) {
+        if let Some(lease) = self.shards.of(key).get_mut(key) {
             lease.asked = lease.asked.saturating_sub(1);
             lease.told = lease.told.saturating_sub(owed(asked));
             lease.owed = lease.owed.saturating_add(owed(asked));
@@ -231,8 +203,8 @@ impl Leases {
 
     /// Takes one that is in hand, where the store is not to be asked.
     pub(super) fn take_held(&self, key: Fingerprint, now: Now) -> bool {
-        let mut shard = self.shard(key).lock();
-        let Some(lease) = shard.find_mut(key.bits(), |lease| lease.key == key && lease.held > 0) else {
+        let mut shard = self.shards.of(key);
+        let Some(lease) = shard.get_mut(key).filter(|lease| lease.held > 0) else {
             return false;
         };
         lease.held -= 1;
@@ -241,8 +213,8 @@ impl Leases {
     }
 
     pub(super) fn peek(&self, key: Fingerprint, now: Now) -> Option<LeaseState> {
-        let shard = self.shard(key).lock();
-        let lease = shard.find(key.bits(), |lease| lease.key == key)?;
+        let shard = self.shards.of(key);
+        let lease = shard.get(key)?;
         Some(LeaseState {
             held: lease.held,
             owed: lease.owed.saturating_add(lease.told),
@@ -252,13 +224,9 @@ impl Leases {
 
     /// Forgets a key; whether it was there.
     pub(super) fn remove(&self, key: Fingerprint) -> bool {
-        let mut shard = self.shard(key).lock();
-        let Ok(found) = shard.find_entry(key.bits(), |lease| lease.key == key) else {
-            return false;
-        };
-        found.remove();
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        true
+        let was_there = self.shards.of(key).remove(key);
+        self.count.fetch_sub(usize::from(was_there), Ordering::Relaxed);
+        was_there
     }
 
     /// Drops what says no more than that nothing is known. What is in hand or owed says nothing any more once the
@@ -266,10 +234,8 @@ impl Leases {
     pub(super) fn sweep(&self, now: Now) {
         let span = Duration::from_secs(u64::from(self.quota.period.seconds()))
             .mul_f64(f64::from(self.quota.burst.get()) / f64::from(self.quota.rate.get()));
-        for Shard(shard) in &self.shards {
-            let mut shard = shard.lock();
-            let before = shard.len();
-            shard.retain(|lease| {
+        for mut shard in self.shards.each() {
+            let dropped = shard.retain(|lease| {
                 let counts_for = match lease.held > 0 || lease.owed > 0 {
                     true => span.max(BUSY),
                     false => BUSY,
@@ -277,12 +243,7 @@ impl Leases {
                 let unused_for = now.saturating_sub(lease.used_at);
                 unused_for < counts_for || lease.asked > 0 || lease.refused_until > now
             });
-            let dropped = before - shard.len();
             self.count.fetch_sub(dropped, Ordering::Relaxed);
-            let roomy = shard.len() * 2;
-            if shard.capacity() > SMALL.max(roomy * 4) {
-                shard.shrink_to(roomy, hash);
-            }
         }
     }
 }
@@ -290,6 +251,12 @@ impl Leases {
 /// What an answered question had charged in any case; nothing where it gave back.
 fn owed(asked: &Charge) -> u32 {
     u32::try_from(asked.owed.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Keyed for Lease {
+    fn key(&self) -> Fingerprint {
+        self.key
+    }
 }
 
 impl Lease {

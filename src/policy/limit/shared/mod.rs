@@ -84,7 +84,7 @@ use crate::request::fingerprint::Fingerprint;
 
 /// The shared side of one quota of one policy.
 pub(super) struct Shared<K> {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     leases: Arc<Leases>,
     quota: Quota,
     naming: Naming<K>,
@@ -176,10 +176,6 @@ impl<K> Shared<K> {
         }
     }
 
-    pub(super) fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-
     /// What a replica grants of the quota where there is no store.
     pub(super) fn share(spec: &SharedSpec, quota: Quota) -> governor::Quota {
         let replicas = spec.replicas.max(1);
@@ -256,14 +252,9 @@ impl<K> Shared<K> {
         self.leases.owe(print, now);
     }
 
-    /// Counts a request that was allowed.
-    pub(super) fn allowed(&self, by: JudgedBy) {
-        self.store.state.tally.allowed(by);
-    }
-
-    /// Counts a request that was limited.
-    pub(super) fn limited(&self, by: JudgedBy) {
-        self.store.state.tally.limited(by);
+    /// Counts a request that was allowed, or limited.
+    pub(super) fn count(&self, by: JudgedBy, is_allowed: bool) {
+        self.store.state.tally.count(by, is_allowed);
     }
 
     pub(super) fn peek(&self, print: Fingerprint, now: Now) -> Option<LeaseState> {

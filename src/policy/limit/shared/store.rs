@@ -15,6 +15,7 @@ use super::script::{Charge, Charged};
 use super::tally::{JudgedBy, Tally};
 use crate::policy::limit::clock::Now;
 use crate::request::fingerprint::Fingerprint;
+use crate::request::label::labelled;
 
 /// Questions that may wait; one is about 200 bytes.
 const QUEUE: usize = 8192;
@@ -45,26 +46,17 @@ impl SharedSpec {
     pub const PREFIX: &str = "widget-gateway:";
 }
 
-/// What holds while there is no store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum OnError {
-    /// Each replica grants its share of the quota.
-    #[default]
-    Local,
-    /// Everything is granted.
-    Open,
-    /// Nothing is granted.
-    Closed,
-}
-
-impl OnError {
-    /// The word of the configuration.
-    pub const fn label(self) -> &'static str {
-        match self {
-            OnError::Local => "local",
-            OnError::Open => "open",
-            OnError::Closed => "closed",
-        }
+labelled! {
+    /// What holds while there is no store.
+    #[derive(Default)]
+    pub enum OnError {
+        /// Each replica grants its share of the quota.
+        #[default]
+        Local = "local";
+        /// Everything is granted.
+        Open = "open";
+        /// Nothing is granted.
+        Closed = "closed";
     }
 }
 

@@ -2,37 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a request was judged by: the label `by` of `ratelimit_shared_decisions_total`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum JudgedBy {
-    /// What the store had said before, and what may run ahead of it; nobody was waited for.
-    Lease,
-    /// The store's answer, which it waited for.
-    Store,
-    /// This replica by itself, as `on_error` says: the store was down, or gave no answer.
-    Alone,
-    /// This replica by itself: it has no place for the key, so the store is not asked about it.
-    NoPlace,
-}
+use crate::request::label::labelled;
 
-impl JudgedBy {
-    /// Each.
-    pub const ALL: [JudgedBy; 4] = [
-        JudgedBy::Lease,
-        JudgedBy::Store,
-        JudgedBy::Alone,
-        JudgedBy::NoPlace,
-    ];
-
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            JudgedBy::Lease => "lease",
-            JudgedBy::Store => "store",
-            JudgedBy::Alone => "alone",
-            JudgedBy::NoPlace => "no_place",
-        }
+labelled! {
+    /// What a request was judged by: the label `by` of `ratelimit_shared_decisions_total`.
+    pub enum JudgedBy {
+        /// What the store had said before, and what may run ahead of it; nobody was waited for.
+        Lease = "lease";
+        /// The store's answer, which it waited for.
+        Store = "store";
+        /// This replica by itself, as `on_error` says: the store was down, or gave no answer.
+        Alone = "alone";
+        /// This replica by itself: it has no place for the key, so the store is not asked about it.
+        NoPlace = "no_place";
     }
 }
 
@@ -40,32 +22,19 @@ impl JudgedBy {
 /// every request.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Tally([Counts; JudgedBy::ALL.len()]);
-
-#[derive(Debug, Default)]
-struct Counts {
-    allowed: AtomicU64,
-    limited: AtomicU64,
-}
+pub(super) struct Tally([[AtomicU64; 2]; JudgedBy::ALL.len()]);
 
 impl Tally {
-    pub(super) fn allowed(&self, by: JudgedBy) {
-        if let Some(counts) = self.0.get(by as usize) {
-            counts.allowed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn limited(&self, by: JudgedBy) {
-        if let Some(counts) = self.0.get(by as usize) {
-            counts.limited.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(&self, by: JudgedBy, is_allowed: bool) {
+        if let Some([allowed, limited]) = self.0.get(by as usize) {
+            let count = if is_allowed { allowed } else { limited };
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Of each, how many were allowed and how many limited.
     pub(super) fn iter(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
-        let counts = self.0.iter().map(|Counts { allowed, limited }| {
-            [allowed.load(Ordering::Relaxed), limited.load(Ordering::Relaxed)]
-        });
-        JudgedBy::ALL.into_iter().zip(counts)
+        let load = |counts: &[AtomicU64; 2]| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        JudgedBy::ALL.into_iter().zip(self.0.iter().map(load))
     }
 }
