@@ -122,6 +122,16 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
         }
         Err(Unread::Broken(rejection)) => return Ok(Err(rejection)),
     };
+    // The end of a line is an editor's.
+    if let Framing::Length(_) = head.framing
+        && let surplus = rest.get(body.len()..).unwrap_or_default().trim_ascii().len()
+        && surplus > 0
+    {
+        writeln!(
+            out,
+            "body: {surplus} bytes stand behind what Content-Length says; on the wire they begin another request"
+        )?;
+    }
     if let BodyPlan::Hold(bounds) = routed.body {
         writeln!(out, "body: {} bytes of at most {}", body.len(), bounds.limit)?;
         if body.len() > bounds.limit {

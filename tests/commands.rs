@@ -49,14 +49,14 @@ fn check_finds_the_shipped_file_sound_and_tells_every_fault_of_a_bad_one() {
 }
 
 #[test]
-fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
+fn check_names_a_certificate_that_ended_one_that_is_not_good_yet_and_one_whose_key_is_another() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let issue = |name: &str, end: (i32, u8, u8)| {
+    let issue = |name: &str, begin: i32, end: i32| {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["widgets.example".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(end.0, end.1, end.2);
+        params.not_before = rcgen::date_time_ymd(begin, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
         std::fs::write(
             path(&format!("{name}.pem")),
             params.self_signed(&key).unwrap().pem(),
@@ -64,8 +64,9 @@ fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
         .unwrap();
         std::fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     };
-    issue("ended", (2021, 1, 1));
-    issue("sound", (2090, 1, 1));
+    issue("ended", 2020, 2021);
+    issue("sound", 2020, 2090);
+    issue("early", 2089, 2090);
     let check = |cert: &str, key: &str| {
         let file = path("gateway.toml");
         let listener = format!(
@@ -85,6 +86,9 @@ fn check_names_a_certificate_that_ended_and_one_whose_key_is_another() {
     let (code, out) = check("ended.pem", "ended.key");
     let warning =
         "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate has expired, on 2021-01-01\n";
+    assert_eq!((code, out), (0, format!("{warning}{sound}")));
+    let (code, out) = check("early.pem", "early.key");
+    let warning = "FILE:3:17: warning: server.listeners[0].tls[0].cert: the certificate is good from 2089-01-01 on only\n";
     assert_eq!((code, out), (0, format!("{warning}{sound}")));
     let (code, out) = check("sound.pem", "ended.key");
     let fault = "FILE:3:17: server.listeners[0].tls[0].cert: the private key does not match the certificate, \
@@ -136,6 +140,13 @@ fn explain_tells_every_decision_and_no_token() {
         text(&short.stdout).lines().any(|line| line == told),
         "{}",
         text(&short.stdout)
+    );
+    let surplus = command_reading(&["explain"], &[&call[..], b"&more=1\n"].concat());
+    let told = "body: 7 bytes stand behind what Content-Length says; on the wire they begin another request";
+    assert!(
+        text(&surplus.stdout).lines().any(|line| line == told),
+        "{}",
+        text(&surplus.stdout)
     );
     let event = "event=ONAPPINSTALL&auth[domain]=p.example&auth[access_token]=s6p6eclrvim6da22ft9ch94e";
     let event = command_reading(&["explain"], &post("/", &[], event));

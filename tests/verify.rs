@@ -205,6 +205,12 @@ fn rows() -> Vec<Row> {
             "unknown",
             "no_claim",
         ),
+        unasked(
+            "a token, and nobody whose it is",
+            Request::form("/app", "x=1&AUTH_ID=secretnobodys"),
+            "unknown",
+            "no_claim",
+        ),
         row("500", status(500), "unknown", "status"),
         row("403 of something else", status(403), "unknown", "status"),
         row(

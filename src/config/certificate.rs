@@ -17,7 +17,9 @@ pub type Certificates = HashMap<String, Vec<Arc<Certificate>>>;
 pub struct Certificate {
     /// The DNS names that it is for, lower case; `*.` at the beginning stands for one label.
     names: Vec<String>,
-    /// When it ends, in seconds since the epoch.
+    /// When it begins to be good, in seconds since the epoch.
+    pub not_before: i64,
+    /// When it ends.
     pub not_after: i64,
     /// For the handshake.
     pub key: Arc<CertifiedKey>,
@@ -49,7 +51,8 @@ impl Certificate {
             ));
         }
         let names = names(&leaf);
-        let not_after = leaf.validity().not_after.timestamp();
+        let [not_before, not_after] =
+            [leaf.validity().not_before, leaf.validity().not_after].map(|time| time.timestamp());
         let key = private_key(key).map_err(Unfit::Key)?;
         let certified = CertifiedKey::new(chain, key);
         certified
@@ -57,6 +60,7 @@ impl Certificate {
             .map_err(|_| Unfit::Chain("the private key does not match the certificate"))?;
         Ok(Certificate {
             names,
+            not_before,
             not_after,
             key: Arc::new(certified),
         })

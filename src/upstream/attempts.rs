@@ -27,6 +27,8 @@ pub struct Attempts {
     /// Whether the server that is asked has not failed yet.
     is_open: bool,
     place: Option<Place>,
+    /// How long it has waited for that.
+    queued: Duration,
 }
 
 /// An attempt that came to nothing.
@@ -72,6 +74,7 @@ impl Attempts {
             failed: Vec::new(),
             is_open: false,
             place: None,
+            queued: Duration::ZERO,
         }
     }
 
@@ -81,12 +84,19 @@ impl Attempts {
     /// Where that can not be waited for.
     pub async fn admit(&mut self) -> Result<(), Full> {
         if let Some(places) = &self.upstream.places {
-            self.place = Some(places.take().await?);
+            let since = Instant::now();
+            let within = match self.pace {
+                Pace::Usual => Duration::MAX,
+                Pace::Background => self.upstream.rules.background_timeout,
+            };
+            self.place = Some(places.take(within).await?);
+            self.queued = since.elapsed();
         }
         Ok(())
     }
 
-    /// From the first connect to the end of the answer.
+    /// From the first connect to the end of the answer. Of a call in the background what it has waited for a place is
+    /// part of it: Bitrix24 looks at the whole.
     pub fn total_timeout(&self) -> Option<Duration> {
         let Rules {
             total_timeout,
@@ -96,7 +106,8 @@ impl Attempts {
         match self.pace {
             Pace::Usual => total_timeout,
             Pace::Background => {
-                Some(total_timeout.map_or(background_timeout, |total| total.min(background_timeout)))
+                let left = background_timeout.saturating_sub(self.queued);
+                Some(total_timeout.map_or(left, |total| total.min(left)))
             }
         }
     }

@@ -63,11 +63,11 @@ impl Places {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes a place, or waits for one in the order of arrival.
+    /// Takes a place, or waits for one in the order of arrival, `within` this time too.
     ///
     /// # Errors
     /// At once where the queue is full, else after its time.
-    pub async fn take(&self) -> Result<Place, Full> {
+    pub async fn take(&self, within: Duration) -> Result<Place, Full> {
         if let Ok(place) = self.free.clone().try_acquire_owned() {
             return Ok(Place(place));
         }
@@ -76,7 +76,8 @@ impl Places {
         if !waits {
             return Err(Full);
         }
-        match timeout(self.rule.queue_timeout, self.free.clone().acquire_owned()).await {
+        let within = within.min(self.rule.queue_timeout);
+        match timeout(within, self.free.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(Place(place)),
             Ok(Err(_)) | Err(_) => Err(Full),
         }
@@ -99,14 +100,14 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let first = places.take().await.unwrap();
-            let (second, third) = tokio::join!(places.take(), places.take());
+            let first = places.take(Duration::MAX).await.unwrap();
+            let (second, third) = tokio::join!(places.take(Duration::MAX), places.take(Duration::MAX));
             assert_eq!((second.err(), third.err()), (Some(Full), Some(Full)));
             let leaves = async {
                 assert_eq!(places.waiting(), 1);
                 drop(first);
             };
-            let (second, ()) = tokio::join!(places.take(), leaves);
+            let (second, ()) = tokio::join!(places.take(Duration::MAX), leaves);
             assert!(second.is_ok());
             assert_eq!(places.waiting(), 0);
         });

@@ -211,6 +211,10 @@ fn certificate(
                 let message = format!("the certificate has expired, on {}", date(loaded.not_after));
                 faults.warn(&cert.span, message);
             }
+            if loaded.not_before > now() {
+                let message = format!("the certificate is good from {} on only", date(loaded.not_before));
+                faults.warn(&cert.span, message);
+            }
             Some(loaded)
         }
         Err(unfit) => {

@@ -55,7 +55,11 @@ impl Claim {
     /// What a sound message shows.
     pub fn of(rules: &VerifyRules, kind: Kind, known: Known<'_>, form: &Form<'_>) -> Claim {
         match &rules.method {
-            Method::AppInfo { servers, .. } => Claim::of_user(servers, kind, form),
+            Method::AppInfo { servers, .. } => match (known.member_id, known.domain) {
+                // Whoever names no portal can not be told from another's user.
+                (None, None) => Claim::Settled(Verdict::Unknown(Unknown::NoClaim)),
+                (_, _) => Claim::of_user(servers, kind, form),
+            },
             Method::ApplicationToken(pins) => {
                 let token = match kind {
                     Kind::Placement | Kind::Own => Field::ApplicationToken,

@@ -106,7 +106,15 @@ fn each_kind_of_message_shows_its_own_token() {
             Err(Unproven::Wrong(Wrong::NoToken)),
         ),
         ("page=2".to_owned(), Err(Unproven::Unknown(Unknown::NoClaim))),
-        ("page=2&AUTH_ID=t3".to_owned(), Ok(("t3", 0, None))),
+        (
+            "page=2&DOMAIN=portal.example&AUTH_ID=t3".to_owned(),
+            Ok(("t3", 0, None)),
+        ),
+        // Whose it is to be nobody says.
+        (
+            "page=2&AUTH_ID=t3".to_owned(),
+            Err(Unproven::Unknown(Unknown::NoClaim)),
+        ),
     ] {
         let want = want.map(|(token, server, expires): (&str, _, _)| (token.to_owned(), server, expires));
         assert_eq!(asked(&body), want, "{body}");
