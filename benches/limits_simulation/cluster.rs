@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use widget_gateway::policy::limit::keys::KeyTable;
 use widget_gateway::policy::limit::shared::{
-    Ask, Bucket, Charged, Naming, OnError, Settled, SharedSpec, Store, StoreAddress, StoreFault, Waiting,
+    Ask, Bucket, Charged, OnError, Settled, SharedSpec, Store, StoreAddress, StoreFault, Waiting,
 };
 use widget_gateway::policy::limit::{Limiter, Period, Quota, Verdict};
 use widget_gateway::request::field::{MemberId, MemberIdShape};
@@ -127,10 +127,7 @@ impl Replica {
         );
         let questions = store.questions().unwrap();
         store.set_up(true);
-        let naming = Naming {
-            suffix: "member".into(),
-            name: |member: &MemberId| member.to_string(),
-        };
+        let naming = Arc::new(|member: &MemberId| format!("{{{member}}}:member"));
         Replica {
             limiter: Limiter::shared(quota(), &store, naming, table, now),
             store: Some((store, questions)),

@@ -64,34 +64,35 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether it leaves nothing out.
-    pub fn is_everything(&self) -> bool {
+    /// Its keys, each with what it wants.
+    fn keys(&self) -> [(&'static str, &Wanted); 3] {
         let Selection {
             placements,
             domains,
             members,
         } = self;
-        [placements, domains, members]
-            .into_iter()
-            .all(|wanted| *wanted == Wanted::Anything)
+        [
+            ("placements", placements),
+            ("domains", domains),
+            ("members", members),
+        ]
+    }
+
+    /// Whether it leaves nothing out.
+    pub fn is_everything(&self) -> bool {
+        self.keys().iter().all(|(_, wanted)| **wanted == Wanted::Anything)
     }
 
     /// The first key that a message does not fit; none where it fits.
     pub fn misfit(&self, seen: &Seen) -> Option<&'static str> {
-        let Selection {
-            placements,
-            domains,
-            members,
-        } = self;
-        let placement = seen.placement.as_ref().map(Placement::as_str);
-        let domain = seen.domain.as_ref().map(Domain::as_str);
-        let keys = [
-            ("placements", placements, placement),
-            ("domains", domains, domain),
-            ("members", members, seen.member_id.as_deref()),
+        let values = [
+            seen.placement.as_ref().map(Placement::as_str),
+            seen.domain.as_ref().map(Domain::as_str),
+            seen.member_id.as_deref(),
         ];
-        let misfit = keys.into_iter().find(|(_, wanted, value)| !wanted.fits(*value));
-        misfit.map(|(key, _, _)| key)
+        let mut keys = self.keys().into_iter().zip(values);
+        let misfit = keys.find(|((_, wanted), value)| !wanted.fits(*value));
+        misfit.map(|((key, _), _)| key)
     }
 
     /// Whether each message that fits it fits one of the others, at most 64 of which are looked at.

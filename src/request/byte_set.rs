@@ -1,7 +1,7 @@
 //! What a byte is, told by one look into a table.
 
 /// A set of bytes.
-pub struct ByteSet(pub(super) [bool; 256]);
+pub struct ByteSet(pub(crate) [bool; 256]);
 
 impl ByteSet {
     /// Whether the byte is in the set.

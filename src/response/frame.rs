@@ -159,8 +159,7 @@ fn forbid_storing(fields: &mut Vec<Field>) {
     if lines.any(|field| is_no_store(field.value.as_bytes())) {
         return;
     }
-    fields.retain(|field| field.name != header::CACHE_CONTROL);
-    fields.push(line(header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    replace(header::CACHE_CONTROL, "no-store", fields);
 }
 
 /// The address of the answer may hold what only handler and portal should know. What the handler says stays,
@@ -186,11 +185,12 @@ fn keep_address(fields: &mut Vec<Field>) {
     if said.is_some_and(|(_, keeps)| *keeps) {
         return;
     }
-    fields.retain(|field| field.name != header::REFERRER_POLICY);
-    fields.push(line(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("same-origin"),
-    ));
+    replace(header::REFERRER_POLICY, "same-origin", fields);
+}
+
+fn replace(name: HeaderName, value: &'static str, fields: &mut Vec<Field>) {
+    fields.retain(|field| field.name != name);
+    fields.push(line(name, HeaderValue::from_static(value)));
 }
 
 fn words(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use unic_langid::LanguageIdentifier;
 
 use super::rejection::Rejection;
@@ -84,17 +84,9 @@ pub fn page(rejection: &Rejection, asked: &Audience<'_>) -> Option<Page> {
 fn languages(asked: &Audience<'_>) -> Vec<LanguageIdentifier> {
     let of_portal = lang(asked.query, b"").or_else(|| lang(b"", asked.body));
     let of_portal = of_portal.and_then(|lang| lang.locale().parse().ok());
-    let mut of_browser: Vec<(u16, LanguageIdentifier)> = asked
-        .headers
-        .get_all(header::ACCEPT_LANGUAGE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+    let mut of_browser: Vec<(u16, LanguageIdentifier)> = ranges(asked.headers, header::ACCEPT_LANGUAGE)
         .take(MOST_LANGUAGES)
-        .filter_map(|range| {
-            let mut parts = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
-            let tag = LanguageIdentifier::from_bytes(parts.next()?).ok()?;
-            Some((parts.find_map(quality).unwrap_or(1000), tag))
-        })
+        .filter_map(|(tag, quality)| Some((quality, LanguageIdentifier::from_bytes(tag).ok()?)))
         .filter(|(quality, _)| *quality > 0)
         .collect();
     // Stable: of equals the first.
@@ -110,8 +102,19 @@ fn lang(query: &[u8], body: &[u8]) -> Option<Lang> {
     }
 }
 
-/// `q=0.8` in thousandths (RFC 9110 12.4.2).
-pub(super) fn quality(parameter: &[u8]) -> Option<u16> {
+/// What the lines of a header name, each with its quality in thousandths (RFC 9110 12.4.2).
+pub(super) fn ranges(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&[u8], u16)> {
+    let lines = headers.get_all(name).into_iter();
+    let each = lines.flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    each.map(|range| {
+        let mut parts = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+        let named = parts.next().unwrap_or_default();
+        (named, parts.find_map(quality).unwrap_or(1000))
+    })
+}
+
+/// `q=0.8`
+fn quality(parameter: &[u8]) -> Option<u16> {
     let value = parameter
         .strip_prefix(b"q=")
         .or_else(|| parameter.strip_prefix(b"Q="))?;

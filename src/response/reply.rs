@@ -7,7 +7,7 @@ use pingora::protocols::http::date;
 
 use super::frame;
 use super::line::line;
-use super::page::{self, Audience, quality};
+use super::page::{self, Audience};
 use super::problem;
 use super::rejection::Rejection;
 use crate::policy::frame::Frame;
@@ -231,23 +231,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Whether `text/html` is named with a higher quality than any JSON type (RFC 9110 12.5.1); what is not
 /// named explicitly does not count, so that curl and fetch get the problem document.
 fn prefers_html(headers: &HeaderMap) -> bool {
-    let mut html = 0_u16;
-    let mut json = 0_u16;
-    for range in headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-    {
-        let mut parts = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let quality = parts.find_map(quality).unwrap_or(1000);
-        match media.as_slice() {
-            b"text/html" => html = html.max(quality),
-            b"application/problem+json" | b"application/json" => json = json.max(quality),
-            _ => {}
-        }
-    }
-    html > json
+    let best = |types: &[&str]| {
+        let is_one = |named: &[u8]| types.iter().any(|one| named.eq_ignore_ascii_case(one.as_bytes()));
+        let named = page::ranges(headers, header::ACCEPT).filter(|(named, _)| is_one(named));
+        named.map(|(_, quality)| quality).max().unwrap_or(0)
+    };
+    best(&["text/html"]) > best(&["application/problem+json", "application/json"])
 }
 
 #[cfg(test)]

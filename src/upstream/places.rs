@@ -1,7 +1,6 @@
 //! How many requests the servers of an upstream have at once, and how many wait for that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +22,7 @@ pub struct PlacesRule {
 pub struct Places {
     rule: PlacesRule,
     free: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    queue: Semaphore,
 }
 
 /// A place that a request has.
@@ -34,22 +33,13 @@ pub struct Place(#[allow(dead_code, reason = "held, never looked at")] OwnedSema
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
-/// One that waits.
-struct Waiting<'p>(&'p AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Places {
     /// All of them free.
     pub fn new(rule: PlacesRule) -> Places {
         Places {
             free: Arc::new(Semaphore::new(rule.most.min(Semaphore::MAX_PERMITS))),
+            queue: Semaphore::new(rule.queue.min(Semaphore::MAX_PERMITS)),
             rule,
-            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -60,7 +50,8 @@ impl Places {
 
     /// Requests that wait at the moment.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        let all = self.rule.queue.min(Semaphore::MAX_PERMITS);
+        all.saturating_sub(self.queue.available_permits())
     }
 
     /// Takes a place, or waits for one in the order of arrival, `within` this time too.
@@ -71,11 +62,7 @@ impl Places {
         if let Ok(place) = self.free.clone().try_acquire_owned() {
             return Ok(Place(place));
         }
-        let waits = self.waiting.fetch_add(1, Ordering::Relaxed) < self.rule.queue;
-        let _waiting = Waiting(&self.waiting);
-        if !waits {
-            return Err(Full);
-        }
+        let _waits = self.queue.try_acquire().map_err(|_| Full)?;
         let within = within.min(self.rule.queue_timeout);
         match timeout(within, self.free.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(Place(place)),

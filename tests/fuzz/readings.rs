@@ -241,7 +241,13 @@ pub fn unique(kind: Kind, forward: &Forward, headers: &HeaderMap, query: &[u8], 
                 !readings.has_auth() || !event && !robot,
                 "another message in a placement"
             );
-            &Field::REQUIRED
+            &[
+                Field::Domain,
+                Field::Protocol,
+                Field::Lang,
+                Field::MemberId,
+                Field::Placement,
+            ]
         }
         Kind::Event => {
             assert!(readings.has_auth() && !placement && !robot, "no event");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::policy::validate::Caller;
+use crate::policy::validate::Known;
 use crate::request::field::{Domain, MemberId, MemberIdShape};
 use crate::request::fingerprint::Fingerprint;
 
@@ -106,13 +106,10 @@ impl Sender {
         Sender(Fingerprint::of(&(1_u8, domain.as_str())))
     }
 
-    /// Whose message it is; none where it does not say.
-    pub fn of(caller: Caller<'_>) -> Option<Sender> {
-        match caller {
-            Caller::Member(member) => Some(Sender::member(member)),
-            Caller::Portal(domain) => Some(Sender::portal(domain)),
-            Caller::Unnamed => None,
-        }
+    /// Whose message it is: a member's, or that of the portal of one without a `member_id`.
+    pub fn of(known: Known<'_>) -> Option<Sender> {
+        let portal = || known.domain.map(Sender::portal);
+        known.member_id.map(Sender::member).or_else(portal)
     }
 }
 
@@ -154,18 +151,15 @@ mod tests {
         let member = <MemberId as Key>::read(id, hex, Class::Itself).unwrap();
         assert_eq!(
             Sender::read(id, hex, Class::Itself),
-            Sender::of(Caller::Member(&member))
+            Some(Sender::member(&member))
         );
         let domain = Domain::parse(b"portal.bitrix24.com").unwrap();
         assert_eq!(
             Sender::read("Portal.bitrix24.com", hex, Class::Itself),
-            Sender::of(Caller::Portal(&domain))
+            Some(Sender::portal(&domain))
         );
-        assert_ne!(
-            Sender::of(Caller::Portal(&domain)),
-            Sender::of(Caller::Member(&member))
-        );
-        assert_eq!(Sender::of(Caller::Unnamed), None);
+        assert_ne!(Some(Sender::portal(&domain)), Some(Sender::member(&member)));
+        assert_eq!(Sender::of(Known::default()), None);
         assert_eq!(Sender::read("192.0.2.1", hex, Class::Itself), None);
         assert_eq!(Everyone::read("gateway", hex, Class::Itself), Some(Everyone));
         assert_eq!(

@@ -28,11 +28,8 @@ use super::seen::{Memory, Seen};
 use super::shards::{Keyed, Shards, take};
 use crate::request::fingerprint::Fingerprint;
 
-/// Says whether a client may bring a key that was never here.
-pub(super) trait Doorkeeper: Send + Sync {
-    /// For one more such key, at the time that the thread's clock tells.
-    fn admits(&self, client: &ClientAddress) -> bool;
-}
+/// Says whether a client may bring a key that was never here, one more each time it is asked.
+pub(super) type Doorkeeper = Box<dyn Fn(&ClientAddress, Now) -> bool + Send + Sync>;
 
 /// What the keys of a policy's limiters share: the bound, who was here before, and what is told of it.
 pub struct KeyTable {
@@ -42,7 +39,7 @@ pub struct KeyTable {
     evicted: AtomicU64,
     overflowed: AtomicU64,
     seen: Seen,
-    doorkeeper: ArcSwapOption<Box<dyn Doorkeeper>>,
+    doorkeeper: ArcSwapOption<Doorkeeper>,
 }
 
 impl KeyTable {
@@ -65,7 +62,7 @@ impl KeyTable {
     }
 
     /// Whom new keys are asked about from now on; without one, any client may bring any number.
-    pub(super) fn set_doorkeeper(&self, doorkeeper: Box<dyn Doorkeeper>) {
+    pub(super) fn set_doorkeeper(&self, doorkeeper: Doorkeeper) {
         self.doorkeeper.store(Some(Arc::new(doorkeeper)));
     }
 
@@ -104,10 +101,8 @@ impl KeyTable {
             (_, Memory::Lately) | (Source::Unknown, Memory::Never) => max - max / 8,
             (Source::Client(client), Memory::Never) => {
                 let doorkeeper = self.doorkeeper.load();
-                if doorkeeper
-                    .as_ref()
-                    .is_some_and(|doorkeeper| !doorkeeper.admits(&client))
-                {
+                let now = Duration::from(ToldClock.now());
+                if doorkeeper.as_ref().is_some_and(|admits| !admits(&client, now)) {
                     return false;
                 }
                 max - max / 8

@@ -117,58 +117,42 @@ impl<K: Key> Limiter<K> {
     pub(super) fn ask_from(&self, key: &K, source: Source, asking: Asking, now: Now) -> Verdict {
         // What a store admits takes from this replica's share as well, as far as there is any left.
         let kept_here = self.reserve(key, source, now, Duration::ZERO);
-        let kept_here_says = |kept_here| match kept_here {
+        let kept_here_says = || match kept_here {
             Ok(_) => Verdict::Granted,
             Err(limited) => Verdict::Limited(limited),
         };
         let Some(shared) = &self.shared else {
-            return kept_here_says(kept_here);
-        };
-        let judged = |by, verdict| {
-            match verdict {
-                Verdict::Granted => shared.count(by, true),
-                Verdict::Limited(_) => shared.count(by, false),
-                Verdict::Waits(_) => {}
-            }
-            verdict
+            return kept_here_says();
         };
         let print = key.fingerprint();
-        if self.keys.peek(print).is_none() {
+        let said = match self.keys.peek(print) {
             // It has no place here, so nobody asks the store for it either: whoever invents keys floods no store.
-            return judged(JudgedBy::NoPlace, kept_here_says(kept_here));
-        }
-        let said = shared.take(key, print, asking, now, || self.used(print, now));
-        let costs_nothing = || {
-            if kept_here.is_ok() {
-                self.give_back(key);
-            }
+            None => Said::NoPlace,
+            Some(_) => shared.take(key, print, asking, now, || self.used(print, now)),
         };
-        match said {
-            Said::Granted(by) => judged(by, Verdict::Granted),
-            Said::Refused(by, wait) => {
-                costs_nothing();
-                judged(by, Verdict::Limited(self.limited(wait)))
-            }
-            Said::Asked(waiting) => {
-                costs_nothing();
-                Verdict::Waits(waiting)
-            }
-            Said::NoPlace => judged(JudgedBy::NoPlace, kept_here_says(kept_here)),
-            Said::Alone(OnError::Local) => {
-                if kept_here.is_ok() {
-                    shared.owe(print, now);
-                }
-                judged(JudgedBy::Alone, kept_here_says(kept_here))
-            }
-            Said::Alone(OnError::Open) => {
-                shared.owe(print, now);
-                judged(JudgedBy::Alone, Verdict::Granted)
-            }
-            Said::Alone(OnError::Closed) => {
-                costs_nothing();
-                judged(JudgedBy::Alone, Verdict::Limited(self.limited(Duration::ZERO)))
-            }
+        let (by, verdict) = match said {
+            Said::Granted(by) => (by, Verdict::Granted),
+            Said::Refused(by, wait) => (by, Verdict::Limited(self.limited(wait))),
+            Said::Asked(waiting) => (JudgedBy::Store, Verdict::Waits(waiting)),
+            Said::NoPlace => (JudgedBy::NoPlace, kept_here_says()),
+            Said::Alone(OnError::Local) => (JudgedBy::Alone, kept_here_says()),
+            Said::Alone(OnError::Open) => (JudgedBy::Alone, Verdict::Granted),
+            Said::Alone(OnError::Closed) => (JudgedBy::Alone, Verdict::Limited(self.limited(Duration::ZERO))),
+        };
+        match (&verdict, by) {
+            (Verdict::Granted, JudgedBy::Alone) => shared.owe(print, now),
+            (Verdict::Granted, JudgedBy::Lease | JudgedBy::Store | JudgedBy::NoPlace) => {}
+            // What is not granted takes nothing from this replica's share either.
+            (Verdict::Limited(_) | Verdict::Waits(_), _) if kept_here.is_ok() => self.give_back(key),
+            (Verdict::Limited(_) | Verdict::Waits(_), _) => {}
         }
+        match verdict {
+            Verdict::Granted => shared.count(by, true),
+            Verdict::Limited(_) => shared.count(by, false),
+            // It is counted once the store has answered.
+            Verdict::Waits(_) => {}
+        }
+        verdict
     }
 
     /// Asks for one request of this key at `now`, of what is kept here. An answer is no [`Permit`](super::Permit).

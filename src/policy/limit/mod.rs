@@ -13,7 +13,6 @@ mod key;
 pub mod keys;
 pub mod shared;
 mod limiter;
-mod newcomers;
 mod permit;
 mod seen;
 mod shards;
@@ -39,7 +38,6 @@ pub use spec::{ClientSpec, EventSpec, LimitsSpec, PlacementSpec, PolicySpec};
 pub use tables::KeyTables;
 
 use self::keys::Source;
-use self::newcomers::Newcomers;
 use self::policy::Kept;
 use self::shared::{Naming, Store};
 use crate::policy::Mode;
@@ -101,21 +99,21 @@ impl Limits {
             shared,
         } = spec;
         tables.set_max_keys(*max_keys);
+        let none = Limits::default();
+        let before = before.unwrap_or(&none);
         let store = shared.as_ref().map(|spec| {
-            let before = before.and_then(|before| before.store.as_ref());
+            let before = before.store.as_ref();
             let kept = before.filter(|before| before.spec() == spec);
             kept.cloned()
                 .unwrap_or_else(|| Store::new(spec.clone(), before.map(|before| &**before)))
         });
         let by_member = |suffix: String| -> Kept<MemberId> {
-            let naming = Naming {
-                suffix: suffix.into(),
-                name: MemberId::counted_as,
-            };
+            let naming: Naming<MemberId> =
+                Arc::new(move |member| format!("{{{}}}:{suffix}", member.counted_as()));
             Some((store.clone()?, naming))
         };
-        let newcomers = before
-            .and_then(|before| before.newcomers.clone())
+        let newcomers = before.newcomers.clone();
+        let newcomers = newcomers
             .filter(|newcomers| newcomers.quota() == *new_keys_per_client)
             .unwrap_or_else(|| {
                 let table = tables.newcomers().clone();
@@ -123,67 +121,37 @@ impl Limits {
             });
         // Not of events: those of all portals come from a few addresses.
         for policy in [Member, Placement] {
-            let doorkeeper = Box::new(Newcomers(newcomers.clone()));
-            tables.of(policy).set_doorkeeper(doorkeeper);
+            let newcomers = newcomers.clone();
+            let may_bring = move |client: &ClientAddress, now| newcomers.check(client, now).is_ok();
+            tables.of(policy).set_doorkeeper(Box::new(may_bring));
         }
+        let at = (tables, now);
+        let unlimited = Policy::unlimited(Placement);
         let family = |PlacementSpec { matches, policy }: &PlacementSpec| {
-            let mut families = before.into_iter().flat_map(|before| &before.placement);
+            let mut families = before.placement.iter();
             let before = families.find(|family| family.matches == *matches);
-            let before = before.map(|family| &family.policy);
+            let before = before.map_or(&unlimited, |family| &family.policy);
+            let kept_by = by_member(format!("placement:{}", matches.spelled()));
             Family {
                 matches: matches.clone(),
-                policy: Policy::build(
-                    Placement,
-                    Some(*policy),
-                    [],
-                    (before, by_member(format!("placement:{}", matches.spelled()))),
-                    tables,
-                    now,
-                ),
+                policy: Policy::build(Placement, Some(*policy), [], (before, kept_by), at),
             }
         };
+        let (of_client, except) = match client {
+            Some(client) => (Some(client.policy), client.except.clone()),
+            None => (None, Vec::new()),
+        };
+        let (of_event, wait) = event.map(|event| (event.policy, event.wait)).unzip();
+        let of_members = by_member("member".to_owned());
+        let overrides = overrides.iter().cloned();
         Limits {
-            client: Policy::build(
-                Client,
-                client.as_ref().map(|client| client.policy),
-                [],
-                (before.map(|before| &before.client), None),
-                tables,
-                now,
-            ),
-            except: client
-                .as_ref()
-                .map(|client| client.except.clone())
-                .unwrap_or_default(),
-            gateway: Policy::build(
-                Gateway,
-                *gateway,
-                [],
-                (before.map(|before| &before.gateway), None),
-                tables,
-                now,
-            ),
-            member: Policy::build(
-                Member,
-                *member,
-                overrides.iter().cloned(),
-                (
-                    before.map(|before| &before.member),
-                    by_member("member".to_owned()),
-                ),
-                tables,
-                now,
-            ),
+            client: Policy::build(Client, of_client, [], (&before.client, None), at),
+            except,
+            gateway: Policy::build(Gateway, *gateway, [], (&before.gateway, None), at),
+            member: Policy::build(Member, *member, overrides, (&before.member, of_members), at),
             placement: placement.iter().map(family).collect(),
-            event: Policy::build(
-                Event,
-                event.map(|event| event.policy),
-                [],
-                (before.map(|before| &before.event), None),
-                tables,
-                now,
-            )
-            .waiting(event.map(|event| event.wait).unwrap_or_default()),
+            event: Policy::build(Event, of_event, [], (&before.event, None), at)
+                .waiting(wait.unwrap_or_default()),
             newcomers: Some(newcomers),
             store: store.clone(),
         }
@@ -288,7 +256,7 @@ impl Limits {
     ) -> Result<Outcome, Unpermitted> {
         match call {
             // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
-            Call::Event(_) | Call::Robot(_) => match Sender::of(call.caller()) {
+            Call::Event(_) | Call::Robot(_) => match Sender::of(call.known()) {
                 Some(sender) => Ok(decisions.ask(&self.event, &sender, entered.source, route, now)?),
                 None => Ok(Outcome::Unlimited),
             },

@@ -49,15 +49,14 @@ impl<K: Key + Eq + Hash> Policy<K> {
         name: PolicyName,
         spec: Option<PolicySpec>,
         overrides: impl IntoIterator<Item = (K, Quota)>,
-        (before, kept_by): (Option<&Policy<K>>, Kept<K>),
-        tables: &KeyTables,
-        now: Now,
+        (before, kept_by): (&Policy<K>, Kept<K>),
+        (tables, now): (&KeyTables, Now),
     ) -> Policy<K> {
         let table = tables.of(name);
         let Some(PolicySpec { mode, quota }) = spec else {
             return Policy::unlimited(name);
         };
-        let before = before.and_then(Policy::quotas);
+        let before = before.quotas();
         let store = kept_by.as_ref().map(|(store, _)| store);
         let mut by_quota: HashMap<Quota, Arc<Limiter<K>>> = HashMap::new();
         let mut limiter = |quota: Quota| {

@@ -138,16 +138,11 @@ fn a_sweep_makes_room_in_a_full_table() {
 fn a_reload_keeps_the_state_of_a_quota_that_stays() {
     let tables = KeyTables::new(10);
     let slow = quota(1, Period::Hour, 1);
-    let build = |quota, overrides: &[(MemberId, Quota)], before, now| {
-        let overrides = overrides.iter().cloned();
-        Policy::build(
-            PolicyName::Member,
-            Some(enforced(quota)),
-            overrides,
-            (before, None),
-            &tables,
-            now,
-        )
+    let none = Policy::unlimited(PolicyName::Member);
+    let build = |quota, overrides: &[(MemberId, Quota)], before: Option<&Policy<MemberId>>, now| {
+        let (overrides, spec) = (overrides.iter().cloned(), Some(enforced(quota)));
+        let before = (before.unwrap_or(&none), None);
+        Policy::build(PolicyName::Member, spec, overrides, before, (&tables, now))
     };
     let check = |policy: &Policy<MemberId>, now| {
         let quotas = policy.quotas().unwrap();

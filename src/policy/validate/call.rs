@@ -81,17 +81,6 @@ pub struct Own {
     pub(super) member_id: Option<MemberId>,
 }
 
-/// Whose request it is: the key of a limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Caller<'a> {
-    /// A portal.
-    Member(&'a MemberId),
-    /// A portal that only says where it is.
-    Portal(&'a Domain),
-    /// Nobody says.
-    Unnamed,
-}
-
 impl Call {
     /// What it is.
     pub const fn kind(&self) -> Kind {
@@ -100,24 +89,6 @@ impl Call {
             Call::Event(_) => Kind::Event,
             Call::Robot(_) => Kind::Robot,
             Call::Own(_) => Kind::Own,
-        }
-    }
-
-    /// Whose it is.
-    pub const fn caller(&self) -> Caller<'_> {
-        match self {
-            Call::Placement(Widget { member_id, .. })
-            | Call::Robot(Robot { member_id, .. })
-            | Call::Event(Event {
-                member_id: Some(member_id),
-                ..
-            })
-            | Call::Own(Own {
-                member_id: Some(member_id),
-                ..
-            }) => Caller::Member(member_id),
-            Call::Event(Event { domain, .. }) => Caller::Portal(domain),
-            Call::Own(_) => Caller::Unnamed,
         }
     }
 

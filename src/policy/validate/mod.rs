@@ -6,7 +6,7 @@ mod read;
 mod tests;
 
 use crate::request::message::{Kind, Message};
-pub use call::{Call, Caller, Event, FieldRules, Known, Own, PlaceRule, Robot, Unsound, Widget};
+pub use call::{Call, Event, FieldRules, Known, Own, PlaceRule, Robot, Unsound, Widget};
 use read::Read;
 
 /// Reads every known field of the message into its type.

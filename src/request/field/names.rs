@@ -54,15 +54,6 @@ impl Field {
     /// How many names are known.
     pub const COUNT: usize = Field::ALL.len();
 
-    /// Without these five a widget call is refused.
-    pub const REQUIRED: [Field; 5] = [
-        Field::Domain,
-        Field::Protocol,
-        Field::Lang,
-        Field::MemberId,
-        Field::Placement,
-    ];
-
     /// Bitrix24 sends these four in the handler's address, every other field in the body.
     pub const IN_ADDRESS: FieldSet =
         FieldSet::of(&[Field::Domain, Field::Protocol, Field::Lang, Field::AppSid]);

@@ -61,23 +61,7 @@ impl Template {
     /// # Errors
     /// What is wrong with it, and in which of its lines.
     pub fn parse(path: &Path, source: &str) -> Result<Template, String> {
-        Template::read(Some(path.to_owned()), source)
-    }
-
-    /// The one that is built in. None if it does not parse, which a test sees.
-    pub fn built_in() -> Option<&'static Template> {
-        static BUILT_IN: LazyLock<Option<Template>> =
-            LazyLock::new(|| Template::compiled(None, include_str!("refusal.html")).ok());
-        BUILT_IN.as_ref()
-    }
-
-    /// Where the operator's was read.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
-    fn read(path: Option<PathBuf>, source: &str) -> Result<Template, String> {
-        let template = Template::compiled(path, source)?;
+        let template = Template::compiled(Some(path.to_owned()), source)?;
         for words in Words::all() {
             for reason in Reason::ALL {
                 let told = Told {
@@ -92,6 +76,18 @@ impl Template {
             }
         }
         Ok(template)
+    }
+
+    /// The one that is built in. None if it does not parse, which a test sees.
+    pub fn built_in() -> Option<&'static Template> {
+        static BUILT_IN: LazyLock<Option<Template>> =
+            LazyLock::new(|| Template::compiled(None, include_str!("refusal.html")).ok());
+        BUILT_IN.as_ref()
+    }
+
+    /// Where the operator's was read.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     fn compiled(path: Option<PathBuf>, source: &str) -> Result<Template, String> {

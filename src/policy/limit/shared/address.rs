@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::request::authority::{Authority, Host};
+use crate::request::byte_set::{ByteSet, byte_set};
 use crate::request::label::labelled;
 
 /// What is allowed where an address stands.
@@ -147,39 +149,21 @@ fn nodes(list: &str, port: u16) -> Result<Vec<Node>, AddressFault> {
 }
 
 fn node(text: &str, default: u16) -> Result<Node, AddressFault> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or(AddressFault::Host)?;
-            let port = match port.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if port.is_empty() => None,
-                None => return Err(AddressFault::Host),
-            };
-            host.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| AddressFault::Host)?;
-            (host, port)
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
+    static IN_NAMES: ByteSet = byte_set!(b => b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let Some(Authority { host, port }) = Authority::parse(text) else {
+        let without_port = text.rsplit_once(':').map_or("", |(host, _)| host);
+        return Err(match Authority::parse(without_port) {
+            Some(_) => AddressFault::Port,
+            None => AddressFault::Host,
+        });
     };
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if host.is_empty() || host.len() > 255 || !host.chars().all(is_host) {
-        return Err(AddressFault::Host);
-    }
-    let port = match port {
-        None => default,
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or(AddressFault::Port)?,
+    let host = match host {
+        Host::V6(address) => address.to_string(),
+        Host::Name(name) if name.len() <= 255 && IN_NAMES.has_all(name.as_bytes()) => name.to_owned(),
+        Host::Name(_) => return Err(AddressFault::Host),
     };
-    Ok(Node {
-        host: host.to_owned(),
-        port,
-    })
+    let port = port.unwrap_or(default);
+    Ok(Node { host, port })
 }
 
 fn database(path: Option<&str>) -> Result<i64, AddressFault> {

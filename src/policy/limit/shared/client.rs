@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ impl Store {
         let Some(asks) = self.unanswered.lock().take() else {
             return Ok(());
         };
-        let (tried, first_trial) = std::sync::mpsc::sync_channel(1);
+        let (tried, first_trial) = std::sync::mpsc::channel();
         let task = Task {
             spec: self.spec.clone(),
             state: self.state.clone(),
@@ -64,8 +64,8 @@ pub(super) struct Task<W> {
     pub(super) state: Arc<State>,
     pub(super) epoch: Instant,
     pub(super) witness: W,
-    /// Told once the store was tried.
-    pub(super) tried: Option<SyncSender<()>>,
+    /// Dropped once the store was tried.
+    pub(super) tried: Option<Sender<()>>,
 }
 
 /// What came of one question.
@@ -88,7 +88,7 @@ impl<W: Witness> Task<W> {
                 Ok(connection) => {
                     breaker.closes(self.now());
                     self.state.is_up.store(true, Ordering::Relaxed);
-                    self.tell_tried();
+                    self.tried = None;
                     self.witness.up(self.now().saturating_sub(down_since));
                     let Some(fault) = self.ask_while_well(&connection, &mut breaker, &mut asks).await else {
                         return;
@@ -98,7 +98,7 @@ impl<W: Witness> Task<W> {
                     self.witness.down(fault, self.spec.on_error);
                 }
                 Err(fault) => {
-                    self.tell_tried();
+                    self.tried = None;
                     self.state.count(fault);
                     if !is_told {
                         // It was not up since the start.
@@ -111,13 +111,6 @@ impl<W: Witness> Task<W> {
             let Some(()) = while_failing(&mut asks, pause).await else {
                 return;
             };
-        }
-    }
-
-    fn tell_tried(&mut self) {
-        if let Some(told) = self.tried.take() {
-            // The start may have waited long enough.
-            let _ = told.try_send(());
         }
     }
 

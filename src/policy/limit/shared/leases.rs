@@ -81,14 +81,10 @@ pub(super) struct Need {
 /// What the leases say of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
-    /// It is admitted, and nothing is to be asked.
-    InHand,
-    /// It is admitted, and this is to be asked.
-    Ahead(Need),
-    /// The store has said that it grants nothing for so long.
-    Refused(Duration),
-    /// The same, a while ago, and this is to be asked.
-    RefusedLongAgo(Duration, Need),
+    /// It is admitted, and this is to be asked, if anything.
+    Admitted(Option<Need>),
+    /// The store has said that it grants nothing for so long; if that was a while ago, this is to be asked.
+    Refused(Duration, Option<Need>),
     /// Only the store can tell.
     Unknown(Need),
     /// There is no room to keep anything of this key.
@@ -279,38 +275,36 @@ impl Lease {
         if self.held > 0 {
             self.held -= 1;
             self.used_at = now;
-            return match self.held == 0 && self.asked == 0 && self.refused_until <= now {
-                true => Taken::Ahead(self.ask(terms, now, used)),
-                false => Taken::InHand,
-            };
+            let is_to_ask = self.held == 0 && self.asked == 0 && self.refused_until <= now;
+            return Taken::Admitted(is_to_ask.then(|| self.ask(terms, now, used)));
         }
         if self.refused_until > now {
             let wait = self.refused_until - now;
             let is_stale = self.asked == 0 && now.saturating_sub(self.asked_at) >= STALE;
-            return match is_stale {
-                true => {
-                    let Need { owed, .. } = self.tell(terms, now, used);
-                    Taken::RefusedLongAgo(wait, Need { owed, wanted: 0 })
-                }
-                false => Taken::Refused(wait),
-            };
+            return Taken::Refused(
+                wait,
+                is_stale.then(|| Need {
+                    wanted: 0,
+                    ..self.tell(terms, now, used)
+                }),
+            );
         }
         if self.owed.saturating_add(self.told) < terms.ahead {
             self.owed += 1;
             self.used_at = now;
-            return match self.asked == 0 {
-                true => Taken::Ahead(self.ask(terms, now, used)),
-                false => Taken::InHand,
-            };
+            let is_to_ask = self.asked == 0;
+            return Taken::Admitted(is_to_ask.then(|| self.ask(terms, now, used)));
         }
         if hurry == Hurry::GoesOn {
             self.owed += 1;
             self.used_at = now;
-            return Taken::Ahead(self.ask(terms, now, used));
+            return Taken::Admitted(Some(self.ask(terms, now, used)));
         }
         // Each that waits asks for itself: questions go out together and wait for no other's answer.
-        let Need { owed, .. } = self.tell(terms, now, used);
-        Taken::Unknown(Need { owed, wanted: 1 })
+        Taken::Unknown(Need {
+            wanted: 1,
+            ..self.tell(terms, now, used)
+        })
     }
 
     /// Asks for the next batch: nothing for a key that is seldom asked about, then twice as much each time.

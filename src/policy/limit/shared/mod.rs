@@ -90,23 +90,9 @@ pub(super) struct Shared<K> {
     naming: Naming<K>,
 }
 
-/// How a policy's keys are called in the store: one hash tag per key, so that all of a member's are on one node of a
-/// cluster.
-pub struct Naming<K> {
-    /// What stands behind the key's own name.
-    pub suffix: Arc<str>,
-    /// The key's own name.
-    pub name: fn(&K) -> String,
-}
-
-impl<K> Clone for Naming<K> {
-    fn clone(&self) -> Naming<K> {
-        Naming {
-            suffix: self.suffix.clone(),
-            name: self.name,
-        }
-    }
-}
+/// How a policy's keys are called in the store, behind its prefix: one hash tag per key, so that all of a member's are
+/// on one node of a cluster.
+pub type Naming<K> = Arc<dyn Fn(&K) -> String + Send + Sync>;
 
 /// The store's answer is on its way, and nothing else can tell.
 #[derive(Debug)]
@@ -208,27 +194,21 @@ impl<K> Shared<K> {
         if !self.store.is_up() {
             return self.alone(print, now);
         }
-        match self.leases.take(print, hurry, now, used) {
-            Taken::InHand => Said::Granted(JudgedBy::Lease),
-            Taken::Ahead(need) => {
-                self.ask(key, print, need, None);
-                Said::Granted(JudgedBy::Lease)
-            }
-            Taken::Refused(wait) => Said::Refused(JudgedBy::Lease, wait),
-            Taken::RefusedLongAgo(wait, need) => {
-                self.ask(key, print, need, None);
-                Said::Refused(JudgedBy::Lease, wait)
-            }
+        let (said, need) = match self.leases.take(print, hurry, now, used) {
+            Taken::Admitted(need) => (Said::Granted(JudgedBy::Lease), need),
+            Taken::Refused(wait, need) => (Said::Refused(JudgedBy::Lease, wait), need),
             Taken::Unknown(need) => {
                 let (waiter, answer) = oneshot::channel();
                 self.ask(key, print, need, Some(waiter));
-                Said::Asked(Waiting {
-                    answer,
-                    timeout: self.store.spec().timeout,
-                })
+                let timeout = self.store.spec().timeout;
+                return Said::Asked(Waiting { answer, timeout });
             }
-            Taken::NoRoom => Said::NoPlace,
+            Taken::NoRoom => return Said::NoPlace,
+        };
+        if let Some(need) = need {
+            self.ask(key, print, need, None);
         }
+        said
     }
 
     /// What the one who has waited is told.
@@ -309,10 +289,8 @@ impl<K> Shared<K> {
     }
 
     fn put(&self, key: &K, charge: Charge, asker: Asker) {
-        let Naming { suffix, name } = &self.naming;
-        let prefix = &self.store.spec().prefix;
         self.store.ask(Ask {
-            name: format!("{prefix}{{{}}}:{suffix}", name(key)),
+            name: format!("{}{}", self.store.spec().prefix, (self.naming)(key)),
             charge,
             asker,
         });

@@ -47,10 +47,7 @@ impl Replica {
         let store = Store::new(spec, None);
         let questions = store.questions().unwrap();
         store.set_up(true);
-        let naming = Naming {
-            suffix: "member".into(),
-            name: |member: &MemberId| member.to_string(),
-        };
+        let naming = Arc::new(|member: &MemberId| format!("{{{member}}}:member"));
         Replica {
             limiter: Limiter::shared(quota, &store, naming, Arc::new(KeyTable::new(100)), T0),
             store,
