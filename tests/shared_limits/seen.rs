@@ -138,7 +138,7 @@ fn a_store_that_does_not_answer_is_told_and_holds_no_operator_up() {
         assert!(took < Duration::from_millis(1900), "{fault}: {took:?}");
         // Three faults are enough, but of a key's own trouble; the operator may know of them first.
         if fault != "foreign" {
-            gateway.metric_reaches(UP, &[], 0.0);
+            gateway.metrics_when("it is down", |metrics| metrics.value(UP, &[]) == 0.0);
         }
     }
     // Who waits for it keeps nobody else waiting.
