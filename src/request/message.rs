@@ -117,14 +117,6 @@ impl<'f> Message<'f> {
         [
             (Field::AuthMemberId, differs(Field::AuthMemberId, Field::MemberId)),
             (Field::AuthDomain, differs(Field::AuthDomain, Field::Domain)),
-            (
-                Field::AuthAccessToken,
-                differs(Field::AuthAccessToken, Field::AuthId),
-            ),
-            (
-                Field::AuthApplicationToken,
-                differs(Field::AuthApplicationToken, Field::ApplicationToken),
-            ),
             (Field::Event, is_event && (is_placement || is_robot)),
             (Field::EventToken, is_robot && is_placement),
         ]
@@ -189,13 +181,6 @@ mod tests {
             ("auth[member_id]=+", &[Field::AuthMemberId]),
             ("auth[domain]=evil.example", &[Field::AuthDomain]),
             ("auth[domain]=https://p.example/", &[Field::AuthDomain]),
-            ("AUTH_ID=t&auth[access_token]=t", &[]),
-            ("auth[access_token]=t&auth[application_token]=t", &[]),
-            ("AUTH_ID=t&auth[access_token]=u", &[Field::AuthAccessToken]),
-            (
-                "APPLICATION_TOKEN=t&auth[application_token]=u",
-                &[Field::AuthApplicationToken],
-            ),
             ("auth[x]=1&event=", &[Field::Event]),
             ("auth[x]=1&event_token=y", &[Field::EventToken]),
         ] {
