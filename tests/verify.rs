@@ -205,11 +205,15 @@ fn rows() -> Vec<Row> {
             "unknown",
             "no_claim",
         ),
+        Row {
+            request: Request::form("/app", format!("x=1&AUTH_ID={}", token_of("of any portal"))),
+            ..row("of any portal", right(), "unknown", "no_claim")
+        },
         unasked(
-            "a token, and nobody whose it is",
-            Request::form("/app", "x=1&AUTH_ID=secretnobodys"),
+            "two tokens",
+            Request::form(TARGET, format!("{BODY}&auth[access_token]=another")),
             "unknown",
-            "no_claim",
+            "unsound",
         ),
         row("500", status(500), "unknown", "status"),
         row("403 of something else", status(403), "unknown", "status"),

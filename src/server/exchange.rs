@@ -177,15 +177,19 @@ async fn carry<C: Client>(
     };
     let wire = send::Request::new(forward.rewrite.to_wire(head), &body, forward.asked);
     let total = forward.attempts.total_timeout();
+    let has_queued = forward.attempts.has_queued();
     let awaited = Awaited::default();
     let relaying = relay(front, client, request, &wire, &mut forward, &awaited);
     let relayed = match total {
-        Some(total) => timeout(total, relaying)
-            .await
-            .unwrap_or_else(|_| match awaited.is_client() {
-                true => Err(Stopped::Gone),
-                false => Err(Stopped::Failed(SendFault::TimedOut)),
-            }),
+        Some(total) => {
+            timeout(total, relaying)
+                .await
+                .unwrap_or_else(|_| match (awaited.is_client(), has_queued) {
+                    (true, _) => Err(Stopped::Gone),
+                    (false, true) => Err(Stopped::Late),
+                    (false, false) => Err(Stopped::Failed(SendFault::TimedOut)),
+                })
+        }
         None => relaying.await,
     };
     if let Err(Stopped::Failed(fault)) = &relayed
@@ -282,6 +286,8 @@ async fn refuse<C: Client>(
 enum Stopped {
     /// The client went away.
     Gone,
+    /// The time ran out, and was not the server's alone.
+    Late,
     /// The server failed.
     Failed(SendFault),
 }
@@ -296,6 +302,7 @@ impl From<Stopped> for Rejection {
     fn from(stopped: Stopped) -> Rejection {
         match stopped {
             Stopped::Gone => Rejection::ClientClosed,
+            Stopped::Late => Rejection::UpstreamTimeout,
             Stopped::Failed(fault) => fault.into(),
         }
     }

@@ -122,10 +122,11 @@ impl Observed {
     /// The first `n` rows, the most requests first.
     pub fn rows(&self, n: usize) -> Vec<(Key, Row)> {
         let rows = self.rows.lock();
-        let mut rows: Vec<_> = rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        let mut rows: Vec<_> = rows.iter().collect();
         rows.sort_by(|(a, first), (b, second)| second.requests.cmp(&first.requests).then_with(|| a.cmp(b)));
         rows.truncate(n);
-        rows
+        let told = rows.into_iter().map(|(key, row)| (key.clone(), row.clone()));
+        told.collect()
     }
 
     /// Forgets what routes said that are not there any more.

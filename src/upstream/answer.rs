@@ -263,6 +263,7 @@ impl AnswerHead {
 /// For how long a connection may be idle by what its server says of it, `Keep-Alive: timeout=N, max=N`: less than N
 /// seconds, since ours has to end first, by more than a packet's way; nothing where it takes no further request.
 pub fn keep_alive_hint(fields: &impl Fields) -> Option<Duration> {
+    const DAY: u64 = 86_400;
     let mut hint = None;
     for value in fields.values(&KEEP_ALIVE) {
         for parameter in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
@@ -273,7 +274,7 @@ pub fn keep_alive_hint(fields: &impl Fields) -> Option<Duration> {
                 std::str::from_utf8(digits).ok()?.trim().parse::<u64>().ok()
             };
             let said = match (number(b"timeout="), number(b"max=")) {
-                (Some(seconds), _) => Duration::from_secs(seconds) * 4 / 5,
+                (Some(seconds), _) => Duration::from_secs(seconds.min(DAY)) * 4 / 5,
                 (None, Some(0)) => Duration::ZERO,
                 (None, Some(_) | None) => continue,
             };

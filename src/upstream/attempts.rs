@@ -112,6 +112,14 @@ impl Attempts {
         }
     }
 
+    /// Whether a part of the whole time was spent before any server was asked: what is left of it may have been too little.
+    pub fn has_queued(&self) -> bool {
+        match self.pace {
+            Pace::Usual => false,
+            Pace::Background => self.queued >= Duration::from_millis(1),
+        }
+    }
+
     /// Whose servers they are.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream

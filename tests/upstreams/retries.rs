@@ -170,6 +170,7 @@ fn what_a_server_says_of_its_idle_connections_is_obeyed() {
     for (hint, numbers) in [
         ("", ["0", "0", "0"]),
         ("Keep-Alive: timeout=60, max=100\r\n", ["0", "0", "0"]),
+        ("Keep-Alive: timeout=18446744073709551615\r\n", ["0", "0", "0"]),
         ("Keep-Alive: timeout=5, max=0\r\n", ["0", "1", "2"]),
         ("Keep-Alive: timeout=0\r\n", ["0", "1", "2"]),
     ] {

@@ -54,12 +54,18 @@ impl fmt::Debug for Token {
 impl Claim {
     /// What a sound message shows.
     pub fn of(rules: &VerifyRules, kind: Kind, known: Known<'_>, form: &Form<'_>) -> Claim {
+        let are_two = |field, other| match (shown(form, field), shown(form, other)) {
+            (Some(one), Some(other)) => one != other,
+            (Some(_) | None, _) => false,
+        };
+        // A handler may go by either, and only one of them would be vouched for.
+        if are_two(Field::AuthId, Field::AuthAccessToken)
+            || are_two(Field::ApplicationToken, Field::AuthApplicationToken)
+        {
+            return Claim::Settled(Verdict::Unknown(Unknown::Unsound));
+        }
         match &rules.method {
-            Method::AppInfo { servers, .. } => match (known.member_id, known.domain) {
-                // Whoever names no portal can not be told from another's user.
-                (None, None) => Claim::Settled(Verdict::Unknown(Unknown::NoClaim)),
-                (_, _) => Claim::of_user(servers, kind, form),
-            },
+            Method::AppInfo { servers, .. } => Claim::of_user(servers, kind, form),
             Method::ApplicationToken(pins) => {
                 let token = match kind {
                     Kind::Placement | Kind::Own => Field::ApplicationToken,

@@ -30,9 +30,11 @@ impl VerifyRules {
             Claim::Settled(verdict) => *verdict,
             Claim::Ask(_) => match (said, &self.method) {
                 (Some(Said::Info(info)), Method::AppInfo { client_id, .. }) => {
-                    match info.contradicts(client_id, known) {
-                        Some(wrong) => Verdict::No(wrong),
-                        None => Verdict::Yes(info.user_id),
+                    match (info.contradicts(client_id, known), known.member_id, known.domain) {
+                        (Some(wrong), _, _) => Verdict::No(wrong),
+                        // Whoever names no portal could be any portal's user.
+                        (None, None, None) => Verdict::Unknown(Unknown::NoClaim),
+                        (None, _, _) => Verdict::Yes(info.user_id),
                     }
                 }
                 (Some(Said::Assumed), _) => Verdict::Yes(None),

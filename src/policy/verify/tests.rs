@@ -106,14 +106,18 @@ fn each_kind_of_message_shows_its_own_token() {
             Err(Unproven::Wrong(Wrong::NoToken)),
         ),
         ("page=2".to_owned(), Err(Unproven::Unknown(Unknown::NoClaim))),
+        ("page=2&AUTH_ID=t3".to_owned(), Ok(("t3", 0, None))),
         (
-            "page=2&DOMAIN=portal.example&AUTH_ID=t3".to_owned(),
-            Ok(("t3", 0, None)),
+            placement("&AUTH_ID=t1&auth[access_token]=t1"),
+            Ok(("t1", 0, None)),
         ),
-        // Whose it is to be nobody says.
         (
-            "page=2&AUTH_ID=t3".to_owned(),
-            Err(Unproven::Unknown(Unknown::NoClaim)),
+            placement("&AUTH_ID=t1&auth[access_token]=t2"),
+            Err(Unproven::Unknown(Unknown::Unsound)),
+        ),
+        (
+            placement("&AUTH_ID=t1&APPLICATION_TOKEN=x&auth[application_token]=y"),
+            Err(Unproven::Unknown(Unknown::Unsound)),
         ),
     ] {
         let want = want.map(|(token, server, expires): (&str, _, _)| (token.to_owned(), server, expires));

@@ -45,7 +45,7 @@ labelled! {
         /// The operator has written down nothing for this portal.
         NotPinned = "not_pinned", "no application token is known for this portal";
         /// The message has faults, which were let through.
-        Unsound = "unsound", "the message has faults";
+        Unsound = "unsound", "the message has faults, or two tokens";
         /// No answer in time.
         Timeout = "timeout", "the authorization server did not answer in time";
         /// No connection, or a broken one.
