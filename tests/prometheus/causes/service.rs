@@ -85,7 +85,7 @@ pub fn server_ejected() -> Case {
 }
 
 fn failure() -> Reply {
-    Reply::Raw("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".into())
+    Reply::Raw("HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".into())
 }
 
 pub fn errors() -> Case {
