@@ -58,21 +58,23 @@ fn the_wait_in_the_queue_has_an_end() {
 /// Bitrix24 looks at the whole of it.
 #[test]
 fn what_the_background_waits_in_the_queue_is_part_of_its_time() {
-    let server = Upstream::start();
-    let gate = server.hold();
-    let keys = "max_in_flight = 1\nqueue_timeout = \"1h\"\nbackground_timeout = \"300ms\"\n";
-    let gateway = Gateway::start(over(&[server.address], keys));
-    let mut asked = gateway.connect();
-    asked.send(post(TARGET, &[], BODY));
-    server.wait_for(1);
-    let worker = BODY.replace("PLACEMENT=DEFAULT", "PLACEMENT=PAGE_BACKGROUND_WORKER");
-    let refused = gateway.ask(post(TARGET, &[], worker));
-    assert_eq!(
-        (refused.status, &refused.json()["code"]),
-        (503, &"overloaded".into())
-    );
-    gate.open();
-    assert_eq!(asked.response().status, 200);
+    each("the background in the queue", |carrier| {
+        let server = Upstream::start();
+        let gate = server.hold();
+        let keys = "max_in_flight = 1\nqueue_timeout = \"1h\"\nbackground_timeout = \"300ms\"\n";
+        let gateway = Gateway::on_every_carrier(over(&[server.address], keys));
+        let mut asked = gateway.connect();
+        asked.send(post(TARGET, &[], BODY));
+        server.wait_for(1);
+        let worker = BODY.replace("PLACEMENT=DEFAULT", "PLACEMENT=PAGE_BACKGROUND_WORKER");
+        let refused = carrier.ask(&gateway, &Request::form(TARGET, worker));
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (503, &"overloaded".into())
+        );
+        gate.open();
+        assert_eq!(asked.response().status, 200);
+    });
 }
 
 #[test]
