@@ -116,8 +116,14 @@ pub fn restarting() -> Case {
 
 /// Of the 128 that it may open, calls that go on and on take two each.
 pub fn descriptors() -> Case {
-    let handler = kept(Upstream::start());
-    let rest = format!("{}timeout = \"10m\"\n", routes(&[handler.address]));
+    let (handler, other) = (kept(Upstream::start()), kept(Upstream::start()));
+    let rest = format!(
+        "{}timeout = \"10m\"\n[[routes]]\npath = \"/other\"\nkind = \"widget\"\nname = \"other\"\nupstream = \"other\"\n\
+         [[routes]]\npath = \"/page\"\nkind = \"pass\"\nname = \"page\"\nupstream = \"other\"\n\
+         [upstreams.other]\nservers = [\"{}\"]\nkeepalive = \"10m\"\n",
+        routes(&[handler.address]),
+        other.address
+    );
     let gateway = kept(Gateway::with(Setup::of(rest).limits("ulimit -n 128")));
     let held: &Mutex<Vec<Conn>> = kept(Mutex::new(Vec::new()));
     let gate = Gate::default();
@@ -128,13 +134,25 @@ pub fn descriptors() -> Case {
         [
             once(
                 move || {
-                    handler.reply(until);
                     let mut held = held.lock().unwrap();
-                    for _ in 0..46 {
-                        let mut conn = gateway.connect();
-                        conn.send(call(1));
-                        held.push(conn);
+                    // As many as there may be: (128 - 32 - 2 * 5) / 5 * 2.
+                    held.extend((0..34).map(|_| gateway.connect()));
+                    // What is idle afterwards is not what the others need.
+                    let idle = String::from_utf8(call(1)).unwrap().replacen("/app", "/other", 1);
+                    for asked in [
+                        idle,
+                        "GET /page HTTP/1.1\r\nHost: widgets.example\r\n\r\n".to_owned(),
+                    ] {
+                        let gate = other.hold();
+                        held.iter_mut().for_each(|conn| conn.send(&asked));
+                        other.wait_for(held.len());
+                        gate.open();
+                        held.iter_mut()
+                            .for_each(|conn| assert_eq!(conn.response().status, 200));
+                        other.take();
                     }
+                    handler.reply(until);
+                    held.iter_mut().for_each(|conn| conn.send(call(1)));
                 },
                 || (),
                 &["WidgetGatewayFileDescriptorsHigh"],
