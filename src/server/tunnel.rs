@@ -58,10 +58,12 @@ impl Switched {
             stage: Stage::Open,
             silence,
             idle: Box::pin(tokio::time::sleep(silence)),
+            stopping: stopping.clone(),
         };
         let mut stopping = stopping.clone();
         let mut drain = pin!(drains(&mut stopping, || false));
         let end = std::future::poll_fn(|cx| {
+            // It wakes; whether to leave is asked at each piece.
             if tunnel.stage == Stage::Open && drain.as_mut().poll(cx).is_ready() {
                 tunnel.stage = Stage::Leaving;
             }
@@ -171,6 +173,7 @@ struct Tunnel<'t> {
     stage: Stage,
     silence: Duration,
     idle: Pin<Box<Sleep>>,
+    stopping: ShutdownWatch,
 }
 
 impl Tunnel<'_> {
@@ -237,6 +240,10 @@ impl Tunnel<'_> {
             }
             if ready!(self.outward.poll_read(cx, self.server)).is_err() {
                 return Poll::Ready(End::ServerBroke);
+            }
+            // What was sent after one client was told to leave is not read as if nobody had to.
+            if self.stage == Stage::Open && *self.stopping.borrow() {
+                self.stage = Stage::Leaving;
             }
             match self.stage {
                 Stage::Open => self.frames.pass(&self.outward.held),
