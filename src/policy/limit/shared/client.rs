@@ -51,8 +51,12 @@ impl Store {
     }
 }
 
-/// Questions that are on their way at once.
-const UNDER_WAY: usize = 1024;
+/// Questions that go out together.
+const TOGETHER: usize = 256;
+/// How long questions that nobody needs yet wait for others. A member that is so busy that it does is hurried.
+const GATHERING: Duration = Duration::from_millis(5);
+/// What has gone out together and is on its way at once.
+const UNDER_WAY: usize = 64;
 /// For a connect with its handshake.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How often a store is tried that nobody asks: what is shown of it is no older.
@@ -68,10 +72,17 @@ pub(super) struct Task<W> {
     pub(super) tried: Option<Sender<()>>,
 }
 
-/// What came of one question.
+/// Questions that are to go out together, when the first of them has waited long enough.
+#[derive(Default)]
+struct Gathered {
+    asks: Vec<Ask>,
+    since: Option<Instant>,
+}
+
+/// What came of questions that went out together.
 struct Asked {
-    ask: Ask,
-    answer: Result<Charged, StoreFault>,
+    asks: Vec<Ask>,
+    answers: Vec<Result<Charged, StoreFault>>,
     took: Duration,
 }
 
@@ -145,15 +156,20 @@ impl<W: Witness> Task<W> {
         asks: &mut mpsc::Receiver<Ask>,
     ) -> Option<StoreFault> {
         let mut under_way = JoinSet::new();
+        let mut gathered = Gathered::default();
         let opened = loop {
-            let fault = tokio::select! {
+            let opened = tokio::select! {
                 Some(ended) = under_way.join_next() => match ended {
                     Ok(asked) => self.settle(asked, breaker),
                     // A question that panicked, which none does.
-                    Err(_) => Some(StoreFault::Answer),
+                    Err(_) => breaker.opens(StoreFault::Answer).then_some(StoreFault::Answer),
                 },
-                ask = asks.recv(), if under_way.len() < UNDER_WAY => {
-                    under_way.spawn(put(connection.clone(), ask?, self.spec.timeout));
+                gathering = self.gather(asks, &mut gathered), if under_way.len() < UNDER_WAY => {
+                    gathering?;
+                    let asks = std::mem::take(&mut gathered).asks;
+                    for asks in connection.together(asks) {
+                        under_way.spawn(put(connection.clone(), asks, self.spec.timeout));
+                    }
                     None
                 }
                 () = tokio::time::sleep(IDLE), if under_way.is_empty() => {
@@ -161,13 +177,12 @@ impl<W: Witness> Task<W> {
                     self.weigh(probed.err(), breaker)
                 }
             };
-            if let Some(fault) = fault
-                && breaker.opens(fault)
-            {
+            if let Some(fault) = opened {
                 break fault;
             }
         };
         self.state.is_up.store(false, Ordering::Relaxed);
+        gathered.asks.into_iter().for_each(|ask| ask.failed(opened));
         // Each has its own end, and nobody waits for them any longer than that.
         while let Some(ended) = under_way.join_next().await {
             if let Ok(asked) = ended {
@@ -177,28 +192,56 @@ impl<W: Witness> Task<W> {
         Some(opened)
     }
 
-    fn settle(&self, asked: Asked, breaker: &mut Breaker) -> Option<StoreFault> {
-        let Asked { ask, answer, took } = asked;
-        self.witness.took(took);
-        match answer {
-            Ok(charged) => {
-                ask.answered(charged, self.now());
-                self.weigh(None, breaker)
+    /// Collects what is asked until the first of it has waited long enough, or somebody is in a hurry. Dropped in
+    /// between it goes on where it was; none once nobody can ask any more.
+    async fn gather(&self, asks: &mut mpsc::Receiver<Ask>, gathered: &mut Gathered) -> Option<()> {
+        let since = match gathered.since {
+            Some(since) => since,
+            None => {
+                gathered.asks.push(asks.recv().await?);
+                *gathered.since.insert(Instant::now())
             }
-            Err(fault) => {
-                ask.failed(fault);
-                self.weigh(Some(fault), breaker)
-            }
+        };
+        // The queue is not looked at meanwhile, so that nobody who asks has to wake this thread.
+        let _ = timeout(GATHERING.saturating_sub(since.elapsed()), self.state.hurry.notified()).await;
+        while gathered.asks.len() < TOGETHER
+            && let Ok(ask) = asks.try_recv()
+        {
+            gathered.asks.push(ask);
         }
+        Some(())
+    }
+
+    /// Hands on what came of each question. Gives back why the breaker opens, where it does.
+    fn settle(&self, asked: Asked, breaker: &mut Breaker) -> Option<StoreFault> {
+        let now = self.now();
+        let mut opened = None;
+        for (ask, answer) in asked.asks.into_iter().zip(asked.answers) {
+            self.witness.took(asked.took);
+            let fault = match answer {
+                Ok(charged) => {
+                    ask.answered(charged, now);
+                    None
+                }
+                Err(fault) => {
+                    ask.failed(fault);
+                    Some(fault)
+                }
+            };
+            opened = opened.or(self.weigh(fault, breaker));
+        }
+        opened
     }
 
     /// Counts a fault, or an answer, to a question or a probe: faults are in a row only where nothing came between.
+    /// Gives back why the breaker opens, where it does.
     fn weigh(&self, fault: Option<StoreFault>, breaker: &mut Breaker) -> Option<StoreFault> {
-        match fault {
-            None => breaker.answered(),
-            Some(fault) => self.state.count(fault),
-        }
-        fault
+        let Some(fault) = fault else {
+            breaker.answered();
+            return None;
+        };
+        self.state.count(fault);
+        breaker.opens(fault).then_some(fault)
     }
 }
 
@@ -213,13 +256,14 @@ const PROBE: Charge = Charge {
     wanted: 0,
 };
 
-async fn put(connection: Connection, ask: Ask, within: Duration) -> Asked {
+async fn put(connection: Connection, asks: Vec<Ask>, within: Duration) -> Asked {
     let begun = Instant::now();
-    let said = timeout(within, connection.charge(&ask.name, &ask.charge)).await;
+    let charges = asks.iter().map(|ask| (&*ask.name, &ask.charge));
+    let said = timeout(within, connection.charge_all(charges)).await;
     Asked {
-        answer: said.unwrap_or(Err(StoreFault::Timeout)),
+        answers: said.unwrap_or_else(|_| vec![Err(StoreFault::Timeout); asks.len()]),
         took: begun.elapsed(),
-        ask,
+        asks,
     }
 }
 

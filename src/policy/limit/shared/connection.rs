@@ -8,7 +8,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, ServerErrorKind, TlsMode,
+    RedisConnectionInfo, RedisError, ServerErrorKind, TlsMode, Value,
 };
 
 use super::address::{Node, StoreAddress, StorePlace};
@@ -103,42 +103,87 @@ fn addr(node: &Node, is_tls: bool) -> ConnectionAddr {
 }
 
 impl Connection {
-    /// Runs the script over one key. A server that does not know it yet is sent its text.
-    pub(super) async fn charge(&self, name: &str, charge: &Charge) -> Result<Charged, StoreFault> {
-        let known = self.run("EVALSHA", hash_of_script(), name, charge).await;
-        let said = match known {
-            Err(e) if e.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.run("EVAL", SCRIPT, name, charge).await
-            }
-            said => said,
-        };
-        let (granted, wait, full_in) = said.map_err(|e| fault_of(&e))?;
-        charge
-            .answered([granted, wait, full_in])
-            .ok_or(StoreFault::Answer)
-    }
-
-    async fn run(
-        &self,
-        command: &str,
-        script: &str,
-        name: &str,
-        charge: &Charge,
-    ) -> Result<(i64, i64, i64), RedisError> {
-        let mut cmd = Cmd::new();
-        cmd.arg(command)
-            .arg(script)
-            .arg(1)
-            .arg(name)
-            .arg(charge.cell_micros())
-            .arg(charge.quota.burst.get())
-            .arg(charge.owed)
-            .arg(charge.wanted);
+    /// What may go out together: a cluster has keys on several nodes, and each question finds its own.
+    pub(super) fn together<T>(&self, asks: Vec<T>) -> Vec<Vec<T>> {
         match self {
-            Connection::Server(connection) => cmd.query_async(&mut connection.clone()).await,
-            Connection::Cluster(connection) => cmd.query_async(&mut connection.clone()).await,
+            Connection::Server(_) => vec![asks],
+            Connection::Cluster(_) => asks.into_iter().map(|ask| vec![ask]).collect(),
         }
     }
+
+    /// Runs the script over one key.
+    pub(super) async fn charge(&self, name: &str, charge: &Charge) -> Result<Charged, StoreFault> {
+        let mut answers = self.charge_all([(name, charge)].into_iter()).await;
+        answers.pop().unwrap_or(Err(StoreFault::Answer))
+    }
+
+    /// Runs the script over each of the keys, which may go out together; as many answers, in their order. A server
+    /// that does not know the script yet is sent its text.
+    pub(super) async fn charge_all<'a>(
+        &self,
+        asked: impl ExactSizeIterator<Item = (&'a str, &'a Charge)> + Clone,
+    ) -> Vec<Result<Charged, StoreFault>> {
+        let known = asked.clone().map(|(name, charge)| run("EVALSHA", hash_of_script(), name, charge));
+        let mut answers = self.query(known).await;
+        for (answer, (name, charge)) in answers.iter_mut().zip(asked.clone()) {
+            if let Err(e) = answer
+                && e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+            {
+                let of_text = self.query(std::iter::once(run("EVAL", SCRIPT, name, charge))).await;
+                *answer = of_text.into_iter().next().unwrap_or_else(|| Err(nothing()));
+            }
+        }
+        let charged = |(answer, (_, charge)): (Result<Numbers, RedisError>, (_, &Charge))| {
+            let (granted, wait, full_in) = answer.map_err(|e| fault_of(&e))?;
+            charge.answered([granted, wait, full_in]).ok_or(StoreFault::Answer)
+        };
+        answers.into_iter().zip(asked).map(charged).collect()
+    }
+
+    /// As many answers as there are commands.
+    async fn query(&self, mut cmds: impl ExactSizeIterator<Item = Cmd>) -> Vec<Result<Numbers, RedisError>> {
+        let count = cmds.len();
+        let said = match cmds.next() {
+            Some(only) if count == 1 => match self.clone() {
+                Connection::Server(mut connection) => vec![only.query_async(&mut connection).await],
+                Connection::Cluster(mut connection) => vec![only.query_async(&mut connection).await],
+            },
+            first => {
+                let mut pipeline = redis::Pipeline::with_capacity(count);
+                pipeline.ignore_errors();
+                first.into_iter().chain(cmds).for_each(|cmd| _ = pipeline.add_command(cmd));
+                let said = match self.clone() {
+                    Connection::Server(mut connection) => pipeline.query_async(&mut connection).await,
+                    Connection::Cluster(mut connection) => pipeline.query_async(&mut connection).await,
+                };
+                said.unwrap_or_else(|e: RedisError| vec![Err(e); count])
+            }
+        };
+        let numbers = |said: Result<Value, RedisError>| Ok(redis::from_redis_value(said?)?);
+        let mut answers: Vec<_> = said.into_iter().map(numbers).collect();
+        answers.resize_with(count, || Err(nothing()));
+        answers
+    }
+}
+
+/// What the script answers.
+type Numbers = (i64, i64, i64);
+
+fn nothing() -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "no answer").into()
+}
+
+fn run(command: &str, script: &str, name: &str, charge: &Charge) -> Cmd {
+    let mut cmd = Cmd::new();
+    cmd.arg(command)
+        .arg(script)
+        .arg(1)
+        .arg(name)
+        .arg(charge.cell_micros())
+        .arg(charge.quota.burst.get())
+        .arg(charge.owed)
+        .arg(charge.wanted);
+    cmd
 }
 
 fn hash_of_script() -> &'static str {

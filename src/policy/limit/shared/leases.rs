@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::script::{Charge, Charged};
+use super::store::Hurry;
 use crate::policy::limit::clock::Now;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::quota::Quota;
@@ -38,11 +39,25 @@ impl Terms {
             ahead: lease / 2,
         }
     }
+
+    /// Whether the store is told of so many that ran ahead: of half of what may, so that a question stands for several
+    /// requests and the answer is there before the other half is used.
+    fn tells(self, owed: u32) -> bool {
+        owed >= self.ahead.div_ceil(2)
+    }
+
+    /// How soon an answer is needed, with so many ahead of it.
+    fn hurry(self, ahead: u32) -> Hurry {
+        match ahead >= self.ahead - self.ahead / 4 {
+            true => Hurry::Now,
+            false => Hurry::Later,
+        }
+    }
 }
 
 /// Whether a request waits for the store, where only that can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Hurry {
+pub(super) enum Patience {
     /// It may.
     CanWait,
     /// It is admitted whatever the store says, and charged.
@@ -76,13 +91,25 @@ struct Lease {
 pub(super) struct Need {
     pub(super) owed: u32,
     pub(super) wanted: u32,
+    pub(super) hurry: Hurry,
+}
+
+/// What comes of a request that was admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Nothing.
+    Nothing,
+    /// This is to be asked.
+    Ask(Need),
+    /// What was asked is needed soon.
+    Hurry,
 }
 
 /// What the leases say of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
-    /// It is admitted, and this is to be asked, if anything.
-    Admitted(Option<Need>),
+    /// It is admitted, and this comes of it.
+    Admitted(Next),
     /// The store has said that it grants nothing for so long; if that was a while ago, this is to be asked.
     Refused(Duration, Option<Need>),
     /// Only the store can tell.
@@ -124,14 +151,14 @@ impl Leases {
 
     /// Takes one request of the key at `now`. `used` says how many requests of the local share are in use: more
     /// than these a key does not owe, whatever happened while there was no store.
-    pub(super) fn take(&self, key: Fingerprint, hurry: Hurry, now: Now, used: impl FnOnce() -> u32) -> Taken {
+    pub(super) fn take(&self, key: Fingerprint, patience: Patience, now: Now, used: impl FnOnce() -> u32) -> Taken {
         let mut shard = self.shards.of(key);
         let found = match shard.get_mut(key) {
             Some(found) => found,
             None if !self.has_room() => return Taken::NoRoom,
             None => shard.insert(Lease::new(key, now)),
         };
-        found.take(self.terms, hurry, now, used)
+        found.take(self.terms, patience, now, used)
     }
 
     /// Counts a request that was admitted without the store.
@@ -271,12 +298,11 @@ impl Lease {
         }
     }
 
-    fn take(&mut self, terms: Terms, hurry: Hurry, now: Now, used: impl FnOnce() -> u32) -> Taken {
+    fn take(&mut self, terms: Terms, patience: Patience, now: Now, used: impl FnOnce() -> u32) -> Taken {
         if self.held > 0 {
             self.held -= 1;
             self.used_at = now;
-            let is_to_ask = self.held == 0 && self.asked == 0 && self.refused_until <= now;
-            return Taken::Admitted(is_to_ask.then(|| self.ask(terms, now, used)));
+            return Taken::Admitted(Next::Nothing);
         }
         if self.refused_until > now {
             let wait = self.refused_until - now;
@@ -285,40 +311,46 @@ impl Lease {
                 wait,
                 is_stale.then(|| Need {
                     wanted: 0,
-                    ..self.tell(terms, now, used)
+                    ..self.tell(terms, now, Hurry::Later, used)
                 }),
             );
         }
-        if self.owed.saturating_add(self.told) < terms.ahead {
+        let ahead = self.owed.saturating_add(self.told).saturating_add(1);
+        if ahead <= terms.ahead {
             self.owed += 1;
             self.used_at = now;
-            let is_to_ask = self.asked == 0;
-            return Taken::Admitted(is_to_ask.then(|| self.ask(terms, now, used)));
+            let hurry = terms.hurry(ahead);
+            return Taken::Admitted(match self.asked {
+                0 if terms.tells(self.owed) => Next::Ask(self.ask(terms, now, hurry, used)),
+                0 => Next::Nothing,
+                _ if hurry == Hurry::Now => Next::Hurry,
+                _ => Next::Nothing,
+            });
         }
-        if hurry == Hurry::GoesOn {
+        if patience == Patience::GoesOn {
             self.owed += 1;
             self.used_at = now;
-            return Taken::Admitted(Some(self.ask(terms, now, used)));
+            return Taken::Admitted(Next::Ask(self.ask(terms, now, Hurry::Later, used)));
         }
         // Each that waits asks for itself: questions go out together and wait for no other's answer.
         Taken::Unknown(Need {
             wanted: 1,
-            ..self.tell(terms, now, used)
+            ..self.tell(terms, now, Hurry::Now, used)
         })
     }
 
     /// Asks for the next batch: nothing for a key that is seldom asked about, then twice as much each time.
-    fn ask(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Need {
+    fn ask(&mut self, terms: Terms, now: Now, hurry: Hurry, used: impl FnOnce() -> u32) -> Need {
         let is_busy = now.saturating_sub(self.asked_at) < BUSY;
         self.batch = match is_busy {
             true => (self.batch * 2).clamp(1, terms.held),
             false => 0,
         };
-        self.tell(terms, now, used)
+        self.tell(terms, now, hurry, used)
     }
 
     /// All that is owed is told, but for what has come back since: without a store there is no other end to it.
-    fn tell(&mut self, terms: Terms, now: Now, used: impl FnOnce() -> u32) -> Need {
+    fn tell(&mut self, terms: Terms, now: Now, hurry: Hurry, used: impl FnOnce() -> u32) -> Need {
         let owed = match self.owed <= terms.ahead {
             true => self.owed,
             false => self.owed.min(used().max(terms.ahead)),
@@ -330,6 +362,7 @@ impl Lease {
         Need {
             owed,
             wanted: self.batch,
+            hurry,
         }
     }
 }

@@ -3,10 +3,11 @@
 //! The store (Redis, Valkey) holds one key per member, with the theoretical arrival time of GCRA, and an atomic
 //! script charges it by the server's clock (`script`). Nobody asks it for each request. Between two of its words a
 //! replica has, for each key, a *lease*: requests granted that are in hand, and requests that it may admit before it
-//! asked (`leases`). What is to be asked goes through a bounded queue to a thread of its own (`client`), which
-//! has one connection and puts every question on its way at once. So a request needs no round trip, but for one: who
-//! has used up what may run ahead, while the answer is on its way, waits for it, never longer than `timeout`. With
-//! `lease = 1` nothing runs ahead, and each request waits for its own answer.
+//! asked (`leases`). The store is told when half of what may run ahead is used. What is to be asked goes through a
+//! bounded queue to a thread of its own (`client`), which has one connection: questions that nobody needs yet go out
+//! together, those that somebody waits for, or soon would, at once with all before them. So a request needs no round
+//! trip, but for one: who has used up what may run ahead, while the answer is on its way, waits for it, never longer
+//! than `timeout`. With `lease = 1` nothing runs ahead, and each request waits for its own answer.
 //!
 //! # How much too many
 //!
@@ -71,9 +72,9 @@ pub use address::{ALLOWED as ADDRESSES, AddressFault, StoreAddress};
 pub use fault::StoreFault;
 pub use inquiry::{Inquiry, Told};
 pub use leases::LeaseState;
-use leases::{Hurry, Leases, Need, Taken};
+use leases::{Leases, Need, Next, Patience, Taken};
 pub use script::{Bucket, Charge, Charged};
-use store::Asker;
+use store::{Asker, Hurry};
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
 pub use tally::JudgedBy;
 
@@ -186,29 +187,37 @@ impl<K> Shared<K> {
         now: Now,
         used: impl FnOnce() -> u32,
     ) -> Said {
-        let hurry = match asking {
-            Asking::First => Hurry::CanWait,
-            Asking::Observed => Hurry::GoesOn,
+        let patience = match asking {
+            Asking::First => Patience::CanWait,
+            Asking::Observed => Patience::GoesOn,
             Asking::After(settled) => return self.settle(print, settled, now),
         };
         if !self.store.is_up() {
             return self.alone(print, now);
         }
-        let (said, need) = match self.leases.take(print, hurry, now, used) {
-            Taken::Admitted(need) => (Said::Granted(JudgedBy::Lease), need),
-            Taken::Refused(wait, need) => (Said::Refused(JudgedBy::Lease, wait), need),
+        match self.leases.take(print, patience, now, used) {
+            Taken::Admitted(next) => {
+                match next {
+                    Next::Nothing => {}
+                    Next::Ask(need) => self.ask(key, print, need, None),
+                    Next::Hurry => self.store.hurries(Hurry::Now),
+                }
+                Said::Granted(JudgedBy::Lease)
+            }
+            Taken::Refused(wait, need) => {
+                if let Some(need) = need {
+                    self.ask(key, print, need, None);
+                }
+                Said::Refused(JudgedBy::Lease, wait)
+            }
             Taken::Unknown(need) => {
                 let (waiter, answer) = oneshot::channel();
                 self.ask(key, print, need, Some(waiter));
                 let timeout = self.store.spec().timeout;
-                return Said::Asked(Waiting { answer, timeout });
+                Said::Asked(Waiting { answer, timeout })
             }
-            Taken::NoRoom => return Said::NoPlace,
-        };
-        if let Some(need) = need {
-            self.ask(key, print, need, None);
+            Taken::NoRoom => Said::NoPlace,
         }
-        said
     }
 
     /// What the one who has waited is told.
@@ -266,7 +275,7 @@ impl<K> Shared<K> {
             wanted: 0,
         };
         let (inquiry, answer) = Inquiry::of(charge, self.store.spec().timeout);
-        self.put(key, charge, Asker::Operator(answer));
+        self.put(key, charge, Asker::Operator(answer), Hurry::Now);
         inquiry
     }
 
@@ -285,14 +294,15 @@ impl<K> Shared<K> {
             None => Asker::Lease(leases, print),
             Some(waiter) => Asker::Request(leases, print, waiter),
         };
-        self.put(key, charge, asker);
+        self.put(key, charge, asker, need.hurry);
     }
 
-    fn put(&self, key: &K, charge: Charge, asker: Asker) {
-        self.store.ask(Ask {
+    fn put(&self, key: &K, charge: Charge, asker: Asker, hurry: Hurry) {
+        let ask = Ask {
             name: format!("{}{}", self.store.spec().prefix, (self.naming)(key)),
             charge,
             asker,
-        });
+        };
+        self.store.ask(ask, hurry);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::address::StoreAddress;
 use super::fault::StoreFault;
@@ -83,6 +83,8 @@ pub struct Store {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) is_up: AtomicBool,
+    /// Told when somebody waits, or soon would: what is in the queue goes out at once.
+    pub(super) hurry: Notify,
     faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
     pub(super) tally: Arc<Tally>,
 }
@@ -104,6 +106,15 @@ pub enum Settled {
     Refused(Duration),
     /// It has not answered.
     Failed,
+}
+
+/// When a question goes out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hurry {
+    /// With what is asked in the next milliseconds: nobody needs the answer yet.
+    Later,
+    /// At once, with all that was asked before it.
+    Now,
 }
 
 /// One question to the store.
@@ -175,6 +186,7 @@ impl Store {
             unanswered: Mutex::new(Some(unanswered)),
             state: Arc::new(State {
                 is_up: AtomicBool::new(false),
+                hurry: Notify::new(),
                 faults: before.map_or_else(Arc::default, |before| before.state.faults.clone()),
                 tally: before.map_or_else(Arc::default, |before| before.state.tally.clone()),
             }),
@@ -216,10 +228,18 @@ impl Store {
     }
 
     /// Puts a question into the queue. Where there is no room for it the asking has failed already.
-    pub(super) fn ask(&self, ask: Ask) {
+    pub(super) fn ask(&self, ask: Ask, hurry: Hurry) {
         if let Err(e) = self.asks.try_send(ask) {
             self.state.count(StoreFault::Queue);
             e.into_inner().failed(StoreFault::Queue);
+        }
+        self.hurries(hurry);
+    }
+
+    /// Has the queue go out, if that is a matter of haste.
+    pub(super) fn hurries(&self, hurry: Hurry) {
+        if hurry == Hurry::Now {
+            self.state.hurry.notify_one();
         }
     }
 }
