@@ -30,7 +30,7 @@ use crate::upstream::attempts::Attempts;
 use crate::upstream::balance::Portal;
 use crate::upstream::caller::{Caller, Peer};
 use crate::upstream::headers::{self, Rewrite};
-use crate::upstream::pool::Pace;
+use crate::upstream::pool::{Pace, Resend};
 use clear::{Judged, Stopped};
 pub use env::{Env, WidgetRules};
 pub use findings::Findings;
@@ -94,6 +94,8 @@ pub struct Unrouted {
 pub enum BodyPlan {
     /// Nobody here reads it.
     Stream,
+    /// There is none, and the request goes the way of one whose body is held.
+    None,
     /// There is none: the server is asked to speak WebSocket from here on.
     Switch,
     /// Held whole before anything else happens.
@@ -109,6 +111,8 @@ pub struct Forward {
     pub attempts: Attempts,
     /// When it may be sent.
     pub start: Start,
+    /// Whether it may be sent once more.
+    pub resend: Resend,
     /// How the answer is read.
     pub asked: Asked,
     /// What is done to the answer; none where it goes on as it comes.
@@ -158,7 +162,10 @@ pub fn route<'e>(
     })?;
     let (body, way) = match route.kind {
         Kind::Pass(Upgrade::WebSocket) if head.is_websocket_handshake() => (BodyPlan::Switch, Way::WebSocket),
-        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => (BodyPlan::Stream, Way::Pass),
+        Kind::Pass(Upgrade::WebSocket | Upgrade::Never) => match head.has_body() {
+            true => (BodyPlan::Stream, Way::Pass),
+            false => (BodyPlan::None, Way::Pass),
+        },
         Kind::Widget(first) => {
             // Which of the routes of this path it is, the message says: until then it is the first one's.
             let entered = env
@@ -320,6 +327,10 @@ pub fn decide(
             start: match &cleared {
                 Cleared::Pass | Cleared::WebSocket => Start::AtOnce,
                 Cleared::Widget(judged) => judged.start(),
+            },
+            resend: match &cleared {
+                Cleared::Pass => upstream.rules.resend.of_passed(&head.method),
+                Cleared::WebSocket | Cleared::Widget(_) => upstream.rules.resend,
             },
             asked: match &cleared {
                 Cleared::WebSocket => Asked::WebSocket,

@@ -76,7 +76,7 @@ fn with_cookies(request: Request, lines: &[&str]) -> Request {
 fn they_reach_the_server_as_one_line() {
     let setting = |_| {
         let upstream = Upstream::start();
-        let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
+        let gateway = Gateway::on_every_carrier(forms::every_route(&[upstream.address]));
         (upstream, gateway)
     };
     let ran = table(
@@ -86,7 +86,11 @@ fn they_reach_the_server_as_one_line() {
         |_, _| true,
         setting,
         |carrier, (upstream, gateway), row| {
-            for (request, expected) in [(Request::call(), row.widget), (Request::get("/page"), row.pass)] {
+            for (request, expected) in [
+                (Request::call(), row.widget),
+                (Request::get("/page"), row.pass),
+                (Request::upload(), row.pass),
+            ] {
                 let response = carrier.ask(gateway, &with_cookies(request, row.lines));
                 assert_eq!(response.status, 200, "{}", shown(&response.body));
                 let received = upstream.take_one();

@@ -6,15 +6,16 @@ use crate::common::{Carrier, Gateway, Received, Request, Upstream, shown};
 
 fn setting(_: Carrier) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
-    let gateway = Gateway::on_every_carrier(forms::routes(&[upstream.address]));
+    let gateway = Gateway::on_every_carrier(forms::every_route(&[upstream.address]));
     (upstream, gateway)
 }
 
 /// A request with these lines to a route of each kind.
-fn on_every_route(lines: &[&'static str]) -> [(&'static str, Request); 2] {
+fn on_every_route(lines: &[&'static str]) -> [(&'static str, Request); 3] {
     [
         ("held", Request::call().lines(lines.iter().copied())),
         ("passed", Request::get("/page").lines(lines.iter().copied())),
+        ("streamed", Request::upload().lines(lines.iter().copied())),
     ]
 }
 
@@ -55,7 +56,10 @@ fn check_ours(received: &Received, request: &Request) {
     for name in ["X-Request-Id", "X-Forwarded-Proto", "X-Forwarded-Host"] {
         assert!(received.header(name).is_some(), "no {name} in {received:?}");
     }
-    if request.method == "POST" {
+    if request.target != forms::TARGET {
+        let sent = if request.method == "PUT" { "an upload" } else { "" };
+        assert_eq!(shown(&received.body), sent);
+    } else {
         assert_eq!(shown(&received.body), BODY);
         let length = BODY.len().to_string();
         for (name, value) in [

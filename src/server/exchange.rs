@@ -56,7 +56,7 @@ pub async fn exchange<C: Client>(
             (client, request) = (streamed.client, streamed.request);
             end.map(|()| Carried::Answered)
         }
-        Ok((forward, BodyPlan::Hold(_) | BodyPlan::Switch)) => {
+        Ok((forward, BodyPlan::Hold(_) | BodyPlan::None | BodyPlan::Switch)) => {
             Box::pin(carry(front, &mut client, &mut request, &head, forward)).await
         }
         Err(rejection) => Err(rejection),
@@ -86,7 +86,7 @@ async fn prepare<C: Client>(
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => client.begin_streaming().await?,
-        BodyPlan::Switch => {}
+        BodyPlan::None | BodyPlan::Switch => {}
     }
     let mut read = request.read(routed, head);
     let said = match read.asks() {
@@ -175,7 +175,12 @@ async fn carry<C: Client>(
         true => request.body(),
         false => Bytes::new(),
     };
-    let wire = send::Request::new(forward.rewrite.to_wire(head), &body, forward.asked);
+    let wire = send::Request::new(
+        forward.rewrite.to_wire(head),
+        &body,
+        forward.asked,
+        forward.resend,
+    );
     let total = forward.attempts.total_timeout();
     let has_queued = forward.attempts.has_queued();
     let awaited = Awaited::default();

@@ -10,7 +10,7 @@ use crate::request::chunks::Chunks;
 use crate::request::head::{content_length, hop};
 
 /// The longest head of an answer, in bytes.
-const MAX_HEAD: usize = 128 * 1024;
+pub const MAX_HEAD: usize = 128 * 1024;
 /// The most header lines of one.
 const MAX_LINES: usize = 256;
 
@@ -204,7 +204,10 @@ impl AnswerHead {
     pub fn take(ahead: &mut BytesMut, asked: Asked) -> Result<Option<AnswerHead>, BrokenAnswer> {
         let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
         let mut parsed = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
+        let mut config = httparse::ParserConfig::default();
+        // Both are to be mended, not refused, by who stands between (RFC 9112 5.1, 5.2).
+        config.allow_spaces_after_header_name_in_responses(true);
+        config.allow_obsolete_multiline_headers_in_responses(true);
         let end = match config.parse_response_with_uninit_headers(&mut parsed, ahead, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD => end,
             Ok(httparse::Status::Partial) if ahead.len() <= MAX_HEAD => return Ok(None),
@@ -234,7 +237,7 @@ impl AnswerHead {
                 let spelled = part(name);
                 Ok(Field {
                     name: HeaderName::from_bytes(&spelled).map_err(|_| BrokenAnswer)?,
-                    value: HeaderValue::from_maybe_shared(part(value)).map_err(|_| BrokenAnswer)?,
+                    value: HeaderValue::from_maybe_shared(unfolded(part(value))).map_err(|_| BrokenAnswer)?,
                     spelled,
                 })
             })
@@ -248,6 +251,15 @@ impl AnswerHead {
             fields,
         }))
     }
+}
+
+/// A value that goes on in further lines, in one (RFC 9112 5.2).
+fn unfolded(value: Bytes) -> Bytes {
+    if !value.contains(&b'\n') {
+        return value;
+    }
+    let lines = value.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
+    Bytes::from(lines.collect::<Vec<_>>().join(&b' '))
 }
 
 impl AnswerHead {

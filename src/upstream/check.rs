@@ -9,6 +9,7 @@ use super::address::Address;
 use super::answer::Asked;
 use super::failure::Cause;
 use super::health::CheckRule;
+use super::pool::Resend;
 use super::proof::Proof;
 use super::send;
 use super::server::Server;
@@ -48,7 +49,7 @@ async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> R
         proof.append(&mut head);
     }
     head.extend_from_slice(b"\r\n");
-    let request = send::Request::new(head, &Bytes::new(), Asked::Usual);
+    let request = send::Request::new(head, &Bytes::new(), Asked::Usual, Resend::Never);
     let status = send::status_of(connection, server, rule.timeout, &request).await?;
     let (least, most) = rule.status;
     match (least..=most).contains(&status) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use http::Method;
 use parking_lot::Mutex;
 
 use super::balance::{Balance, Member, Present};
@@ -74,8 +75,21 @@ impl Default for Rules {
 pub enum Resend {
     /// It is executed at most once (RFC 9110 9.2.2).
     Never,
+    /// It may be sent once more where the connection had been idle, whose server has most likely ended it.
+    AfterIdle,
     /// It may be sent once more: executing it twice does what executing it once does.
     Once,
+}
+
+impl Resend {
+    /// What becomes of it for a request of this method that is no widget call: those that are safe may be sent again
+    /// (RFC 9110 9.2.1).
+    pub fn of_passed(self, method: &Method) -> Resend {
+        match (self, method) {
+            (Resend::Never, &Method::GET | &Method::HEAD | &Method::OPTIONS) => Resend::AfterIdle,
+            (resend, _) => resend,
+        }
+    }
 }
 
 /// How long a request may take altogether.

@@ -27,18 +27,24 @@ pub struct Request {
     head: Vec<u8>,
     body: Bytes,
     asked: Asked,
+    resend: Resend,
 }
 
 impl Request {
     /// Head, with its empty line, and body.
-    pub fn new(mut head: Vec<u8>, body: &Bytes, asked: Asked) -> Request {
+    pub fn new(mut head: Vec<u8>, body: &Bytes, asked: Asked, resend: Resend) -> Request {
         let body = if body.len() > JOINED {
             body.clone()
         } else {
             head.extend_from_slice(body);
             Bytes::new()
         };
-        Request { head, body, asked }
+        Request {
+            head,
+            body,
+            asked,
+            resend,
+        }
     }
 
     fn len(&self) -> u64 {
@@ -130,8 +136,8 @@ struct Limits {
 /// head of its answer.
 ///
 /// It goes to another server only after a failed connect, and over another connection of the same server at
-/// most once, where it is proven that nothing of it was taken (RFC 9110 9.2.2), or the upstream is `idempotent`. `again` is called for each
-/// of these.
+/// most once, where it is proven that nothing of it was taken (RFC 9110 9.2.2), or it may be repeated. `again` is
+/// called for each of these.
 ///
 /// # Errors
 /// See [`SendFault`].
@@ -145,12 +151,16 @@ pub async fn send(
     loop {
         let server = attempts.server().ok_or(SendFault::Nowhere)?.clone();
         let rules = &attempts.upstream().rules;
-        let resend = rules.resend;
         let limits = Limits {
             silence: rules.timeout,
             keepalive: rules.keepalive,
         };
         let idle = if kept { server.idle.take() } else { None };
+        let may_repeat = match request.resend {
+            Resend::Never => false,
+            Resend::AfterIdle => idle.is_some(),
+            Resend::Once => true,
+        };
         let connection = match idle {
             Some(connection) => connection,
             None => match connect(&server, rules.connect_timeout).await {
@@ -172,7 +182,7 @@ pub async fn send(
                 again();
             }
             Err(Attempt::NothingTaken) => return Err(SendFault::Reset),
-            Err(Attempt::Lost(SendFault::Reset)) if may_resend && resend == Resend::Once => {
+            Err(Attempt::Lost(SendFault::Reset)) if may_resend && may_repeat => {
                 attempts.failed(Cause::Reset, Instant::now());
                 (may_resend, kept) = (false, false);
                 again();

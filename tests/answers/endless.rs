@@ -13,8 +13,12 @@ use crate::common::{Body, Gateway, Got, PATIENCE, Request, shown};
 
 const FAILURES: &str = "widget_gateway_upstream_failures_total";
 
-fn requests() -> [(&'static str, Request); 2] {
-    [("held", Request::call()), ("passed", Request::get("/page"))]
+fn requests() -> [(&'static str, Request); 3] {
+    [
+        ("held", Request::call()),
+        ("passed", Request::get("/page")),
+        ("streamed", Request::upload()),
+    ]
 }
 
 /// Answers every request with this and then this again and again, until nobody takes it.
@@ -68,7 +72,7 @@ fn a_head_without_end_is_refused_soon() {
         |carrier| carrier,
         |carrier, _, (_, request, (what, first, again))| {
             let (address, taken) = endless(first, again);
-            let gateway = Gateway::on_every_carrier(forms::routes(&[address]));
+            let gateway = Gateway::on_every_carrier(forms::every_route(&[address]));
             let before = gateway.resident_kib();
             let got = carrier.open(&gateway).get(request).whole(what);
             assert_eq!((got.status, &got.json()["code"]), (502, &"upstream_error".into()));
@@ -107,7 +111,7 @@ fn a_server_that_never_answers_is_a_timeout() {
                 // Until the gateway has had enough.
                 let _ = stream.read_to_end(&mut Vec::new());
             })]);
-            let rest = format!("{}timeout = \"1s\"\n", forms::routes(&[address]));
+            let rest = format!("{}timeout = \"1s\"\n", forms::every_route(&[address]));
             let gateway = Gateway::on_every_carrier(rest);
             let got = carrier.ask(&gateway, request);
             assert_eq!(
@@ -177,7 +181,7 @@ fn what_was_not_asked_for_is_no_answer_to_the_next() {
                     });
                 }
             });
-            let gateway = Gateway::on_every_carrier(forms::routes(&[address]));
+            let gateway = Gateway::on_every_carrier(forms::every_route(&[address]));
             let mut client = carrier.open(&gateway);
             for turn in 0..4 {
                 match client.get(request) {

@@ -165,7 +165,11 @@ fn an_answer_may_come_before_the_body_was_read() {
 #[test]
 fn a_client_that_leaves_takes_its_upstream_connection_along() {
     each("clients that leave", |carrier| {
-        for (route, request) in [("widget", Request::call()), ("pass", Request::get("/page"))] {
+        for (route, request) in [
+            ("widget", Request::call()),
+            ("pass", Request::get("/page")),
+            ("up", Request::upload()),
+        ] {
             let body = match &request.body {
                 Body::Length(body) => body.len(),
                 _ => 0,
@@ -181,7 +185,7 @@ fn a_client_that_leaves_takes_its_upstream_connection_along() {
                     "the gateway closed its side"
                 );
             })]);
-            let gateway = Gateway::on_every_carrier(forms::routes(&[address]));
+            let gateway = Gateway::on_every_carrier(forms::every_route(&[address]));
             carrier.open(&gateway).leave_behind_the_head(&request);
             served.join().unwrap();
             gateway.metric_reaches(

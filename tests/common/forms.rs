@@ -49,6 +49,12 @@ pub fn routes(servers: &[std::net::SocketAddr]) -> String {
     )
 }
 
+/// The same, and a pass route that takes bodies.
+pub fn every_route(servers: &[std::net::SocketAddr]) -> String {
+    let uploads = "[[routes]]\npath = \"/up\"\nname = \"up\"\nkind = \"pass\"\nmethods = [\"PUT\"]\nupstream = \"handlers\"\n";
+    format!("{uploads}{}", routes(servers))
+}
+
 /// A POST of a form; `headers` are whole lines without their CRLF.
 pub fn post(target: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();

@@ -53,6 +53,11 @@ impl Request {
         Request::form(forms::TARGET, forms::BODY)
     }
 
+    /// What a pass route of [`forms::every_route`] streams.
+    pub fn upload() -> Request {
+        Request::new("PUT", "/up").body(Body::Length(b"an upload".to_vec()))
+    }
+
     pub fn line(mut self, line: impl Into<String>) -> Request {
         self.lines.push(line.into());
         self

@@ -357,7 +357,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     };
     let body = match routed.body {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
-        BodyPlan::Stream | BodyPlan::Switch => &[],
+        BodyPlan::Stream | BodyPlan::None | BodyPlan::Switch => &[],
     };
     let read = pipeline::read(&routed, head, body, env);
     let Decision { result, findings, .. } =

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::Method;
 use parking_lot::{MappedMutexGuard, Mutex};
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
@@ -66,8 +65,8 @@ impl ProxyHttp for Hooks {
         let attempts = &mut passed.forward.attempts;
         let server = attempts.server().ok_or_else(nowhere)?.clone();
         let mut peer = http_peer::of(&server, &attempts.upstream().rules, left)?;
-        if passed.was_resent || passed.unfit > MOST_UNFIT {
-            // A group of its own has no idle connection: what is sent again goes over a fresh one.
+        if passed.unfit > MOST_UNFIT {
+            // A group of its own has no idle connection.
             static GROUP: AtomicU64 = AtomicU64::new(1);
             peer.group_key = GROUP.fetch_add(1, Ordering::Relaxed);
         }
@@ -91,37 +90,18 @@ impl ProxyHttp for Hooks {
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
-        session: &mut Session,
+        _: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Option<Handed>,
-        client_reused: bool,
+        _: bool,
     ) -> Box<Error> {
-        let is_safe = matches!(
-            session.req_header().method,
-            Method::GET | Method::HEAD | Method::OPTIONS
-        );
-        let is_bare = session.is_body_empty();
-        if *error.etype() == SPOKEN {
-            // Nothing was sent. The pool has one connection less.
-            if let Ok(mut passed) = Self::passed(ctx) {
-                passed.unfit += 1;
-            }
-            error.set_retry(true);
-            return error;
+        // A body that went by is not there to be sent again. Of a connection that had spoken before nothing was sent,
+        // and the pool has one less.
+        let is_unsent = *error.etype() == SPOKEN;
+        if let (true, Ok(mut passed)) = (is_unsent, Self::passed(ctx)) {
+            passed.unfit += 1;
         }
-        match Self::passed(ctx) {
-            Ok(mut passed) if (is_safe || passed.may_be_resent()) && !passed.was_resent && is_bare => {
-                error.retry.decide_reuse(client_reused);
-                if error.retry() {
-                    // The last attempt is told of by whoever ends the request.
-                    if let Some(cause) = cause_of(&error) {
-                        passed.forward.attempts.failed(cause, Instant::now());
-                    }
-                    passed.is_resent();
-                }
-            }
-            Ok(_) | Err(_) => error.set_retry(false),
-        }
+        error.set_retry(is_unsent);
         error
     }
 

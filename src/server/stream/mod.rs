@@ -1,5 +1,5 @@
-//! Pass routes: ordinary reverse proxying, which Pingora's proxy does. What is decided about a request was decided
-//! before it is handed over; there it gets its server, and its answer is judged.
+//! Bodies of pass routes: ordinary reverse proxying, both ways at once, which Pingora's proxy does. What is decided
+//! about a request was decided before it is handed over; there it gets its server, and its answer is judged.
 
 mod fault;
 mod head;
@@ -58,13 +58,12 @@ pub async fn stream<C: Client>(
         request,
         forward,
         deadline: total.map(|total| Instant::now() + total),
-        was_resent: false,
         descriptor: None,
         unfit: 0,
         interim: 0,
         replies: VecDeque::new(),
         read: 0,
-        is_read: !head.has_body(),
+        is_read: false,
         end: None,
     });
     let returned = Returned::default();
@@ -73,7 +72,6 @@ pub async fn stream<C: Client>(
         client,
         returned.clone(),
         engine_head,
-        head.has_body(),
         handed.clone(),
         awaited.clone(),
     );

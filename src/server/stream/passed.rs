@@ -16,8 +16,7 @@ use crate::process::request::Request;
 use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::awaited::Awaited;
-use crate::upstream::answer::{Judged, MAX_INTERIM};
-use crate::upstream::pool::Resend;
+use crate::upstream::answer::{Judged, MAX_HEAD, MAX_INTERIM};
 
 /// One request of a pass route, while the proxy has it.
 pub struct Passed {
@@ -25,8 +24,6 @@ pub struct Passed {
     pub(super) forward: Box<Forward>,
     /// For the whole of it; none = no limit but that of silence.
     pub(super) deadline: Option<Instant>,
-    /// Once is enough (RFC 9110 9.2.2).
-    pub(super) was_resent: bool,
     /// Who is waited for.
     pub(super) awaited: Arc<Awaited>,
     /// Of the connection to the server.
@@ -73,11 +70,6 @@ impl Handed {
 }
 
 impl Passed {
-    /// Whether the upstream says that its handlers may get a request twice.
-    pub(super) fn may_be_resent(&self) -> bool {
-        self.forward.attempts.upstream().rules.resend == Resend::Once
-    }
-
     /// What is left of the whole time.
     pub(super) fn left(&self) -> Option<Duration> {
         let deadline = self.deadline?;
@@ -86,6 +78,14 @@ impl Passed {
 
     /// The one judgement of answers, of a head that the proxy has read.
     pub(super) fn answer(&mut self, answer: &ResponseHeader) -> Result<()> {
+        let length: usize = answer
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        if length > MAX_HEAD {
+            return Err(broken());
+        }
         let is_http11 = answer.version == http::Version::HTTP_11;
         let judged = Judged::of(is_http11, answer.status, &answer.headers, self.forward.asked);
         let judged = judged.map_err(|_| broken())?;
@@ -104,13 +104,6 @@ impl Passed {
         self.forward.attempts.answered(status, Instant::now);
         self.request.upstream_answered(status);
         Ok(())
-    }
-
-    /// It is sent again: what the first server said before its end is nobody's.
-    pub(super) fn is_resent(&mut self) {
-        self.was_resent = true;
-        self.replies.clear();
-        self.request.upstream_retried(1);
     }
 
     /// A server that can not be connected to. Whether another one is to be tried.

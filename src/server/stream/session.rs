@@ -55,7 +55,6 @@ pub(super) struct ClientSession<C> {
     client: Option<C>,
     returned: Returned<C>,
     head: RequestHeader,
-    has_body: bool,
     /// Once the answer went back whole: for what is left of the body.
     until: Option<Instant>,
     handed: Handed,
@@ -69,7 +68,6 @@ impl<C: Client> ClientSession<C> {
         client: C,
         returned: Returned<C>,
         head: RequestHeader,
-        has_body: bool,
         handed: Handed,
         awaited: Arc<Awaited>,
     ) -> ClientSession<C> {
@@ -77,7 +75,6 @@ impl<C: Client> ClientSession<C> {
             client: Some(client),
             returned,
             head,
-            has_body,
             until: None,
             handed,
             awaited,
@@ -239,7 +236,7 @@ impl<C: Client> Session for ClientSession<C> {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        !self.has_body
+        false
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {

@@ -141,7 +141,8 @@ pub fn descriptors() -> Case {
                     let idle = String::from_utf8(call(1)).unwrap().replacen("/app", "/other", 1);
                     for asked in [
                         idle,
-                        "GET /page HTTP/1.1\r\nHost: widgets.example\r\n\r\n".to_owned(),
+                        "POST /page HTTP/1.1\r\nHost: widgets.example\r\nContent-Length: 1\r\n\r\nx"
+                            .to_owned(),
                     ] {
                         let gate = other.hold();
                         held.iter_mut().for_each(|conn| conn.send(&asked));

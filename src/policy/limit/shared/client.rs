@@ -203,7 +203,11 @@ impl<W: Witness> Task<W> {
             }
         };
         // The queue is not looked at meanwhile, so that nobody who asks has to wake this thread.
-        let _ = timeout(GATHERING.saturating_sub(since.elapsed()), self.state.hurry.notified()).await;
+        let _ = timeout(
+            GATHERING.saturating_sub(since.elapsed()),
+            self.state.hurry.notified(),
+        )
+        .await;
         while gathered.asks.len() < TOGETHER
             && let Ok(ask) = asks.try_recv()
         {

@@ -123,19 +123,25 @@ impl Connection {
         &self,
         asked: impl ExactSizeIterator<Item = (&'a str, &'a Charge)> + Clone,
     ) -> Vec<Result<Charged, StoreFault>> {
-        let known = asked.clone().map(|(name, charge)| run("EVALSHA", hash_of_script(), name, charge));
+        let known = asked
+            .clone()
+            .map(|(name, charge)| run("EVALSHA", hash_of_script(), name, charge));
         let mut answers = self.query(known).await;
         for (answer, (name, charge)) in answers.iter_mut().zip(asked.clone()) {
             if let Err(e) = answer
                 && e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
             {
-                let of_text = self.query(std::iter::once(run("EVAL", SCRIPT, name, charge))).await;
+                let of_text = self
+                    .query(std::iter::once(run("EVAL", SCRIPT, name, charge)))
+                    .await;
                 *answer = of_text.into_iter().next().unwrap_or_else(|| Err(nothing()));
             }
         }
         let charged = |(answer, (_, charge)): (Result<Numbers, RedisError>, (_, &Charge))| {
             let (granted, wait, full_in) = answer.map_err(|e| fault_of(&e))?;
-            charge.answered([granted, wait, full_in]).ok_or(StoreFault::Answer)
+            charge
+                .answered([granted, wait, full_in])
+                .ok_or(StoreFault::Answer)
         };
         answers.into_iter().zip(asked).map(charged).collect()
     }
@@ -151,7 +157,10 @@ impl Connection {
             first => {
                 let mut pipeline = redis::Pipeline::with_capacity(count);
                 pipeline.ignore_errors();
-                first.into_iter().chain(cmds).for_each(|cmd| _ = pipeline.add_command(cmd));
+                first
+                    .into_iter()
+                    .chain(cmds)
+                    .for_each(|cmd| _ = pipeline.add_command(cmd));
                 let said = match self.clone() {
                     Connection::Server(mut connection) => pipeline.query_async(&mut connection).await,
                     Connection::Cluster(mut connection) => pipeline.query_async(&mut connection).await,

@@ -151,7 +151,13 @@ impl Leases {
 
     /// Takes one request of the key at `now`. `used` says how many requests of the local share are in use: more
     /// than these a key does not owe, whatever happened while there was no store.
-    pub(super) fn take(&self, key: Fingerprint, patience: Patience, now: Now, used: impl FnOnce() -> u32) -> Taken {
+    pub(super) fn take(
+        &self,
+        key: Fingerprint,
+        patience: Patience,
+        now: Now,
+        used: impl FnOnce() -> u32,
+    ) -> Taken {
         let mut shard = self.shards.of(key);
         let found = match shard.get_mut(key) {
             Some(found) => found,

@@ -74,8 +74,8 @@ pub use inquiry::{Inquiry, Told};
 pub use leases::LeaseState;
 use leases::{Leases, Need, Next, Patience, Taken};
 pub use script::{Bucket, Charge, Charged};
-use store::{Asker, Hurry};
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
+use store::{Asker, Hurry};
 pub use tally::JudgedBy;
 
 use super::clock::Now;
