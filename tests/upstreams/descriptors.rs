@@ -54,6 +54,7 @@ fn idle_connections_to_servers_leave_room_for_busy_ones() {
         route("/app", "widget", "first"),
         route("/other", "widget", "second"),
         route("/page", "pass", "third"),
+        "methods = [\"PUT\"]\n".to_owned(),
         upstream("first", first),
         upstream("second", second),
         upstream("third", third),
@@ -66,7 +67,7 @@ fn idle_connections_to_servers_leave_room_for_busy_ones() {
     let rounds = [
         (first, call("/app")),
         (second, call("/other")),
-        (third, request("GET", "/page", &[], "")),
+        (third, request("PUT", "/page", &["Content-Length: 1"], "x")),
         (first, call("/app")),
     ];
     for (server, asked) in rounds {

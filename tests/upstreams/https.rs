@@ -132,10 +132,10 @@ fn plain() -> SocketAddr {
     address
 }
 
-/// The statuses of a held call and of a passed request.
+/// The statuses of a held call and of a streamed request.
 fn ask(gateway: &Gateway, name: &str) -> [u16; 2] {
     let held = gateway.ask(post(&format!("/{name}?{QUERY}"), &[], BODY));
-    let passed = gateway.ask(request("GET", &format!("/{name}"), &[], ""));
+    let passed = gateway.ask(request("PUT", &format!("/{name}"), &["Content-Length: 2"], "up"));
     for refused in [&held, &passed].into_iter().filter(|answer| answer.status != 200) {
         assert_eq!(refused.json()["code"], "upstream_unavailable", "{name}");
     }

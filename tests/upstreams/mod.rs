@@ -13,7 +13,7 @@ mod truth;
 
 use std::net::SocketAddr;
 
-use crate::common::forms::{BODY, MEMBER, TARGET, post, routes};
+use crate::common::forms::{BODY, MEMBER, TARGET, every_route, post};
 use crate::common::{Gateway, Response, Upstream};
 
 const UP: &str = "widget_gateway_upstream_up";
@@ -21,9 +21,9 @@ const FAILURES: &str = "widget_gateway_upstream_failures_total";
 const EJECTIONS: &str = "widget_gateway_upstream_ejections_total";
 const RESPONSES: &str = "widget_gateway_upstream_responses_total";
 
-/// A widget route and a pass route over these servers, with more keys of the upstream.
+/// Routes of every kind over these servers, with more keys of the upstream.
 fn over(servers: &[SocketAddr], keys: &str) -> String {
-    format!("{}{keys}", routes(servers))
+    format!("{}{keys}", every_route(servers))
 }
 
 /// The same over servers as the file spells them.

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{FAILURES, UP, call, shares, spelled};
-use crate::common::forms::request;
-use crate::common::{Gateway, Setup, Upstream};
+use crate::common::{Gateway, Request, Setup, Upstream};
 
 const MOVED: &str = "a name has other addresses";
 
@@ -139,15 +138,17 @@ fn a_name_without_an_address_is_a_server_that_is_down_until_it_has_one() {
         (&line["cause"], &line["tries"], &line["server"]),
         (&json!("dns"), &json!(0), &json!(null))
     );
-    let passed = gateway.ask(request("GET", "/", &[], ""));
-    assert_eq!(
-        (
-            passed.status,
-            &passed.json()["code"],
-            passed.header("retry-after")
-        ),
-        (503, &json!("upstream_unavailable"), Some("1"))
-    );
+    for asked in [Request::get("/"), Request::upload()] {
+        let passed = gateway.ask(asked.to_http1("HTTP/1.1"));
+        assert_eq!(
+            (
+                passed.status,
+                &passed.json()["code"],
+                passed.header("retry-after")
+            ),
+            (503, &json!("upstream_unavailable"), Some("1"))
+        );
+    }
     let labels = [("upstream", "handlers"), ("server", &*name)];
     assert_eq!(gateway.metrics().value(UP, &labels), 0.0);
     assert!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{call, over};
 use crate::common::carrier::each;
-use crate::common::forms::{BODY, TARGET, post, request};
+use crate::common::forms::{BODY, TARGET, post};
 use crate::common::{Gateway, Request, Upstream};
 
 const QUEUED: &str = "widget_gateway_upstream_queued";
@@ -20,7 +20,8 @@ fn what_is_too_much_waits_and_what_is_more_is_refused_at_once() {
     server.wait_for(1);
     queued.send(post(TARGET, &[], BODY));
     gateway.metric_reaches(QUEUED, &[("upstream", "handlers")], 1.0);
-    for refused in [call(&gateway), gateway.ask(request("GET", "/", &[], ""))] {
+    let more = [Request::call(), Request::get("/"), Request::upload()];
+    for refused in more.map(|asked| gateway.ask(asked.to_http1("HTTP/1.1"))) {
         assert_eq!(refused.status, 503);
         assert_eq!(
             (refused.header("retry-after"), &refused.json()["code"]),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::over;
 use crate::common::forms::{BODY, TARGET, post, request};
 use crate::common::php::PhpServer;
-use crate::common::{Conn, Gateway, Received, Response, Upstream};
+use crate::common::{Conn, Gateway, Received, Request, Response, Upstream};
 
 const SECRET: &str = "correct-horse-battery-staple";
 const NEXT: &str = "another-horse-another-staple";
@@ -59,16 +59,19 @@ fn the_proof_is_the_gateways_alone_and_nobody_reads_it() {
     ];
     let ask = || {
         assert_eq!(gateway.ask(post(TARGET, &claimed, BODY)).status, 200);
-        assert_eq!(gateway.ask(request("GET", "/", &claimed, "")).status, 200);
+        for passed in [Request::get("/"), Request::upload()] {
+            let passed = passed.lines(claimed).to_http1("HTTP/1.1");
+            assert_eq!(gateway.ask(passed).status, 200);
+        }
         server.take().iter().map(proofs).collect::<Vec<_>>()
     };
-    assert_eq!(ask(), [is(SECRET), is(SECRET)]);
+    assert_eq!(ask(), [is(SECRET), is(SECRET), is(SECRET)]);
     assert_eq!(gateway.ask(request("GET", "/bare", &[], "")).status, 200);
     assert_eq!(proofs(&bare.take_one()), []);
 
     write(&file, NEXT);
     assert_eq!(gateway.reload_lines(1)[0]["result"], "applied");
-    assert_eq!(ask(), [is(NEXT), is(NEXT)]);
+    assert_eq!(ask(), [is(NEXT), is(NEXT), is(NEXT)]);
 
     let config = gateway.ask_admin("GET", "/-/config");
     let shown = &config.json()["settings"]["upstreams"]["handlers"]["proof"];

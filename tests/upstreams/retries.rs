@@ -8,7 +8,7 @@ use super::{FAILURES, call, over};
 use crate::common::carrier::{Got, each};
 use crate::common::forms::{BODY, TARGET, post, routes};
 use crate::common::servers::saying;
-use crate::common::{Carrier, Gateway, PATIENCE, Reply, Request, Upstream};
+use crate::common::{Body, Carrier, Gateway, PATIENCE, Reply, Request, Upstream};
 
 const RETRIES: &str = "widget_gateway_upstream_retries_total";
 
@@ -74,16 +74,18 @@ fn the_whole_of_an_answer_is_bounded_on_a_pass_route_too() {
         let gate = crate::common::upstream::Gate::default();
         let silent = Upstream::replying(Reply::Held(gate.clone()));
         let gateway = Gateway::on_every_carrier(over(&[silent.address], keys));
-        let refused = carrier.ask(&gateway, &Request::get("/"));
-        assert_eq!(
-            (refused.status, &refused.json()["code"]),
-            (504, &"upstream_timeout".into())
-        );
+        for asked in [Request::get("/"), Request::upload()] {
+            let refused = carrier.ask(&gateway, &asked);
+            assert_eq!(
+                (refused.status, &refused.json()["code"]),
+                (504, &"upstream_timeout".into())
+            );
+        }
         gate.open();
         let server = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nthe beginning");
         let gateway = Gateway::on_every_carrier(over(&[server], keys));
         let mut got = Vec::new();
-        for request in [Request::get("/"), Request::call()] {
+        for request in [Request::get("/"), Request::call(), Request::upload()] {
             let began = Instant::now();
             match carrier.open(&gateway).get(&request) {
                 Got::Cut(answer) => {
@@ -98,7 +100,7 @@ fn the_whole_of_an_answer_is_bounded_on_a_pass_route_too() {
                 began.elapsed()
             );
         }
-        for (line, got) in gateway.request_lines(2).iter().zip(got) {
+        for (line, got) in gateway.request_lines(3).iter().zip(got) {
             assert_eq!((&line["bytes_out"], got), (&got.into(), 13), "{line}");
             assert_eq!(
                 (&line["reason"], &line["cause"], &line["server"]),
@@ -175,26 +177,23 @@ fn what_a_server_says_of_its_idle_connections_is_obeyed() {
         ("Keep-Alive: timeout=0\r\n", ["0", "1", "2"]),
     ] {
         each(&format!("hints of idle connections, {hint:?}"), |carrier| {
-            for kind in ["pass", "widget"] {
-                let route = format!(
-                    "[[routes]]\npath = \"/\"\nkind = \"{kind}\"\nmethods = [\"GET\", \"HEAD\"]\nupstream = \"u\"\n\
+            let upload = Request::new("PUT", "/").body(Body::Length(b"an upload".to_vec()));
+            for (kind, keys, asked) in [
+                ("pass", "", Request::get("/")),
+                ("pass", "methods = [\"PUT\"]\n", upload),
+                ("widget", "accepts = [\"own\"]\n", Request::form("/", "")),
+            ] {
+                let is_engines = asked.method == "PUT";
+                let gateway = Gateway::on_every_carrier(format!(
+                    "[[routes]]\npath = \"/\"\nkind = \"{kind}\"\n{keys}upstream = \"u\"\n\
                      [upstreams.u]\nservers = [\"{}\"]\n",
                     hinting(hint)
-                );
-                let route = match kind {
-                    "pass" => route,
-                    _ => route.replacen("methods = [\"GET\", \"HEAD\"]\n", "accepts = [\"own\"]\n", 1),
-                };
-                let gateway = Gateway::on_every_carrier(route);
-                let asked = match kind {
-                    "pass" => Request::get("/"),
-                    _ => Request::form("/", ""),
-                };
+                ));
                 // Over one connection, since each thread keeps its own; HTTP/1.0 has one for each, and the engine gives up one
                 // that it has just kept at times.
                 let mut client = carrier.open(&gateway);
                 let said = numbers.map(|_| client.ask(&asked).text().to_owned());
-                if numbers[1] != "0" || (carrier != Carrier::Http10 && kind == "widget") {
+                if numbers[1] != "0" || (carrier != Carrier::Http10 && !is_engines) {
                     assert_eq!(said, numbers, "{kind}");
                 }
             }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::script::{Charge, Charged};
-use super::store::Hurry;
 use crate::policy::limit::clock::Now;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::quota::Quota;
@@ -84,6 +83,15 @@ struct Lease {
     asked_at: Now,
     /// When it last admitted something.
     used_at: Now,
+}
+
+/// When a question goes out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hurry {
+    /// With what is asked in the next milliseconds: nobody needs the answer yet.
+    Later,
+    /// At once, with all that was asked before it.
+    Now,
 }
 
 /// What is to be asked.

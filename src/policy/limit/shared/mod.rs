@@ -72,10 +72,10 @@ pub use address::{ALLOWED as ADDRESSES, AddressFault, StoreAddress};
 pub use fault::StoreFault;
 pub use inquiry::{Inquiry, Told};
 pub use leases::LeaseState;
-use leases::{Leases, Need, Next, Patience, Taken};
+use leases::{Hurry, Leases, Need, Next, Patience, Taken};
 pub use script::{Bucket, Charge, Charged};
+use store::Asker;
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
-use store::{Asker, Hurry};
 pub use tally::JudgedBy;
 
 use super::clock::Now;

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::address::StoreAddress;
 use super::fault::StoreFault;
 use super::inquiry::Answer;
-use super::leases::Leases;
+use super::leases::{Hurry, Leases};
 use super::script::{Charge, Charged};
 use super::tally::{JudgedBy, Tally};
 use crate::policy::limit::clock::Now;
@@ -106,15 +106,6 @@ pub enum Settled {
     Refused(Duration),
     /// It has not answered.
     Failed,
-}
-
-/// When a question goes out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Hurry {
-    /// With what is asked in the next milliseconds: nobody needs the answer yet.
-    Later,
-    /// At once, with all that was asked before it.
-    Now,
 }
 
 /// One question to the store.
