@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!                           ┌─ held (widget): client's limit ─► body ─► message ─► validate ─► verify ─► limits ─┐
-//!  socket ─► head ─► route ─┼─ WebSocket (pass): no body ────────────────────────────────────────────────────────┼─► exchange with a server ─► answer
-//!                           └─ streamed (pass): Pingora's proxy ─────────────────────────────────────────────────────────────────────────────► answer
+//!  socket ─► head ─► route ─┼─ passed (pass): no body, or none yet (WebSocket) ──────────────────────────────────┼─► exchange with a server ─► answer
+//!                           └─ streamed (pass, with a body): Pingora's proxy ────────────────────────────────────────────────────────────────► answer
 //!                      every step may end in a Rejection ─► problem+json or page;  at the end one record ─► metric, log line, span
 //! ```
 //!
@@ -15,10 +15,11 @@
 //! takes the value that only the step before can make, so one that is left out does not compile.
 //! [`server::exchange`] is the sequence around it: identify, route, hold, verify, decide, forward or refuse, record.
 //!
-//! The division is by kind of route, never by carrier. A held call is what this program is for: it is read whole,
-//! decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. A
-//! pass route is ordinary reverse proxying, and Pingora's proxy does it ([`server::stream`]); a handshake of WebSocket goes
-//! the way of a held call without a body, so that what it becomes ([`server::tunnel`]) has ends of its own.
+//! The division is by what becomes of the body, never by carrier. A held call is what this program is for: it is read
+//! whole, decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. What
+//! has no body is whole from the start and goes the same way, which is also the cheap one; so does a handshake of
+//! WebSocket, and what it becomes ([`server::tunnel`]) has ends of its own. Bodies of pass routes are ordinary reverse
+//! proxying, both ways at once, and Pingora's proxy does it ([`server::stream`]).
 //!
 //! # The map
 //!
@@ -158,7 +159,7 @@
 //!   bound, and shuts down on SIGQUIT without a successor. [`run`] and [`server`] put runtimes, services and signals
 //!   together.
 //! - **One way for every carrier.** HTTP/1 is our own on both sides of a held call, HTTP/2 is the crate h2; both are a
-//!   [`Client`](server::client::Client), which the exchange and, on pass routes, Pingora's proxy read from and write to:
+//!   [`Client`](server::client::Client), which the exchange and, for bodies of pass routes, Pingora's proxy read from and write to:
 //!   to the proxy it is one more session ([`server::stream`]). So a head is judged once, an answer has one writer, and
 //!   a refusal is made in one place. The engine takes bare LF, a
 //!   missing Host and an empty chunk size, and escapes a raw space before any hook sees it; here each head is waited for
@@ -176,9 +177,10 @@
 //!   the TCP stream counts, since TLS's own word of the end acknowledges nothing.
 //! - **Servers over TLS are verified, always.** One set of authorities and one name for both ways ([`upstream::secure`]);
 //!   another authority makes another server of it, with nothing in its pools, and the engine's pool is keyed by them.
-//! - **Two pools, one account.** Held calls have a pool of their own, from which a connection is taken only if a look at it
+//! - **Two pools, one account.** The exchange has a pool of its own, from which a connection is taken only if a look at it
 //!   says nothing, and which no task watches; Pingora's proxy keeps the one it makes. Health, requests in flight,
-//!   ejections and retries are one account for both.
+//!   ejections and retries are one account for both. A passed GET through the proxy took 108 700 instructions, through the
+//!   exchange it takes 38 900 and a seventh of the cache misses; the proxy alone, deciding nothing, takes 78 600.
 //! - **What only traffic can change does not decide whether traffic comes.** A server that is down is asked last and probed
 //!   in the background; readiness heals by itself.
 //! - **"Sent" is said after sending.** Status and byte counts of a record move when a write has succeeded; while nothing was

@@ -36,7 +36,7 @@ const MAX_WASTED: usize = 100;
 const MAX_LOCAL_RESETS: usize = 32;
 /// Tasks of one connection.
 const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
-/// Streams of pass routes that are under way at once on one connection; the others take turns. Pingora's proxy
+/// Streams whose bodies Pingora's proxy carries at once on one connection; the others take turns. The proxy
 /// gathers half a megabyte for each whose client does not read.
 const MAX_STREAMED: usize = 24;
 /// What those that wait for their turn may send meanwhile: nobody reads it, and half of the connection's window is

@@ -1,4 +1,4 @@
-//! Turns among a connection's streams of pass routes: so many are under way at once, the others wait.
+//! Turns among a connection's streams with bodies of pass routes: so many are under way at once, the others wait.
 
 use std::sync::Arc;
 use std::time::Duration;
