@@ -441,7 +441,7 @@ fn a_connection_that_breaks_is_told_of_and_takes_the_other_along() {
     assert_eq!(
         told,
         [
-            &502.into(),
+            &101.into(),
             &"upstream_error".into(),
             &serde_json::Value::from("reset")
         ],

@@ -351,9 +351,11 @@ impl Request {
             client: self.caller.client,
             scheme_replaced: self.caller.scheme_replaced,
             origin_differs: findings.origin_differs,
-            status: match rejection {
-                Some(rejection) => rejection.status(),
-                None => self.sent.status.unwrap_or_default(),
+            // What the client was told, where that was an answer which then broke off.
+            status: match (self.sent.status, rejection) {
+                (Some(sent), _) => sent,
+                (None, Some(rejection)) => rejection.status(),
+                (None, None) => 0,
             },
             duration: now.saturating_duration_since(self.started),
             overhead: self.overhead,

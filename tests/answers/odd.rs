@@ -466,7 +466,11 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
             );
             let line =
                 gateway.wait_log_after(told, "the cut answer", |line| line["outcome"] == "upstream_error");
-            assert_eq!(line["bytes_out"], json!(5), "{line}");
+            assert_eq!(
+                (&line["status"], &line["bytes_out"]),
+                (&json!(200), &json!(5)),
+                "{line}"
+            );
             if let Some(conn) = client.http1() {
                 conn.expect_closed();
             } else {
