@@ -119,7 +119,7 @@ pub fn descriptors() -> Case {
     let (handler, other) = (kept(Upstream::start()), kept(Upstream::start()));
     let rest = format!(
         "{}timeout = \"10m\"\n[[routes]]\npath = \"/other\"\nkind = \"widget\"\nname = \"other\"\nupstream = \"other\"\n\
-         [[routes]]\npath = \"/page\"\nkind = \"pass\"\nname = \"page\"\nupstream = \"other\"\n\
+         [[routes]]\npath = \"/page\"\nkind = \"pass\"\nname = \"page\"\nmethods = [\"POST\"]\nupstream = \"other\"\n\
          [upstreams.other]\nservers = [\"{}\"]\nkeepalive = \"10m\"\n",
         routes(&[handler.address]),
         other.address
