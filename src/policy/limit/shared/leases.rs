@@ -39,10 +39,11 @@ impl Terms {
         }
     }
 
-    /// Whether the store is told of so many that ran ahead: of half of what may, so that a question stands for several
-    /// requests and the answer is there before the other half is used.
-    fn tells(self, owed: u32) -> bool {
-        owed >= self.ahead.div_ceil(2)
+    /// Whether the store is told of so many that ran ahead. Of a busy key it is of half of what may: a question stands
+    /// for several requests, and the answer is there before the other half is used. Of others it is of each: many
+    /// replicas that see little of a key each would not know how much all of them see.
+    fn tells(self, owed: u32, is_busy: bool) -> bool {
+        owed >= if is_busy { self.ahead.div_ceil(2) } else { 1 }
     }
 
     /// How soon an answer is needed, with so many ahead of it.
@@ -335,7 +336,9 @@ impl Lease {
             self.used_at = now;
             let hurry = terms.hurry(ahead);
             return Taken::Admitted(match self.asked {
-                0 if terms.tells(self.owed) => Next::Ask(self.ask(terms, now, hurry, used)),
+                0 if terms.tells(self.owed, self.is_busy(now)) => {
+                    Next::Ask(self.ask(terms, now, hurry, used))
+                }
                 0 => Next::Nothing,
                 _ if hurry == Hurry::Now => Next::Hurry,
                 _ => Next::Nothing,
@@ -353,10 +356,14 @@ impl Lease {
         })
     }
 
+    /// Whether it was asked about a short while ago.
+    fn is_busy(&self, now: Now) -> bool {
+        now.saturating_sub(self.asked_at) < BUSY
+    }
+
     /// Asks for the next batch: nothing for a key that is seldom asked about, then twice as much each time.
     fn ask(&mut self, terms: Terms, now: Now, hurry: Hurry, used: impl FnOnce() -> u32) -> Need {
-        let is_busy = now.saturating_sub(self.asked_at) < BUSY;
-        self.batch = match is_busy {
+        self.batch = match self.is_busy(now) {
             true => (self.batch * 2).clamp(1, terms.held),
             false => 0,
         };

@@ -3,7 +3,7 @@
 //! The store (Redis, Valkey) holds one key per member, with the theoretical arrival time of GCRA, and an atomic
 //! script charges it by the server's clock (`script`). Nobody asks it for each request. Between two of its words a
 //! replica has, for each key, a *lease*: requests granted that are in hand, and requests that it may admit before it
-//! asked (`leases`). The store is told when half of what may run ahead is used. What is to be asked goes through a
+//! asked (`leases`). Of a busy key the store is told when half of what may run ahead is used. What is to be asked goes through a
 //! bounded queue to a thread of its own (`client`), which has one connection: questions that nobody needs yet go out
 //! together, those that somebody waits for, or soon would, at once with all before them. So a request needs no round
 //! trip, but for one: who has used up what may run ahead, while the answer is on its way, waits for it, never longer
