@@ -95,6 +95,9 @@ pub(super) struct Shared<K> {
 /// on one node of a cluster.
 pub type Naming<K> = Arc<dyn Fn(&K) -> String + Send + Sync>;
 
+/// The runtime's timers end up to a millisecond late, and nobody is to wait longer than `timeout`.
+const ROUNDED_UP: Duration = Duration::from_millis(1);
+
 /// The store's answer is on its way, and nothing else can tell.
 #[derive(Debug)]
 pub struct Waiting {
@@ -105,7 +108,8 @@ pub struct Waiting {
 impl Waiting {
     /// The answer, or that there was none in time.
     pub async fn settled(self) -> Settled {
-        match tokio::time::timeout(self.timeout, self.answer).await {
+        let within = self.timeout.saturating_sub(ROUNDED_UP).max(self.timeout / 2);
+        match tokio::time::timeout(within, self.answer).await {
             Ok(Ok(settled)) => settled,
             Ok(Err(_)) | Err(_) => Settled::Failed,
         }
