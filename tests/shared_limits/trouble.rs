@@ -178,6 +178,31 @@ fn a_store_that_stands_still_is_waited_for_no_longer_than_allowed_and_not_for_lo
 }
 
 #[test]
+fn nobody_waits_for_a_store_that_was_given_up_meanwhile() {
+    let limit = Duration::from_secs(1);
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let rest = config(&upstream, "rate = \"1000/s\"", &redis.url(), "lease = 1");
+    let gateway = Gateway::start(rest);
+    redis.signal(Signal::SIGSTOP);
+    let wait = |number: u64| {
+        let (response, wait) = timed(|| gateway.ask(of(&member(number)).to_http1("HTTP/1.1")));
+        assert_eq!(response.status, 200);
+        wait
+    };
+    let late = std::thread::scope(|scope| {
+        for number in 0..3 {
+            scope.spawn(move || assert!(wait(number) >= limit / 2));
+        }
+        // It comes when those before it have waited for half of their time, and would wait as long as they.
+        std::thread::sleep(limit / 2);
+        wait(3)
+    });
+    redis.signal(Signal::SIGCONT);
+    assert!(late < limit * 4 / 5, "{late:?}");
+}
+
+#[test]
 fn a_store_that_is_killed_under_load_fails_nobody_and_each_gateway_grants_its_share() {
     let mut redis = Redis::start(&[]);
     let upstream = Upstream::start();

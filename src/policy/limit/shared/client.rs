@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -157,6 +157,7 @@ impl<W: Witness> Task<W> {
     ) -> Option<StoreFault> {
         let mut under_way = JoinSet::new();
         let mut gathered = Gathered::default();
+        let (given_up, why) = watch::channel(None);
         let opened = loop {
             let opened = tokio::select! {
                 Some(ended) = under_way.join_next() => match ended {
@@ -168,7 +169,7 @@ impl<W: Witness> Task<W> {
                     gathering?;
                     let asks = std::mem::take(&mut gathered).asks;
                     for asks in connection.together(asks) {
-                        under_way.spawn(put(connection.clone(), asks, self.spec.timeout));
+                        under_way.spawn(put(connection.clone(), asks, self.spec.timeout, why.clone()));
                     }
                     None
                 }
@@ -183,7 +184,8 @@ impl<W: Witness> Task<W> {
         };
         self.state.is_up.store(false, Ordering::Relaxed);
         gathered.asks.into_iter().for_each(|ask| ask.failed(opened));
-        // Each has its own end, and nobody waits for them any longer than that.
+        // Nobody waits any longer for a store that is not asked any more.
+        given_up.send_replace(Some(opened));
         while let Some(ended) = under_way.join_next().await {
             if let Ok(asked) = ended {
                 self.settle(asked, breaker);
@@ -260,12 +262,24 @@ const PROBE: Charge = Charge {
     wanted: 0,
 };
 
-async fn put(connection: Connection, asks: Vec<Ask>, within: Duration) -> Asked {
+/// Asks all of these together, and waits for so long, or until the store is given up for the fault that comes here.
+async fn put(
+    connection: Connection,
+    asks: Vec<Ask>,
+    within: Duration,
+    mut given_up: watch::Receiver<Option<StoreFault>>,
+) -> Asked {
     let begun = Instant::now();
     let charges = asks.iter().map(|ask| (&*ask.name, &ask.charge));
-    let said = timeout(within, connection.charge_all(charges)).await;
+    let answers = tokio::select! {
+        answers = connection.charge_all(charges) => Ok(answers),
+        () = tokio::time::sleep(within) => Err(StoreFault::Timeout),
+        why = given_up.wait_for(Option::is_some) => {
+            Err(why.ok().and_then(|why| *why).unwrap_or(StoreFault::Timeout))
+        }
+    };
     Asked {
-        answers: said.unwrap_or_else(|_| vec![Err(StoreFault::Timeout); asks.len()]),
+        answers: answers.unwrap_or_else(|fault| vec![Err(fault); asks.len()]),
         took: begun.elapsed(),
         asks,
     }

@@ -36,13 +36,14 @@
 //! # Without the store
 //!
 //! A breaker opens with a lost connection, or the third fault in a row; a single question that fails is judged the
-//! same way. With `on_error = "local"` each replica then grants quota/`replicas` by a limiter of its own, which is
-//! charged all the while, so that who takes its share of requests here has no second burst at hand. When the store
-//! is back, each key is charged with what was admitted without it and has not come back since, with its next
-//! request and not before: no herd, nobody is forgiven. **An outage adds at most one burst to the bound above** (R
-//! buckets of burst/R that are full, each rounded up to a whole request, at a member that was busy elsewhere),
-//! however often the store comes and goes: these buckets fill at rate/R alone. A store that has lost its data, as a
-//! failover may, grants each key its burst anew, once.
+//! same way, and whoever waits when it opens is judged without the store at once. With `on_error = "local"` each
+//! replica then grants quota/`replicas` by a limiter of its own, which is charged all the while, so that who takes
+//! its share of requests here has no second burst at hand. When the store is back, each key is charged with what
+//! was admitted without it and has not come back since, with its next request and not before: no herd, nobody is
+//! forgiven. **An outage adds at most one burst to the bound above** (R buckets of burst/R that are full, each
+//! rounded up to a whole request, at a member that was busy elsewhere), however often the store comes and goes:
+//! these buckets fill at rate/R alone. A store that has lost its data, as a failover may, grants each key its burst
+//! anew, once.
 //!
 //! Who is over a quota is refused by the store's last word, and asked about again after a second, in the background: so
 //! a reset by one replica is known to all of them within that, and costs a question a second at most.
