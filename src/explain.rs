@@ -152,7 +152,7 @@ fn walk(request: &[u8], env: &Env, out: &mut impl Write) -> io::Result<Result<()
     if routed.body == BodyPlan::Switch {
         writeln!(out, "upgrade: the server is asked to speak WebSocket")?;
     }
-    decision(&routed, &head, (peer, &caller), &body, env, out)
+    decision(routed, &head, (peer, &caller), &body, env, out)
 }
 
 fn route(route: &Route, out: &mut impl Write) -> io::Result<()> {
@@ -291,7 +291,7 @@ fn is_shown(field: Field) -> bool {
 }
 
 fn decision(
-    routed: &Routed<'_>,
+    routed: Routed<'_>,
     head: &RequestHead,
     (peer, caller): (Peer, &Caller),
     body: &[u8],

@@ -60,15 +60,6 @@ enum Way {
 }
 
 impl Routed<'_> {
-    /// Takes what the store that limits are shared by has answered, or that it did not in time. After this, nothing
-    /// that is [`read`] waits for it.
-    pub fn settle(&mut self, settled: Settled) {
-        match &mut self.way {
-            Way::Pass | Way::WebSocket => {}
-            Way::Widget(_, entered) => entered.settle(settled),
-        }
-    }
-
     /// What the limits said so far.
     pub fn limits(&self) -> Decisions {
         match &self.way {
@@ -218,7 +209,7 @@ pub struct Read<'r> {
     /// The index of its route, now that the message is known.
     route_index: usize,
     findings: Findings,
-    message: Result<Message<'r>, Rejection>,
+    message: Result<Message, Rejection>,
 }
 
 /// What was read.
@@ -226,15 +217,24 @@ pub struct Read<'r> {
     clippy::large_enum_variant,
     reason = "the large one is what nearly every call is"
 )]
-enum Message<'r> {
+enum Message {
     /// Nobody here reads it.
     Pass,
     /// There is none but the wish to speak WebSocket.
     WebSocket,
-    Widget(Heard<'r>),
+    Widget(Heard),
 }
 
 impl Read<'_> {
+    /// Takes what the store that limits are shared by has answered, or that it did not in time. After this, nothing
+    /// waits for it.
+    pub fn settle(&mut self, settled: Settled) {
+        match &mut self.message {
+            Ok(Message::Widget(heard)) => heard.entered.settle(settled),
+            Ok(Message::Pass | Message::WebSocket) | Err(_) => {}
+        }
+    }
+
     /// The question that an authorization server has to be asked before this can be decided.
     pub fn asks(&self) -> Option<&Ask> {
         match &self.message {
@@ -253,14 +253,14 @@ impl Read<'_> {
 }
 
 /// Reads a request whose body is there (or is nobody's business here).
-pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
+pub fn read<'r>(routed: Routed<'_>, head: &'r RequestHead, body: &[u8], env: &Env) -> Read<'r> {
     let mut findings = Findings::default();
-    let (route_index, message) = match &routed.way {
+    let (route_index, message) = match routed.way {
         Way::Pass => (routed.route_index, Ok(Message::Pass)),
         Way::WebSocket => (routed.route_index, Ok(Message::WebSocket)),
         Way::Widget(first, entered) => {
             findings.limits = *entered.decisions();
-            let (index, heard) = findings.hear(routed.route_index, *first, entered, head, body, env);
+            let (index, heard) = findings.hear(routed.route_index, first, entered, head, body, env);
             (index, heard.map(Message::Widget))
         }
     };
@@ -272,19 +272,26 @@ pub fn read<'r>(routed: &'r Routed<'_>, head: &'r RequestHead, body: &[u8], env:
     }
 }
 
+/// What was read and can not be decided yet.
+pub struct Undecided<'r> {
+    /// The request, to be decided again once it has been [settled](Read::settle).
+    pub read: Read<'r>,
+    /// The store's answer, which alone can tell.
+    pub waiting: Waiting,
+}
+
 /// Decides what was read. `said` is the answer to its question, where it [asks](Read::asks) one.
 ///
 /// # Errors
-/// Where only the store that limits are shared by can tell. Once it has [settled](Routed::settle) the request is read
-/// and decided again.
-pub fn decide(
-    read: Read<'_>,
+/// Where only the store that limits are shared by can tell.
+pub fn decide<'r>(
+    read: Read<'r>,
     said: Option<&Said>,
     peer: Peer,
     caller: &Caller,
     now: Now,
     env: &Env,
-) -> Result<Decision, Waiting> {
+) -> Result<Decision, Box<Undecided<'r>>> {
     let Read {
         head,
         route_index,
@@ -297,7 +304,16 @@ pub fn decide(
         Ok(Message::Widget(heard)) => match findings.clear(heard, said, now, env) {
             Ok(judged) => Ok(Cleared::Widget(judged)),
             Err(Stopped::Refused(rejection)) => Err(rejection),
-            Err(Stopped::Waits(waiting)) => return Err(waiting),
+            Err(Stopped::Waits(heard, waiting)) => {
+                let message = Ok(Message::Widget(*heard));
+                let read = Read {
+                    head,
+                    route_index,
+                    findings,
+                    message,
+                };
+                return Err(Box::new(Undecided { read, waiting }));
+            }
         },
         Err(rejection) => Err(rejection),
     };

@@ -16,17 +16,9 @@ fn refusal(env: &Env, target: &str, body: &str) -> Option<Rejection> {
     let head = head(target, &headers);
     let caller = Caller::of(PEER, &headers, &TrustedProxies::default(), || [7; 16]);
     let routed = route(&head, &caller, Duration::from_secs(1), env).unwrap();
-    decide(
-        read(&routed, &head, body.as_bytes(), env),
-        None,
-        PEER,
-        &caller,
-        Duration::ZERO,
-        env,
-    )
-    .unwrap()
-    .result
-    .err()
+    let read = read(routed, &head, body.as_bytes(), env);
+    let decided = decide(read, None, PEER, &caller, Duration::ZERO, env).ok();
+    decided.unwrap().result.err()
 }
 
 pub fn decisions(c: &mut Criterion) {
@@ -60,14 +52,8 @@ pub fn decisions(c: &mut Criterion) {
             b.iter(|| {
                 now += Duration::from_micros(step);
                 let routed = route(black_box(&head), &caller, now, env).unwrap();
-                decide(
-                    read(&routed, &head, black_box(body.as_bytes()), env),
-                    None,
-                    PEER,
-                    &caller,
-                    now,
-                    env,
-                )
+                let read = read(routed, &head, black_box(body.as_bytes()), env);
+                decide(read, None, PEER, &caller, now, env).ok()
             });
         });
         if let Some(rejection) = refused {
@@ -107,16 +93,9 @@ pub fn members(c: &mut Criterion) {
                     for body in &bodies {
                         now += Duration::from_micros(1);
                         let routed = route(black_box(&head), &caller, now, &env).unwrap();
-                        let decision = decide(
-                            read(&routed, &head, black_box(body.as_bytes()), &env),
-                            None,
-                            PEER,
-                            &caller,
-                            now,
-                            &env,
-                        )
-                        .unwrap();
-                        assert!(black_box(decision).result.is_ok());
+                        let read = read(routed, &head, black_box(body.as_bytes()), &env);
+                        let decision = decide(read, None, PEER, &caller, now, &env).ok();
+                        assert!(black_box(decision).unwrap().result.is_ok());
                     }
                     taken += started.elapsed();
                 }

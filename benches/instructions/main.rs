@@ -142,19 +142,12 @@ fn decided(body: &str, is_forwarded: bool) {
     let (env, given, target) = (env(quota(1_000_000)), headers(body.len()), format!("/?{QUERY}"));
     let head = head(&target, &given);
     let caller = caller();
-    let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
     let mut now = Duration::from_secs(1);
     repeat(|| {
         now += Duration::from_millis(1);
-        let decision = decide(
-            pipeline::read(&routed, &head, black_box(body.as_bytes()), &env),
-            None,
-            PEER,
-            &caller,
-            now,
-            &env,
-        )
-        .unwrap();
+        let routed = route(&head, &caller, now, &env).unwrap();
+        let read = pipeline::read(routed, &head, black_box(body.as_bytes()), &env);
+        let decision = decide(read, None, PEER, &caller, now, &env).ok().unwrap();
         assert_eq!(decision.result.is_ok(), is_forwarded);
         decision
     });
@@ -174,16 +167,9 @@ fn refusal() -> widget_gateway::response::rejection::Rejection {
     let head = head(&target, &given);
     let caller = caller();
     let routed = route(&head, &caller, Duration::ZERO, &env).unwrap();
-    let pipeline::Decision { result, .. } = decide(
-        pipeline::read(&routed, &head, body.as_bytes(), &env),
-        None,
-        PEER,
-        &caller,
-        Duration::ZERO,
-        &env,
-    )
-    .unwrap();
-    result.err().unwrap()
+    let read = pipeline::read(routed, &head, body.as_bytes(), &env);
+    let decided = decide(read, None, PEER, &caller, Duration::ZERO, &env).ok();
+    decided.unwrap().result.err().unwrap()
 }
 
 const REQUEST_ID: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
@@ -207,9 +193,11 @@ const FUNCTIONS: [(&str, fn()); 17] = [
     ("limit::Limiter::check, 10 000 members", limiter_admit),
     ("headers::on_pass_route", headers_on_pass_route),
     ("headers::on_widget_route", headers_on_widget_route),
-    ("pipeline::decide, accepted", || decided(BODY, true)),
-    ("pipeline::decide, missing field", || decided(&missing(), false)),
-    ("pipeline::decide, ambiguous field", || {
+    ("route, read and decide, accepted", || decided(BODY, true)),
+    ("route, read and decide, missing field", || {
+        decided(&missing(), false)
+    }),
+    ("route, read and decide, ambiguous field", || {
         decided(&ambiguous(), false)
     }),
     ("problem::problem", problem_document),

@@ -6,7 +6,7 @@ use super::reading::{Heard, Sound};
 use crate::policy::Mode;
 use crate::policy::frame::{Agreement, Frame, FrameRules};
 use crate::policy::limit::shared::Waiting;
-use crate::policy::limit::{Entered, Now, Permit, Start, Unpermitted};
+use crate::policy::limit::{Now, Permit, Start, Unpermitted};
 use crate::policy::route::ForwardAs;
 use crate::policy::validate::{Call, Known, Unsound};
 use crate::policy::verify::{Claim, Said, Unknown, Verdict};
@@ -81,7 +81,8 @@ impl Judged {
 /// Why a request gets no further, at least not now.
 pub(super) enum Stopped {
     Refused(Rejection),
-    Waits(Waiting),
+    /// Until the store that limits are shared by has answered.
+    Waits(Box<Heard>, Waiting),
 }
 
 impl From<Rejection> for Stopped {
@@ -94,7 +95,7 @@ impl Findings {
     /// `Vouched`, `Permit`: who is calling, and whether he may have it now.
     pub(super) fn clear(
         &mut self,
-        heard: Heard<'_>,
+        heard: Heard,
         said: Option<&Said>,
         now: Now,
         env: &Env,
@@ -110,17 +111,41 @@ impl Findings {
         } = heard;
         let passed = match sound {
             Sound::Call(claim, call) => {
-                self.verify(claim, &call, mode, said, env)?;
+                if let Some(claim) = &claim {
+                    self.verify(claim, &call, mode, said, env)?;
+                }
                 // Whoever invents ids spends nothing of those portals' quotas.
                 let call = match self.verdict {
                     Some(Verdict::Yes(_)) | None => call,
                     Some(Verdict::No(_) | Verdict::Unknown(_)) => call.unproven(),
                 };
-                Passed::Permitted(self.permit(entered, call, mode, now, env)?)
+                match env.limits.admit(&entered, call, mode, now) {
+                    Ok(permit) => {
+                        self.limits = *permit.decisions();
+                        Passed::Permitted(permit)
+                    }
+                    Err(Unpermitted::Refused(refused)) => {
+                        self.limits = refused.decisions;
+                        return Err(Rejection::from(refused).into());
+                    }
+                    Err(Unpermitted::Waits(call, waiting)) => {
+                        let heard = Heard {
+                            entered,
+                            forward_as,
+                            media_type,
+                            length,
+                            plain_auth,
+                            mode,
+                            // Who is calling is known by now.
+                            sound: Sound::Call(None, *call),
+                        };
+                        return Err(Stopped::Waits(Box::new(heard), waiting));
+                    }
+                }
             }
             Sound::Observed(unsound, observed) => {
                 self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
-                self.limits = env.limits.observe(entered, now);
+                self.limits = env.limits.observe(&entered, now);
                 Passed::Observed(unsound, observed)
             }
         };
@@ -137,43 +162,21 @@ impl Findings {
     /// Comes to a verdict on who is calling. Route and `[verify]` both have to enforce for it to refuse.
     fn verify(
         &mut self,
-        claim: Option<Claim>,
+        claim: &Claim,
         call: &Call,
         mode: Mode,
         said: Option<&Said>,
         env: &Env,
     ) -> Result<(), Rejection> {
-        let (Some(rules), Some(claim)) = (&env.verify, claim) else {
+        let Some(rules) = &env.verify else {
             return Ok(());
         };
-        let verdict = rules.judge(&claim, call.known(), said);
+        let verdict = rules.judge(claim, call.known(), said);
         self.verdict = Some(verdict);
         if let Some(unproven) = rules.refuses(verdict) {
             self.observe_or(rules.mode.with(mode), Rejection::CallerNotVerified(unproven))?;
         }
         Ok(())
-    }
-
-    /// Asks the limits and notes what they said.
-    fn permit(
-        &mut self,
-        entered: &Entered,
-        call: Call,
-        mode: Mode,
-        now: Now,
-        env: &Env,
-    ) -> Result<Permit, Stopped> {
-        match env.limits.admit(entered, call, mode, now) {
-            Ok(permit) => {
-                self.limits = *permit.decisions();
-                Ok(permit)
-            }
-            Err(Unpermitted::Refused(refused)) => {
-                self.limits = refused.decisions;
-                Err(Rejection::from(refused).into())
-            }
-            Err(Unpermitted::Waits(waiting)) => Err(Stopped::Waits(waiting)),
-        }
     }
 
     /// What the answer has to say of frames, and what the browser said of the portal.

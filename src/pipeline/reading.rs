@@ -26,9 +26,9 @@ const HIDDEN: FieldFault = FieldFault {
 };
 
 /// A request to a widget route that was read.
-pub(super) struct Heard<'r> {
+pub(super) struct Heard {
     /// What the limits said that need no more than the head.
-    pub(super) entered: &'r Entered,
+    pub(super) entered: Entered,
     pub(super) forward_as: ForwardAs,
     pub(super) media_type: MediaType,
     /// Bytes of the body.
@@ -48,7 +48,7 @@ pub(super) enum Sound {
     Observed(Option<Box<Unsound>>, Observed),
 }
 
-impl Heard<'_> {
+impl Heard {
     /// The question that somebody else has to answer first.
     pub(super) fn asks(&self) -> Option<&Ask> {
         match &self.sound {
@@ -83,15 +83,15 @@ pub fn outline(head: &RequestHead, body: &[u8], env: &Env) -> Outline {
 
 impl Findings {
     /// Reads the form, which says to which route the message goes, and judges it by that.
-    pub(super) fn hear<'r>(
+    pub(super) fn hear(
         &mut self,
         first: usize,
         widget: WidgetRoute,
-        entered: &'r Entered,
+        entered: Entered,
         head: &RequestHead,
         body: &[u8],
         env: &Env,
-    ) -> (usize, Result<Heard<'r>, Rejection>) {
+    ) -> (usize, Result<Heard, Rejection>) {
         let Some(media_type) = MediaType::of(&head.headers) else {
             return (first, Err(Rejection::UnsupportedMediaType));
         };

@@ -41,10 +41,11 @@ fn decided(env: &Env, body: &str, is_second: bool) -> Decision {
         tls: false,
     };
     let caller = Caller::of(peer, &head.headers, &env.trusted, || [7; 16]);
-    let routed = route(&head, &caller, Duration::ZERO, env).unwrap();
     let once = |body: &str| {
-        let read = read(&routed, &head, body.as_bytes(), env);
-        decide(read, None, peer, &caller, Duration::ZERO, env).unwrap()
+        let routed = route(&head, &caller, Duration::ZERO, env).unwrap();
+        let read = read(routed, &head, body.as_bytes(), env);
+        let decided = decide(read, None, peer, &caller, Duration::ZERO, env);
+        decided.unwrap_or_else(|_| panic!("there is no store to wait for"))
     };
     if is_second {
         once(&format!("{MEMBER}&PLACEMENT=DEFAULT"));

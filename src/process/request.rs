@@ -9,9 +9,8 @@ use prometheus::IntGauge;
 
 use super::Process;
 use super::live::Live;
-use crate::pipeline::{self, Findings, Forward, Read, Routed};
+use crate::pipeline::{self, Findings, Forward, Read, Routed, Undecided};
 use crate::policy::limit::Now;
-use crate::policy::limit::shared::Waiting;
 use crate::policy::verify::Said;
 use crate::request::body::{Bounds, Gathering, Held};
 use crate::request::head::RequestHead;
@@ -202,7 +201,7 @@ impl Request {
     }
 
     /// Reads it. A held body is there.
-    pub fn read<'r>(&self, routed: &'r Routed<'_>, head: &'r RequestHead) -> Read<'r> {
+    pub fn read<'r>(&self, routed: Routed<'_>, head: &'r RequestHead) -> Read<'r> {
         let body = self.body.as_deref().unwrap_or_default();
         pipeline::read(routed, head, body, self.live.env())
     }
@@ -210,14 +209,14 @@ impl Request {
     /// Decides what was read, with the answer to its question, where it asks one.
     ///
     /// # Errors
-    /// Where only the store that limits are shared by can tell: then it is read and decided again, with what that says.
-    pub fn decide(
+    /// Where only the store that limits are shared by can tell: then it is decided again, with what that says.
+    pub fn decide<'r>(
         &mut self,
-        read: Read<'_>,
+        read: Read<'r>,
         said: Option<&Said>,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Result<Box<Forward>, Rejection>, Waiting> {
+    ) -> Result<Result<Box<Forward>, Rejection>, Box<Undecided<'r>>> {
         let now = self.process.epoch.elapsed();
         let env = self.live.env();
         let decision = pipeline::decide(read, said, peer, &self.caller, now, env)?;

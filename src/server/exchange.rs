@@ -36,9 +36,10 @@ pub async fn exchange<C: Client>(
     let mut request = Request::begin(&front.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
     let prepared = match request.route(&head, &live) {
-        Ok(mut routed) => {
-            let prepared = prepare(&mut client, &mut request, &mut routed, &head, peer).await;
-            prepared.map(|forward| (forward, routed.body))
+        Ok(routed) => {
+            let body = routed.body;
+            let prepared = prepare(&mut client, &mut request, routed, &head, peer).await;
+            prepared.map(|forward| (forward, body))
         }
         Err(rejection) => Err(rejection),
     };
@@ -79,7 +80,7 @@ pub async fn exchange<C: Client>(
 async fn prepare<C: Client>(
     client: &mut C,
     request: &mut Request,
-    routed: &mut Routed<'_>,
+    routed: Routed<'_>,
     head: &RequestHead,
     peer: Peer,
 ) -> Result<Box<Forward>, Rejection> {
@@ -97,14 +98,14 @@ async fn prepare<C: Client>(
     let mut forward = loop {
         match request.decide(read, said.as_ref(), head, peer) {
             Ok(verdict) => break verdict?,
-            Err(waiting) => {
+            Err(undecided) => {
                 let since = Instant::now();
+                read = undecided.read;
                 // Boxed: nearly nobody waits, and everybody would have to make room for it.
-                routed.settle(Box::pin(waiting.settled()).await);
+                read.settle(Box::pin(undecided.waiting.settled()).await);
                 request.waited(since.elapsed());
             }
         }
-        read = request.read(routed, head);
     };
     request.own_time_ends();
     // Nobody waits for a client that has left.

@@ -359,9 +359,11 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
         BodyPlan::Hold(bounds) => &body[..body.len().min(bounds.limit)],
         BodyPlan::Stream | BodyPlan::None | BodyPlan::Switch => &[],
     };
-    let read = pipeline::read(&routed, head, body, env);
-    let Decision { result, findings, .. } =
-        pipeline::decide(read, None, PEER, &caller, now, env).expect("no store is waited for");
+    let kind = &routed.route.kind;
+    let read = pipeline::read(routed, head, body, env);
+    let Ok(Decision { result, findings, .. }) = pipeline::decide(read, None, PEER, &caller, now, env) else {
+        panic!("there is no store to wait for");
+    };
     for (policy, table) in tables.each() {
         let keys = table.len();
         assert!(
@@ -385,7 +387,7 @@ fn decide(head: &RequestHead, body: &[u8]) -> bool {
     no_token(&forward, query, body);
     let Kind::Widget(WidgetRoute {
         mode: Mode::Enforce, ..
-    }) = routed.route.kind
+    }) = *kind
     else {
         return false;
     };

@@ -39,7 +39,7 @@ pub use tables::KeyTables;
 
 use self::keys::Source;
 use self::policy::Kept;
-use self::shared::{Naming, Store};
+use self::shared::{Naming, Store, Waiting};
 use crate::policy::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::validate::Call;
@@ -218,10 +218,15 @@ impl Limits {
     pub fn admit(&self, entered: &Entered, call: Call, route: Mode, now: Now) -> Result<Permit, Unpermitted> {
         let mut decisions = entered.decisions;
         let gateway = decisions.ask(&self.gateway, &Everyone, Source::Unknown, route, now)?;
-        let said = self
-            .by_call(entered, &call, route, now, &mut decisions)
-            .inspect_err(|_| self.gateway.give_back(&Everyone, gateway))?;
-        let start = match said {
+        let said = self.by_call(entered, &call, route, now, &mut decisions);
+        if !matches!(said, Ok(Ok(_))) {
+            self.gateway.give_back(&Everyone, gateway);
+        }
+        let outcome = match said {
+            Ok(said) => said?,
+            Err(waiting) => return Err(Unpermitted::Waits(Box::new(call), waiting)),
+        };
+        let start = match outcome {
             Outcome::HeldBack(_, millis) => {
                 Start::At(now.saturating_add(Duration::from_millis(millis.into())))
             }
@@ -245,7 +250,7 @@ impl Limits {
         decisions
     }
 
-    /// One policy of the three that are keyed by the call.
+    /// One policy of the three that are keyed by the call, unless only the store can tell.
     fn by_call(
         &self,
         entered: &Entered,
@@ -253,20 +258,20 @@ impl Limits {
         route: Mode,
         now: Now,
         decisions: &mut Decisions,
-    ) -> Result<Outcome, Unpermitted> {
+    ) -> Result<Result<Outcome, Refused>, Waiting> {
         match call {
             // What portals send by themselves is not their users' doing, and is lost to no storm of theirs.
             Call::Event(_) | Call::Robot(_) => match Sender::of(call.known()) {
-                Some(sender) => Ok(decisions.ask(&self.event, &sender, entered.source, route, now)?),
-                None => Ok(Outcome::Unlimited),
+                Some(sender) => Ok(decisions.ask(&self.event, &sender, entered.source, route, now)),
+                None => Ok(Ok(Outcome::Unlimited)),
             },
             Call::Placement(_) | Call::Own(_) => {
                 let Some(member) = call.limited_member() else {
-                    return Ok(Outcome::Unlimited);
+                    return Ok(Ok(Outcome::Unlimited));
                 };
                 let policy = self.family(call).unwrap_or(&self.member);
                 let decided = policy.decide_shared(member, entered.source, route, entered.settled, now);
-                Ok(decisions.note(decided.map_err(Unpermitted::Waits)?)?)
+                Ok(decisions.note(decided?))
             }
         }
     }

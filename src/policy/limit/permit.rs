@@ -81,8 +81,8 @@ impl Permit {
 pub enum Unpermitted {
     /// A policy said no.
     Refused(Refused),
-    /// Only the store can tell, and its answer is on its way.
-    Waits(Waiting),
+    /// Only the store can tell, and its answer is on its way. The call is to be asked about again with that.
+    Waits(Box<Call>, Waiting),
 }
 
 impl From<Refused> for Unpermitted {

@@ -42,7 +42,7 @@ fn admit(limits: &Limits, call: Call, route: Mode, now: Now) -> Result<Permit, R
 fn refused(admitted: Result<Permit, Unpermitted>) -> Result<Permit, Refused> {
     admitted.map_err(|unpermitted| match unpermitted {
         Unpermitted::Refused(refused) => refused,
-        Unpermitted::Waits(waiting) => panic!("{waiting:?}"),
+        Unpermitted::Waits(_, waiting) => panic!("{waiting:?}"),
     })
 }
 
