@@ -80,8 +80,8 @@ struct Lease {
     batch: u32,
     /// The store grants nothing before; zero where it has refused nothing.
     refused_until: Now,
-    /// When it was last asked.
-    asked_at: Now,
+    /// When it was last asked, if ever.
+    asked_at: Option<Now>,
     /// When it last admitted something.
     used_at: Now,
 }
@@ -307,8 +307,7 @@ impl Lease {
             asked: 0,
             batch: 0,
             refused_until: Duration::ZERO,
-            // Long enough ago for a key that is new not to be a busy one.
-            asked_at: now.saturating_sub(BUSY),
+            asked_at: None,
             used_at: now,
         }
     }
@@ -321,7 +320,7 @@ impl Lease {
         }
         if self.refused_until > now {
             let wait = self.refused_until - now;
-            let is_stale = self.asked == 0 && now.saturating_sub(self.asked_at) >= STALE;
+            let is_stale = self.asked == 0 && !self.was_asked_within(STALE, now);
             return Taken::Refused(
                 wait,
                 is_stale.then(|| Need {
@@ -358,7 +357,11 @@ impl Lease {
 
     /// Whether it was asked about a short while ago.
     fn is_busy(&self, now: Now) -> bool {
-        now.saturating_sub(self.asked_at) < BUSY
+        self.was_asked_within(BUSY, now)
+    }
+
+    fn was_asked_within(&self, span: Duration, now: Now) -> bool {
+        self.asked_at.is_some_and(|at| now.saturating_sub(at) < span)
     }
 
     /// Asks for the next batch: nothing for a key that is seldom asked about, then twice as much each time.
@@ -379,7 +382,7 @@ impl Lease {
         self.owed = 0;
         self.told = self.told.saturating_add(owed);
         self.asked += 1;
-        self.asked_at = now;
+        self.asked_at = Some(now);
         Need {
             owed,
             wanted: self.batch,

@@ -110,6 +110,15 @@ fn a_lease_runs_ahead_by_half_and_holds_half() {
     }
 }
 
+#[test]
+fn the_first_request_of_a_key_is_told_however_young_the_process_is() {
+    for now in [Duration::ZERO, Duration::from_millis(300), T0] {
+        let mut replica = Replica::new(quota(100, 100), spec(10, OnError::Local, 1));
+        assert!(replica.grants(1, now));
+        assert_eq!(replica.answer(&mut Server::new(), now), 1, "{now:?}");
+    }
+}
+
 /// What is only observed goes on and is charged like the rest: what would be refused is what is told.
 #[test]
 fn what_is_observed_is_charged_and_told() {
