@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::common::carrier::each;
 use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
 use crate::common::store::Redis;
-use crate::common::{Gateway, Request, Upstream};
+use crate::common::{Gateway, PATIENCE, Request, Upstream};
 
 /// A quota, the store and the keys of it that a test is about.
 fn config(upstream: &Upstream, quota: &str, url: &str, more: &str) -> String {
@@ -130,6 +130,56 @@ fn share(rate: usize, burst: usize, lease: usize, time: Duration) {
         granted as f64 >= 0.95 * quota - 2.0 * lease as f64,
         "{granted} of {quota}"
     );
+}
+
+/// How often a Redis has read from its clients, and how often the script was asked for.
+fn reads_and_questions(redis: &Redis) -> (u64, u64) {
+    let number = |section: &str, after: &str| -> u64 {
+        let told = redis.say(&["INFO", section]);
+        let rest = told.split_once(after).map_or("0", |(_, rest)| rest);
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(rest, |end| &rest[..end]);
+        digits.parse().unwrap()
+    };
+    (
+        number("stats", "total_reads_processed:"),
+        number("commandstats", "cmdstat_evalsha:calls="),
+    )
+}
+
+#[test]
+fn questions_that_nobody_waits_for_go_out_together() {
+    const AT_ONCE: u64 = 100;
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    // Strangers that share a state are one key.
+    let more = "lease = 10\n[limits]\nnew_keys_per_client = \"1000000/s\"";
+    let gateway = Gateway::start(config(&upstream, "rate = \"100/s\"", &redis.url(), more));
+    let mut conn = gateway.connect();
+    let mut round = 0;
+    let until = Instant::now() + PATIENCE;
+    // A machine that is busy may make them come too slowly for one to meet another, but not each time.
+    loop {
+        let before = reads_and_questions(&redis);
+        for number in 0..AT_ONCE {
+            let call = of(&member(round * AT_ONCE + number)).to_http1("HTTP/1.1");
+            assert_eq!(conn.roundtrip(call).status, 200);
+        }
+        let (reads, questions) = loop {
+            let now = reads_and_questions(&redis);
+            let (reads, questions) = (now.0 - before.0, now.1 - before.1);
+            if questions >= AT_ONCE {
+                break (reads, questions);
+            }
+            assert!(Instant::now() < until, "{questions} questions");
+        };
+        if reads * 3 < questions {
+            break;
+        }
+        assert!(Instant::now() < until, "{questions} questions in {reads} reads");
+        round += 1;
+    }
 }
 
 #[test]
