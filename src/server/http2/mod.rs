@@ -1,6 +1,7 @@
 //! A connection that speaks HTTP/2: each stream is a request, on the thread of its connection.
 
 pub mod client;
+mod together;
 mod turns;
 
 use std::pin::pin;
@@ -25,6 +26,7 @@ use crate::request::head::{Framing, RefusedHead, RequestHead};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::Http2Client;
+use together::Together;
 use turns::Turns;
 
 /// Streams that may be open at once on one connection.
@@ -126,7 +128,7 @@ pub async fn serve(
     peer: Peer,
     stopping: &ShutdownWatch,
 ) -> Closed {
-    let handshake = options().handshake(stream);
+    let handshake = options().handshake(Together::new(stream));
     let mut connection = match timeout(front.rules.header_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return Closed::Client,
