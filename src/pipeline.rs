@@ -56,7 +56,7 @@ enum Way {
     /// The same, and its connection is to speak WebSocket.
     WebSocket,
     /// The limits let it in that need no more than its head.
-    Widget(WidgetRoute, Entered),
+    Widget(WidgetRoute, MediaType, Entered),
 }
 
 impl Routed<'_> {
@@ -64,7 +64,7 @@ impl Routed<'_> {
     pub fn limits(&self) -> Decisions {
         match &self.way {
             Way::Pass | Way::WebSocket => Decisions::default(),
-            Way::Widget(_, entered) => *entered.decisions(),
+            Way::Widget(_, _, entered) => *entered.decisions(),
         }
     }
 }
@@ -167,9 +167,9 @@ pub fn route<'e>(
                     unrouted(Some(route_index), refused.into(), limits)
                 })?;
             let kinds = accepted(route_index, &env.routes);
-            let body = plan_body(head, kinds, &env.widget)
+            let (media_type, body) = plan_body(head, kinds, &env.widget)
                 .map_err(|rejection| unrouted(Some(route_index), rejection, *entered.decisions()))?;
-            (body, Way::Widget(first, entered))
+            (body, Way::Widget(first, media_type, entered))
         }
     };
     Ok(Routed {
@@ -186,21 +186,26 @@ fn client_key(caller: &Caller) -> Option<ClientAddress> {
     (!caller.client_is_proxy).then(|| ClientAddress::of(caller.client))
 }
 
-/// How a widget route's body is held, where its media type and the length that is announced allow it.
-fn plan_body(head: &RequestHead, kinds: Kinds, rules: &WidgetRules) -> Result<BodyPlan, Rejection> {
-    match MediaType::of(&head.headers) {
-        Some(MediaType::Form) => {}
-        Some(MediaType::Json) if kinds.has(message::Kind::Own) => {}
+/// What a widget route's body is and how it is held, where its media type and the length that is announced allow it.
+fn plan_body(
+    head: &RequestHead,
+    kinds: Kinds,
+    rules: &WidgetRules,
+) -> Result<(MediaType, BodyPlan), Rejection> {
+    let media_type = match MediaType::of(&head.headers) {
+        Some(MediaType::Form) => MediaType::Form,
+        Some(MediaType::Json) if kinds.has(message::Kind::Own) => MediaType::Json,
         Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
-    }
-    match head.framing.announced() {
-        Some(length) if length > rules.body_limit as u64 => Err(Rejection::BodyTooLarge),
-        Some(_) | None => Ok(BodyPlan::Hold(Bounds {
+    };
+    let plan = match head.framing.announced() {
+        Some(length) if length > rules.body_limit as u64 => return Err(Rejection::BodyTooLarge),
+        Some(_) | None => BodyPlan::Hold(Bounds {
             limit: rules.body_limit,
             within: rules.body_timeout,
             held: rules.held_bodies,
-        })),
-    }
+        }),
+    };
+    Ok((media_type, plan))
 }
 
 /// A request whose body was read: what it says, before anybody was asked about it.
@@ -258,9 +263,10 @@ pub fn read<'r>(routed: Routed<'_>, head: &'r RequestHead, body: &[u8], env: &En
     let (route_index, message) = match routed.way {
         Way::Pass => (routed.route_index, Ok(Message::Pass)),
         Way::WebSocket => (routed.route_index, Ok(Message::WebSocket)),
-        Way::Widget(first, entered) => {
+        Way::Widget(first, media_type, entered) => {
             findings.limits = *entered.decisions();
-            let (index, heard) = findings.hear(routed.route_index, first, entered, head, body, env);
+            let (index, heard) =
+                findings.hear(routed.route_index, first, (media_type, entered), head, body, env);
             (index, heard.map(Message::Widget))
         }
     };

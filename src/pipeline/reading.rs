@@ -87,14 +87,11 @@ impl Findings {
         &mut self,
         first: usize,
         widget: WidgetRoute,
-        entered: Entered,
+        (media_type, entered): (MediaType, Entered),
         head: &RequestHead,
         body: &[u8],
         env: &Env,
     ) -> (usize, Result<Heard, Rejection>) {
-        let Some(media_type) = MediaType::of(&head.headers) else {
-            return (first, Err(Rejection::UnsupportedMediaType));
-        };
         let length = body.len();
         // PHP puts nothing of JSON where it puts forms. Kits that read the raw body do: an event in it is nobody's
         // own request.

@@ -30,7 +30,8 @@ impl<'a> Authority<'a> {
                 (Host::V6(address.parse().ok()?), after)
             }
             None => {
-                let (name, after) = text.split_at(text.find(':').unwrap_or(text.len()));
+                let end = memchr::memchr(b':', text.as_bytes());
+                let (name, after) = text.split_at(end.unwrap_or(text.len()));
                 (Host::Name(name), after)
             }
         };

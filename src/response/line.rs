@@ -25,11 +25,20 @@ pub(super) fn line(name: HeaderName, value: HeaderValue) -> Field {
     let usual = USUAL
         .into_iter()
         .find(|usual| usual.eq_ignore_ascii_case(name.as_str()));
-    Field {
-        spelled: match usual {
-            Some(usual) => Bytes::from_static(usual.as_bytes()),
-            None => Bytes::copy_from_slice(name.as_str().as_bytes()),
+    match usual {
+        Some(usual) => spelled(name, usual, value),
+        None => Field {
+            spelled: Bytes::copy_from_slice(name.as_str().as_bytes()),
+            name,
+            value,
         },
+    }
+}
+
+/// One of each answer: it is known how it is written.
+pub(super) const fn spelled(name: HeaderName, usual: &'static str, value: HeaderValue) -> Field {
+    Field {
+        spelled: Bytes::from_static(usual.as_bytes()),
         name,
         value,
     }

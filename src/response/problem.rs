@@ -13,9 +13,9 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
         out.extend_from_slice(b"urn:widget-gateway:problem:");
         out.extend_from_slice(reason.code().as_bytes());
     });
-    problem.text("title", reason.title());
+    problem.label("title", reason.title());
     problem.number("status", rejection.status().into());
-    problem.text("code", reason.code());
+    problem.label("code", reason.code());
     problem.text("detail", &rejection.detail());
     problem.text("request_id", request_id);
     problem.list("errors", rejection.faults(), fault);
@@ -30,7 +30,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
 /// A fault as problem document and access log show it.
 pub fn fault(out: &mut Vec<u8>, fault: &FieldFault) {
     let mut object = Object::begin(out);
-    object.text("field", fault.field.told());
-    object.text("code", fault.code.label());
+    object.label("field", fault.field.told());
+    object.label("code", fault.code.label());
     object.end();
 }

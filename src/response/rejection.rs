@@ -227,10 +227,13 @@ impl Rejection {
         match self.occurrence() {
             Occurrence::Plain(words) | Occurrence::Later(words, _) => words.into(),
             Occurrence::Fields(faults, in_address) => {
-                let each = faults
-                    .iter()
-                    .map(|fault| format!("{} {}", fault.field.told(), fault.code.says()));
-                let mut words = each.collect::<Vec<_>>().join(", ");
+                let mut words = String::with_capacity(64);
+                for fault in faults {
+                    if !words.is_empty() {
+                        words.push_str(", ");
+                    }
+                    words.extend([fault.field.told(), " ", fault.code.says()]);
+                }
                 if !in_address.is_empty() {
                     let names: Vec<_> = in_address.iter().map(|field| field.told()).collect();
                     words.push_str(&format!(

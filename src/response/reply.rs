@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::protocols::http::date;
 
 use super::frame;
-use super::line::line;
+use super::line::{line, spelled};
 use super::page::{self, Audience};
 use super::problem;
 use super::rejection::Rejection;
@@ -74,13 +74,13 @@ impl Reply {
             true => page::page(rejection, asked),
             false => None,
         };
-        let fixed = |name, value| line(name, HeaderValue::from_static(value));
+        let fixed = |name, usual, value| spelled(name, usual, HeaderValue::from_static(value));
         let mut fields = Vec::with_capacity(10);
         let body = match page {
             Some(page) => {
                 fields.extend([
-                    fixed(header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                    fixed(header::REFERRER_POLICY, "same-origin"),
+                    fixed(header::CONTENT_TYPE, "Content-Type", "text/html; charset=utf-8"),
+                    fixed(header::REFERRER_POLICY, "Referrer-Policy", "same-origin"),
                 ]);
                 let told = [
                     (header::CONTENT_LANGUAGE, page.language),
@@ -91,19 +91,27 @@ impl Reply {
                 page.html.into_bytes()
             }
             None => {
-                fields.push(fixed(header::CONTENT_TYPE, "application/problem+json"));
+                fields.push(fixed(
+                    header::CONTENT_TYPE,
+                    "Content-Type",
+                    "application/problem+json",
+                ));
                 problem::problem(rejection, asked.request_id)
             }
         };
         fields.extend([
-            fixed(header::CACHE_CONTROL, "no-store"),
-            fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            fixed(header::CACHE_CONTROL, "Cache-Control", "no-store"),
+            fixed(
+                header::X_CONTENT_TYPE_OPTIONS,
+                "X-Content-Type-Options",
+                "nosniff",
+            ),
         ]);
         // Both are letters, digits and punctuation; what is no header value would be left out.
         if let Ok(mut request_id) = HeaderValue::from_str(asked.request_id) {
             // It never comes again: over HTTP/2 it is kept out of the table of lines (RFC 7541 6.2.3).
             request_id.set_sensitive(true);
-            fields.push(line(REQUEST_ID, request_id));
+            fields.push(spelled(REQUEST_ID, "X-Request-Id", request_id));
         }
         fields.extend(rejection.headers().map(|(name, value)| line(name, value)));
         // Every reason has a status of the registry.

@@ -73,26 +73,26 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     } = record;
     let mut object = Object::begin(out);
     object.plain("ts", append_timestamp);
-    object.text("level", word(level));
-    object.text("msg", "request");
+    object.label("level", word(level));
+    object.label("msg", "request");
     object.text("request_id", request_id);
     if !trace_id.is_empty() {
         object.text("trace_id", trace_id);
     }
     object.text("route", route.unwrap_or(NO_ROUTE));
     if let Some(message) = message {
-        object.text("message", message.label());
+        object.label("message", message.label());
     }
-    object.text("method", method);
+    object.label("method", method);
     if let Some(host) = host {
         object.text("host", cut(host));
     }
     if let Some(path) = path {
         object.text("path", cut(path));
     }
-    object.text("outcome", outcome.label());
+    object.label("outcome", outcome.label());
     if let Some(rejection) = rejection {
-        object.text("reason", rejection.reason().code());
+        object.label("reason", rejection.reason().code());
     }
     object.list("would_reject", *would_reject, |out, rejection| {
         json::text(out, rejection.reason().code());
@@ -100,9 +100,9 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     object.number("status", u64::from(*status));
     object.list("errors", *faults, fault);
     if let Some(verdict) = verdict {
-        object.text("verified", verdict.label());
+        object.label("verified", verdict.label());
         if let Some(unproven) = verdict.cause() {
-            object.text("unverified", unproven.label());
+            object.label("unverified", unproven.label());
         }
     }
     if let Some(member_id) = member_id {
@@ -129,7 +129,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         }
         object.number("tries", attempted.tries as u64);
         if let Some(cause) = attempted.cause {
-            object.text("cause", cause.label());
+            object.label("cause", cause.label());
         }
     }
     object.number("bytes_in", *bytes_in as u64);

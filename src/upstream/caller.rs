@@ -2,11 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::request::byte_set::hex;
 
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Characters of a `traceparent`, version 00.
 const TRACEPARENT: usize = 55;
 
@@ -69,12 +73,12 @@ impl Caller {
         mut fresh: impl FnMut() -> [u8; 16],
     ) -> Caller {
         let is_trusted = trusted.contains(peer.address);
-        let kept = |name: &str| match is_trusted {
+        let kept = |name: &HeaderName| match is_trusted {
             true => headers.get(name)?.to_str().ok(),
             false => None,
         };
-        let received = kept("traceparent").filter(|value| is_traceparent(value));
-        let request_id = match kept("x-request-id").filter(|id| is_request_id(id)) {
+        let received = kept(&TRACE).filter(|value| is_traceparent(value));
+        let request_id = match kept(&REQUEST_ID).filter(|id| is_request_id(id)) {
             Some(kept) => kept.to_owned(),
             None => {
                 let mut made = String::with_capacity(32);
@@ -93,7 +97,7 @@ impl Caller {
             traceparent_received: received.is_some(),
             scheme_replaced: !is_trusted
                 && headers
-                    .get("x-forwarded-proto")
+                    .get(&X_FORWARDED_PROTO)
                     .is_some_and(|said| !said.as_bytes().eq_ignore_ascii_case(peer.scheme().as_bytes())),
             traceparent: received.map(str::to_owned),
             trusted: is_trusted,
@@ -140,7 +144,7 @@ impl Caller {
 
 fn rightmost_untrusted(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut client = peer.address.to_canonical();
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    let lines: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
     for hop in lines
         .iter()
         .rev()

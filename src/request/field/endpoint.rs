@@ -77,11 +77,11 @@ impl<'a> Url<'a> {
             byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'\\' | b'`'));
         let text = std::str::from_utf8(bytes).map_err(|_| Invalid)?;
         let (scheme, rest) = text.split_once("://").ok_or(Invalid)?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "https" => Protocol::Https,
-            "http" => Protocol::Http,
-            _ => return Err(Invalid),
-        };
+        let scheme = [(Protocol::Https, "https"), (Protocol::Http, "http")]
+            .into_iter()
+            .find(|(_, name)| scheme.eq_ignore_ascii_case(name))
+            .map(|(scheme, _)| scheme)
+            .ok_or(Invalid)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let domain = Domain::parse(authority.as_bytes());
         // As in DOMAIN, a colon without a port is none.

@@ -211,10 +211,11 @@ fn begin(
     let write_timeout = front.rules.write_timeout;
     let client = Http2Client::new(body, respond, turn, write_timeout, expects_continue);
     match head {
-        Ok(head) => tokio::spawn(async move {
+        // Boxed: the runtime moves a task's future, and what it leaves, several times.
+        Ok(head) => tokio::spawn(Box::pin(async move {
             let was_answered = exchange(&front, client, head, peer, at).await;
             stream.ends(was_answered);
-        }),
+        })),
         Err(refused) => tokio::spawn(async move {
             let was_answered = client::refuse_head(&front, client, *refused, peer, at).await;
             stream.ends(was_answered);
