@@ -2,17 +2,21 @@
 //! passes through at most twice.
 
 use std::collections::HashSet;
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBuf;
+
+use super::read_head;
 use crate::common::carrier::{each, table};
 use crate::common::forms::{self, BODY, TARGET};
 use crate::common::{Body, Carrier, Conn, Gateway, PATIENCE, Reply, Request, Upstream, shown};
 use serde_json::json;
 
 const RETRIES: &str = "widget_gateway_upstream_retries_total";
-/// Of so many races with a server at least one is won: usually it is one of ten or twenty.
-const MANY: usize = 1000;
 /// Connections that stand idle before the one request that counts.
 const POOLED: usize = 20;
 
@@ -159,9 +163,50 @@ fn connections_that_the_server_closed_while_idle_are_no_ones_failure() {
     assert_eq!(ran, [2; 5]);
 }
 
+/// What it has not read of the request before keeps the next one out of a server's kernel. Where it then ends the
+/// connection, nothing of that request was taken, whatever it is: it goes on over a fresh connection, and is counted.
+#[test]
+fn a_call_that_its_server_has_not_taken_goes_on_over_a_fresh_connection() {
+    let options = "x".repeat(24 * 1024);
+    let large = Request::form(TARGET, format!("{BODY}&unknown={options}"));
+    each("calls that were not taken", |carrier| {
+        let is_won = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            setsockopt(&listener, RcvBuf, &2048).unwrap();
+            let gateway = Gateway::on_every_carrier(forms::routes(&[listener.local_addr().unwrap()]));
+            let (end, ends) = std::sync::mpsc::channel::<()>();
+            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            let server = std::thread::spawn(move || {
+                let (mut first, _) = listener.accept().unwrap();
+                read_head(&mut first);
+                first.write_all(ok).unwrap();
+                ends.recv().unwrap();
+                first.shutdown(Shutdown::Write).unwrap();
+                let (mut second, _) = listener.accept().unwrap();
+                super::read_request(&mut second);
+                second.write_all(ok).unwrap();
+            });
+            let mut client = carrier.open(&gateway);
+            assert_eq!(client.ask(&large).status, 200);
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| client.ask(&Request::call()).status);
+                gateway.metrics_when("it is under way", |metrics| {
+                    metrics.value("widget_gateway_upstream_in_flight", &[]) == 1.0
+                });
+                end.send(()).unwrap();
+                assert_eq!(second.join().unwrap(), 200);
+            });
+            server.join().unwrap();
+            gateway.metrics().value(RETRIES, &[]) == 1.0
+        };
+        // Under way it is a moment before it is written.
+        assert!((0..10).any(|_| is_won()), "never seen to be sent again");
+    });
+}
+
 /// A server whose idle connections end just when the next request comes. Whatever of it the gateway sees,
-/// no call is executed twice; and where it sees that nothing was read, the call goes on over a fresh
-/// connection and is counted. What carries the call has no part in it: two carriers are enough.
+/// no call is executed twice, and the gateway goes on. What carries the call has no part in it: two carriers are
+/// enough.
 #[test]
 fn a_race_with_a_server_that_closes_executes_no_call_twice() {
     let is_for = |carrier, _: &()| matches!(carrier, Carrier::Http11 | Carrier::H2Tls);
@@ -177,21 +222,13 @@ fn a_race_with_a_server_that_closes_executes_no_call_twice() {
             let gateway = Gateway::on_every_carrier(forms::routes(&[server.address]));
             let mut client = carrier.open(&gateway);
             let (mut answered, mut lost) = (0, 0);
-            let deadline = Instant::now() + PATIENCE / 2;
-            let mut number = 0;
-            let mut retries = 0.0;
-            // A few hundred, and until one race has been won.
-            while number < 300 || (retries < 1.0 && Instant::now() < deadline) {
+            for number in 0..300 {
                 let call = Request::form(&format!("{TARGET}&n={number}"), BODY);
-                number += 1;
                 let response = client.ask(&call);
                 match response.status {
                     200 => answered += 1,
                     502 => lost += 1,
                     other => panic!("{other}: {}", shown(&response.body)),
-                }
-                if number % 100 == 0 {
-                    retries = gateway.metrics().value(RETRIES, &[]);
                 }
                 if response.header("Connection") == Some("close") {
                     client = carrier.open(&gateway);
@@ -201,13 +238,9 @@ fn a_race_with_a_server_that_closes_executes_no_call_twice() {
             let once: HashSet<_> = read.iter().collect();
             assert_eq!(read.len(), once.len(), "a call was read twice: {read:?}");
             assert!(read.len() >= answered, "{} read, {answered} answered", read.len());
+            let retries = gateway.metrics().value(RETRIES, &[]);
             println!("{carrier:?}: {answered} answered, {lost} lost, {retries} won by another try");
-            // Chance has a part in it, and a machine that is slow or busy gives it little to choose from.
-            assert!(
-                retries >= 1.0 || number < MANY,
-                "not one of {number} races was won"
-            );
-            assert!(answered > lost, "{answered} answered, {lost} lost");
+            assert!(answered > 0, "{lost} lost");
         },
     );
     assert_eq!(ran, [1, 0, 0, 0, 1]);
@@ -221,7 +254,6 @@ struct Closing {
 
 impl Closing {
     fn start() -> Closing {
-        use std::io::Write;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let read = std::sync::Arc::<std::sync::Mutex<Vec<Vec<u8>>>>::default();
