@@ -11,7 +11,7 @@ use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::{RequestHead, Version};
 use crate::response::rejection::Rejection;
-use crate::response::reply::{Delimiter, Reply};
+use crate::response::reply::{Delimiter, Length, Reply};
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::front::Front;
 use crate::server::tunnel::{End, Switched};
@@ -20,6 +20,8 @@ use crate::upstream::failure::Cause;
 
 /// Gathered up to so many bytes before a write.
 const GATHER: usize = 32 * 1024;
+/// Most heads of answers fit.
+const HEAD: usize = 1024;
 /// For what is left of a body that nobody wants.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -131,6 +133,11 @@ impl Client for Http1Client {
             && self.delimiter != Delimiter::Close
             && (self.is_read || self.incoming.is_little() && !self.awaits_continue);
         self.out.clear();
+        // A head, and a body that is there at once.
+        self.out.reserve(match reply.length {
+            Length::Bytes(length) => HEAD + (length as usize).min(GATHER),
+            Length::None(_) | Length::Open => HEAD,
+        });
         reply.append_http1(&mut self.out, self.version, self.goes_on);
         self.taken = Sent {
             status: Some(reply.status.as_u16()),

@@ -2,7 +2,8 @@
 //! after a refusal so that the answer arrives.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -50,8 +51,21 @@ impl Wire {
     /// # Errors
     /// What the connection says.
     pub async fn read_ahead(&mut self, room: usize) -> io::Result<usize> {
-        self.ahead.reserve(room);
-        self.inner.read_buf(&mut self.ahead).await
+        if room > READ_AHEAD {
+            self.ahead.reserve(room);
+            return self.inner.read_buf(&mut self.ahead).await;
+        }
+        std::future::poll_fn(|cx| self.poll_ahead(cx, room)).await
+    }
+
+    /// Reads by way of the stack: a connection that waits has no buffer, and the one that has something to read finds
+    /// one that the processor has at hand.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let mut stack = [const { MaybeUninit::uninit() }; READ_AHEAD];
+        let mut read = ReadBuf::uninit(stack.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+        self.ahead.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Writes all of it, at once and not gathered.
@@ -97,9 +111,7 @@ impl Wire {
         if !self.ahead.is_empty() {
             return Poll::Pending;
         }
-        self.ahead.reserve(IDLE_READ);
-        let read = ready!(pin!(self.inner.read_buf(&mut self.ahead)).poll(cx))?;
-        if read == 0 {
+        if ready!(self.poll_ahead(cx, IDLE_READ))? == 0 {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What goes out at once: one record of TLS, and what the library gathers as well.
-const CAPACITY: usize = 16 * 1024;
+/// What goes out at once: a frame of the usual size (RFC 9113 4.2) with its head, and smaller ones before it.
+const CAPACITY: usize = 17 * 1024;
 
 /// A stream whose writes wait for the next flush, or until there are enough of them.
 pub(super) struct Together<S> {
