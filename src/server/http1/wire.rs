@@ -100,7 +100,8 @@ impl Wire {
             Shutdown::shutdown(&mut *self.inner).await;
         }
         if self.lingers {
-            let mut sink = [0; 8192];
+            // Not an array: each connection would keep room for it.
+            let mut sink = vec![0; 8192];
             let drain = async { while self.inner.read(&mut sink).await.is_ok_and(|read| read > 0) {} };
             let _ = tokio::time::timeout(LINGER, drain).await;
         }
