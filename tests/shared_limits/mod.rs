@@ -132,6 +132,30 @@ fn share(rate: usize, burst: usize, lease: usize, time: Duration) {
     );
 }
 
+/// A call that waits for the store is decided a second time, and is still the same one.
+#[test]
+fn who_is_not_vouched_for_and_waits_for_the_store_is_one_key() {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    let more = format!(
+        "lease = 1\n[verify]\nmethod = \"application_token\"\nmode = \"observe\"\ntokens_file = \"{}\"\n",
+        tokens.path().display()
+    );
+    let gateway = Gateway::start(config(&upstream, "rate = \"100/h\"", &redis.url(), &more));
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+    }
+    let metrics = gateway.metrics_after(3);
+    let of_members = [("policy", "member")];
+    assert_eq!(metrics.value("widget_gateway_ratelimit_keys", &of_members), 1.0);
+    let waited = [("by", "store"), ("decision", "allowed")];
+    let name = "widget_gateway_ratelimit_shared_decisions_total";
+    assert_eq!(metrics.value(name, &waited), 3.0);
+    let keys = redis.say(&["KEYS", "*unproven*"]);
+    assert!(keys.contains(MEMBER), "{keys}");
+}
+
 /// How often a Redis has read from its clients, and how often the script was asked for.
 fn reads_and_questions(redis: &Redis) -> (u64, u64) {
     let number = |section: &str, after: &str| -> u64 {

@@ -67,11 +67,12 @@ impl MemberId {
         }
     }
 
-    /// The same id, said by somebody for whom nobody vouches: it is counted apart.
+    /// The same id, said by somebody for whom nobody vouches: it is counted apart. Of one that is that already it is the
+    /// same.
     #[must_use]
     pub fn unproven(self) -> MemberId {
         MemberId {
-            fingerprint: Fingerprint::of(&("unproven", self.fingerprint)),
+            fingerprint: Fingerprint::of(&("unproven", Fingerprint::of(&self.text))),
             ..self
         }
     }
@@ -149,6 +150,15 @@ impl fmt::Debug for MemberId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_vouched_for_is_counted_apart_and_once() {
+        let member = MemberId::parse(b"member-1", MemberIdShape::Token).unwrap();
+        let once = member.clone().unproven();
+        assert_ne!(once.fingerprint, member.fingerprint);
+        assert_eq!(once.clone().unproven().fingerprint, once.fingerprint);
+        assert_eq!(once.unproven().counted_as(), "member-1~unproven");
+    }
 
     #[test]
     fn a_member_id_prints_as_it_came() {

@@ -272,6 +272,8 @@ async fn put(
     let begun = Instant::now();
     let charges = asks.iter().map(|ask| (&*ask.name, &ask.charge));
     let answers = tokio::select! {
+        // An answer that is there counts, however late this thread came to look.
+        biased;
         answers = connection.charge_all(charges) => Ok(answers),
         () = tokio::time::sleep(within) => Err(StoreFault::Timeout),
         why = given_up.wait_for(Option::is_some) => {
