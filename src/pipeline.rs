@@ -192,11 +192,9 @@ fn plan_body(
     kinds: Kinds,
     rules: &WidgetRules,
 ) -> Result<(MediaType, BodyPlan), Rejection> {
-    let media_type = match MediaType::of(&head.headers) {
-        Some(MediaType::Form) => MediaType::Form,
-        Some(MediaType::Json) if kinds.has(message::Kind::Own) => MediaType::Json,
-        Some(MediaType::Json) | None => return Err(Rejection::UnsupportedMediaType),
-    };
+    let media_type = MediaType::of(&head.headers)
+        .filter(|media_type| *media_type == MediaType::Form || kinds.has(message::Kind::Own))
+        .ok_or(Rejection::UnsupportedMediaType)?;
     let plan = match head.framing.announced() {
         Some(length) if length > rules.body_limit as u64 => return Err(Rejection::BodyTooLarge),
         Some(_) | None => BodyPlan::Hold(Bounds {

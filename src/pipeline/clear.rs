@@ -100,26 +100,13 @@ impl Findings {
         now: Now,
         env: &Env,
     ) -> Result<Judged, Stopped> {
-        let Heard {
-            entered,
-            forward_as,
-            media_type,
-            length,
-            plain_auth,
-            mode,
-            sound,
-        } = heard;
-        let passed = match sound {
+        let passed = match heard.sound {
             Sound::Call(claim, call) => {
-                if let Some(claim) = &claim {
-                    self.verify(claim, &call, mode, said, env)?;
-                }
-                // Whoever invents ids spends nothing of those portals' quotas.
-                let call = match self.verdict {
-                    Some(Verdict::Yes(_)) | None => call,
-                    Some(Verdict::No(_) | Verdict::Unknown(_)) => call.unproven(),
+                let call = match &claim {
+                    Some(claim) => self.verify(claim, call, heard.mode, said, env)?,
+                    None => call,
                 };
-                match env.limits.admit(&entered, call, mode, now) {
+                match env.limits.admit(&heard.entered, call, heard.mode, now) {
                     Ok(permit) => {
                         self.limits = *permit.decisions();
                         Passed::Permitted(permit)
@@ -129,54 +116,51 @@ impl Findings {
                         return Err(Rejection::from(refused).into());
                     }
                     Err(Unpermitted::Waits(call, waiting)) => {
-                        let heard = Heard {
-                            entered,
-                            forward_as,
-                            media_type,
-                            length,
-                            plain_auth,
-                            mode,
-                            // Who is calling is known by now.
-                            sound: Sound::Call(None, *call),
-                        };
-                        return Err(Stopped::Waits(Box::new(heard), waiting));
+                        // Who is calling is known by now.
+                        let sound = Sound::Call(None, *call);
+                        return Err(Stopped::Waits(Box::new(Heard { sound, ..heard }), waiting));
                     }
                 }
             }
             Sound::Observed(unsound, observed) => {
                 self.verdict = env.verify.as_ref().map(|_| Verdict::Unknown(Unknown::Unsound));
-                self.limits = env.limits.observe(&entered, now);
+                self.limits = env.limits.observe(&heard.entered, now);
                 Passed::Observed(unsound, observed)
             }
         };
         Ok(Judged {
-            mode,
-            forward_as,
-            media_type,
-            length,
-            plain_auth,
+            mode: heard.mode,
+            forward_as: heard.forward_as,
+            media_type: heard.media_type,
+            length: heard.length,
+            plain_auth: heard.plain_auth,
             passed,
         })
     }
 
-    /// Comes to a verdict on who is calling. Route and `[verify]` both have to enforce for it to refuse.
+    /// Comes to a verdict on who is calling, which the call goes on with. Route and `[verify]` both have to enforce for
+    /// it to refuse.
     fn verify(
         &mut self,
         claim: &Claim,
-        call: &Call,
+        call: Call,
         mode: Mode,
         said: Option<&Said>,
         env: &Env,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Call, Rejection> {
         let Some(rules) = &env.verify else {
-            return Ok(());
+            return Ok(call);
         };
         let verdict = rules.judge(claim, call.known(), said);
         self.verdict = Some(verdict);
         if let Some(unproven) = rules.refuses(verdict) {
             self.observe_or(rules.mode.with(mode), Rejection::CallerNotVerified(unproven))?;
         }
-        Ok(())
+        // Whoever invents ids spends nothing of those portals' quotas.
+        Ok(match verdict {
+            Verdict::Yes(_) => call,
+            Verdict::No(_) | Verdict::Unknown(_) => call.unproven(),
+        })
     }
 
     /// What the answer has to say of frames, and what the browser said of the portal.

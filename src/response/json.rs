@@ -35,6 +35,7 @@ impl<'o> Object<'o> {
     /// A field whose text is a word of ours, which needs no escaping.
     #[inline(always)]
     pub fn label(&mut self, name: &'static str, label: &'static str) {
+        debug_assert!(!must_escape(label), "{label}");
         self.plain(name, |out| out.extend_from_slice(label.as_bytes()));
     }
 
@@ -95,9 +96,7 @@ impl<'o> Object<'o> {
 
 /// A text with its quotation marks.
 pub fn text(out: &mut Vec<u8>, value: &str) {
-    let must_escape = |b: u8| (b < b' ') | (b == b'"') | (b == b'\\');
-    // All bytes are looked at, which the compiler does many at a time.
-    if value.bytes().fold(false, |found, b| found | must_escape(b)) {
+    if must_escape(value) {
         // Writing a text to memory does not fail.
         let _ = serde_json::to_writer(out, value);
     } else {
@@ -105,6 +104,12 @@ pub fn text(out: &mut Vec<u8>, value: &str) {
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
     }
+}
+
+/// All bytes are looked at, which the compiler does many at a time.
+fn must_escape(text: &str) -> bool {
+    let must = |b: u8| (b < b' ') | (b == b'"') | (b == b'\\');
+    text.bytes().fold(false, |found, b| found | must(b))
 }
 
 #[cfg(test)]

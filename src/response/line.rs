@@ -7,16 +7,12 @@ use crate::upstream::answer::Field;
 
 /// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
 pub(super) fn line(name: HeaderName, value: HeaderValue) -> Field {
-    const USUAL: [&str; 13] = [
-        "Content-Type",
+    const USUAL: [&str; 9] = [
         "Content-Language",
         "Content-Security-Policy",
         "Content-Security-Policy-Report-Only",
-        "Cache-Control",
         "Referrer-Policy",
         "Set-Cookie",
-        "X-Content-Type-Options",
-        "X-Request-Id",
         "Retry-After",
         "RateLimit-Policy",
         "RateLimit",

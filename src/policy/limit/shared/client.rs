@@ -82,7 +82,8 @@ struct Gathered {
 /// What came of questions that went out together.
 struct Asked {
     asks: Vec<Ask>,
-    answers: Vec<Result<Charged, StoreFault>>,
+    /// An answer to each, or why the store was given up before they came.
+    answers: Result<Vec<Result<Charged, StoreFault>>, StoreFault>,
     took: Duration,
 }
 
@@ -221,8 +222,16 @@ impl<W: Witness> Task<W> {
     /// Hands on what came of each question. Gives back why the breaker opens, where it does.
     fn settle(&self, asked: Asked, breaker: &mut Breaker) -> Option<StoreFault> {
         let now = self.now();
+        let answers = match asked.answers {
+            Ok(answers) => answers,
+            // The store had time left: that is no fault of its own.
+            Err(given_up) => {
+                asked.asks.into_iter().for_each(|ask| ask.failed(given_up));
+                return None;
+            }
+        };
         let mut opened = None;
-        for (ask, answer) in asked.asks.into_iter().zip(asked.answers) {
+        for (ask, answer) in asked.asks.into_iter().zip(answers) {
             self.witness.took(asked.took);
             let fault = match answer {
                 Ok(charged) => {
@@ -275,13 +284,13 @@ async fn put(
         // An answer that is there counts, however late this thread came to look.
         biased;
         answers = connection.charge_all(charges) => Ok(answers),
-        () = tokio::time::sleep(within) => Err(StoreFault::Timeout),
+        () = tokio::time::sleep(within) => Ok(vec![Err(StoreFault::Timeout); asks.len()]),
         why = given_up.wait_for(Option::is_some) => {
             Err(why.ok().and_then(|why| *why).unwrap_or(StoreFault::Timeout))
         }
     };
     Asked {
-        answers: answers.unwrap_or_else(|fault| vec![Err(fault); asks.len()]),
+        answers,
         took: begun.elapsed(),
         asks,
     }
