@@ -7,10 +7,11 @@ use crate::upstream::answer::Field;
 
 /// As these headers are usually written; clients do not care (RFC 9110 5.1), people do.
 pub(super) fn line(name: HeaderName, value: HeaderValue) -> Field {
-    const USUAL: [&str; 9] = [
+    const USUAL: [&str; 10] = [
         "Content-Language",
         "Content-Security-Policy",
         "Content-Security-Policy-Report-Only",
+        "Cache-Control",
         "Referrer-Policy",
         "Set-Cookie",
         "Retry-After",
