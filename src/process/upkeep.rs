@@ -100,6 +100,10 @@ impl Process {
         });
         let (msg, more) = match standing {
             Standing::Up => ("a server is up", json!({})),
+            Standing::Down(Cause::Tls) => (
+                "a server is down",
+                json!({ "cause": Cause::Tls.label(), "detail": server.health.why_unproven() }),
+            ),
             Standing::Down(cause) => ("a server is down", json!({ "cause": cause.label() })),
             Standing::Ejected { cause, lasts } => (
                 "a server is ejected",

@@ -31,8 +31,7 @@ pub async fn check(
 
 /// Fails without a cause where the fault is ours.
 async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> Result<(), Option<Cause>> {
-    let opened = Connection::open(&server.address, server.secured.as_ref()).await;
-    let connection = opened.map_err(|unopened| unopened.cause())?;
+    let connection = Connection::open(server).await?;
     let Some(path) = &rule.path else {
         return Ok(());
     };

@@ -4,6 +4,7 @@
 //! row eject one that still takes connections: it is not asked for a while, twice as long each time, and comes
 //! back on probation, where one more failure is enough.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest ejection.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Of the text that a TLS handshake failed with, in characters.
+const LONGEST_WHY: usize = 200;
 /// Changes that wait to be told.
 const UNTOLD: usize = 16;
 
@@ -105,6 +108,8 @@ struct Known {
     /// The end of the last ejection, and how long it was.
     ejected: Option<(Instant, Duration)>,
     probation: bool,
+    /// What the last TLS handshake failed of.
+    unproven: Option<Box<str>>,
     untold: Vec<Standing>,
     check: Next,
 }
@@ -142,6 +147,7 @@ impl Default for Health {
                 against: 0,
                 ejected: None,
                 probation: false,
+                unproven: None,
                 untold: Vec::new(),
                 check: Next::At(None),
             }),
@@ -169,6 +175,17 @@ impl Health {
                 self.set(&mut known, Standing::Up);
             }
         }
+    }
+
+    /// A TLS handshake with it failed of this.
+    pub fn unproven(&self, why: &dyn fmt::Display) {
+        let why: String = why.to_string().chars().take(LONGEST_WHY).collect();
+        self.known.lock().unproven = Some(why.into());
+    }
+
+    /// What the last TLS handshake with it failed of.
+    pub fn why_unproven(&self) -> Option<Box<str>> {
+        self.known.lock().unproven.clone()
     }
 
     /// A request could not connect to it.

@@ -194,10 +194,8 @@ pub async fn send(
 
 /// Why it failed, as far as that is the server's fault.
 async fn connect(server: &Server, within: Duration) -> Result<Connection, Option<Cause>> {
-    match timeout(within, Connection::open(&server.address, server.secured.as_ref())).await {
-        Ok(opened) => opened.map_err(|unopened| unopened.cause()),
-        Err(_) => Err(Some(Cause::Timeout)),
-    }
+    let opened = timeout(within, Connection::open(server)).await;
+    opened.unwrap_or(Err(Some(Cause::Timeout)))
 }
 
 /// Sends the request over a connection of its own: the status of the answer.

@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::address::Address;
 use super::failure::{self, Cause};
 use super::sample;
-use super::secure::Secured;
+use super::server::Server;
 use super::wire::Wire;
 
 /// How long the end of the TCP stream may come behind the end of that of TLS.
@@ -34,31 +34,6 @@ pub struct Connection {
     written: u64,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum Unopened {
-    /// Nobody listens, or cannot be reached.
-    Unconnected(io::Error),
-    /// The other end speaks no TLS, or cannot prove its name.
-    Unproven,
-}
-
-impl Unopened {
-    /// What that says of the server; none where this process is to blame.
-    pub fn cause(&self) -> Option<Cause> {
-        match self {
-            Unopened::Unconnected(error) => failure::of_connect(error),
-            Unopened::Unproven => Some(Cause::Tls),
-        }
-    }
-}
-
-impl From<io::Error> for Unopened {
-    fn from(error: io::Error) -> Unopened {
-        Unopened::Unconnected(error)
-    }
-}
-
 /// What a wait for bytes came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filled {
@@ -74,19 +49,25 @@ impl Connection {
     /// Connects, and shakes hands where the server is spoken to over TLS. It has no time limit of its own.
     ///
     /// # Errors
-    /// See [`Unopened`].
-    pub async fn open(address: &Address, secured: Option<&Secured>) -> Result<Connection, Unopened> {
-        let wire = match address {
-            Address::Inet(address) => Wire::tcp(*address).await?,
-            Address::Sample => Wire::tcp(sample::address()?).await?,
-            Address::Unix(path) => Wire::unix(path).await?,
+    /// What it says of the server that there is no connection; none where this process is to blame.
+    pub async fn open(server: &Server) -> Result<Connection, Option<Cause>> {
+        let connected = async {
+            match &server.address {
+                Address::Inet(address) => Wire::tcp(*address).await,
+                Address::Sample => Wire::tcp(sample::address()?).await,
+                Address::Unix(path) => Wire::unix(path).await,
+            }
         };
-        let stream = match secured {
+        let wire = connected.await.map_err(|error| failure::of_connect(&error))?;
+        let stream = match &server.secured {
             None => Stream::Plain(wire),
             Some(secured) => {
                 let (connector, name) = secured.connector();
                 let shaken = connector.connect(name, wire).await;
-                Stream::Tls(Box::new(shaken.map_err(|_| Unopened::Unproven)?))
+                Stream::Tls(Box::new(shaken.map_err(|error| {
+                    server.health.unproven(&error);
+                    Some(Cause::Tls)
+                })?))
             }
         };
         Ok(Connection {

@@ -214,6 +214,59 @@ fn a_server_has_to_prove_its_name_on_both_ways() {
 }
 
 #[test]
+fn what_a_handshake_fails_of_is_told_on_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    ours.write(&ca);
+    let tls = format!("ca = \"{}\", server_name = \"{NAME}\"", ca.display());
+    let expired = Front::start(ours.sign(NAME, 2021));
+    let named = Front::start(ours.sign("other.example", 2090));
+    let signed = Front::start(other.sign(NAME, 2090));
+    let faults = [
+        (
+            "expired",
+            expired.address,
+            "invalid peer certificate: certificate expired",
+        ),
+        (
+            "named",
+            named.address,
+            "invalid peer certificate: certificate not valid for name",
+        ),
+        (
+            "signed",
+            signed.address,
+            "invalid peer certificate: UnknownIssuer",
+        ),
+        (
+            "plain",
+            plain(),
+            "received corrupt message of type InvalidContentType",
+        ),
+    ];
+    let text: String = faults
+        .iter()
+        .map(|(name, address, _)| routes(name, *address, &tls))
+        .collect();
+    for method in ["POST", "PUT"] {
+        let gateway = Gateway::start(text.clone());
+        for (name, _, why) in &faults {
+            let asks = match method {
+                "POST" => post(&format!("/{name}?{QUERY}"), &[], BODY),
+                _ => request("PUT", &format!("/{name}"), &["Content-Length: 2"], "up"),
+            };
+            assert_eq!(gateway.ask(asks).status, 502, "{method} {name}");
+            let down = gateway.wait_log(name, |line| {
+                line["msg"] == "a server is down" && line["upstream"] == *name
+            });
+            let detail = down["detail"].as_str().unwrap_or_default();
+            assert!(detail.contains(why), "{method} {down}");
+        }
+    }
+}
+
+#[test]
 fn another_authority_ends_what_the_one_before_has_vouched_for() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");

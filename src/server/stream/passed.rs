@@ -17,6 +17,7 @@ use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::awaited::Awaited;
 use crate::upstream::answer::{Judged, MAX_HEAD, MAX_INTERIM};
+use crate::upstream::failure::Cause;
 
 /// One request of a pass route, while the proxy has it.
 pub struct Passed {
@@ -109,6 +110,10 @@ impl Passed {
     /// A server that can not be connected to. Whether another one is to be tried.
     pub(super) fn connect_failed(&mut self, error: &Error) -> bool {
         let cause = cause_of_connect(error);
+        if let (Some(Cause::Tls), Some(server)) = (cause, self.forward.attempts.server()) {
+            let why = error.context.as_ref().map(|context| context.as_str());
+            server.health.unproven(&why.unwrap_or("no reason"));
+        }
         let again = self.forward.attempts.connect_failed(cause, Instant::now());
         self.request.upstream_retried(u32::from(again));
         again
