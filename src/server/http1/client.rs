@@ -176,7 +176,10 @@ impl Client for Http1Client {
     }
 
     async fn gone(&mut self) {
-        self.wire.gone().await;
+        match self.incoming.is_complete() {
+            true => self.wire.gone().await,
+            false => self.wire.ended().await,
+        }
     }
 
     fn sent(&self) -> Sent {

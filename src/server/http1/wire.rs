@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -17,6 +18,11 @@ pub const READ_AHEAD: usize = 4096;
 const IDLE_READ: usize = 512;
 /// After a refusal, what the client still sends is read for so long before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// From one look at whether a client has left to the next, where nothing is read.
+const LOOK: Duration = Duration::from_millis(250);
+/// States of a TCP connection whose other side has closed, as Linux numbers them: CLOSE and CLOSE_WAIT.
+const LEFT: [u8; 2] = [7, 8];
 
 /// See the module.
 pub struct Wire {
@@ -86,6 +92,14 @@ impl Wire {
     pub async fn gone(&mut self) {
         // An error of the connection means the same.
         let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
+    }
+
+    /// Resolves when the client has closed its side, within a quarter of a second and whatever is left to be read: of a
+    /// body that nobody wants yet nothing is taken from the kernel.
+    pub async fn ended(&mut self) {
+        while !get_tcp_info(self.inner.id()).is_ok_and(|info| LEFT.contains(&info.tcpi_state)) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The request was refused, its body not read: what still comes is of no interest.
