@@ -1,7 +1,10 @@
 //! What servers answer that is odd, and what of it a client may see: the same on held and on pass routes,
 //! whatever carries it (RFC 9110 7.6.1, 8.6 and 15.2; RFC 9112 6).
 
+use std::io::{ErrorKind, Read, Write};
+
 use crate::common::carrier::{Client, table};
+use crate::common::client::connected_tls;
 use crate::common::forms;
 use crate::common::{Carrier, Gateway, Got, Reply, Request, Response, Upstream, shown};
 use serde_json::json;
@@ -510,4 +513,31 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
         },
     );
     assert_eq!(ran, [3 * BREAKS.len(); 5]);
+}
+
+/// Where only the close says where an answer ends, TLS tells a whole one from a cut one by its farewell (RFC 9112 9.8).
+#[test]
+fn over_tls_a_cut_answer_to_http10_does_not_look_whole() {
+    const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n";
+    const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n";
+    let (upstream, gateway) = setting(Carrier::Tls11);
+    for (kind, request) in requests() {
+        for (answer, farewell) in [(WHOLE, Ok(())), (CUT, Err(ErrorKind::UnexpectedEof))] {
+            let gate = crate::common::upstream::Gate::default();
+            upstream.reply(Reply::RawUntil(answer.to_vec().into(), gate.clone()));
+            let mut client = connected_tls(gateway.tls(), b"http/1.1");
+            client.write_all(&request.to_http1("HTTP/1.0")).unwrap();
+            let mut got = Vec::new();
+            while !got.ends_with(b"\r\n\r\nshort") {
+                let mut piece = [0; 1024];
+                let read = client.read(&mut piece).unwrap();
+                assert!(read > 0, "{kind}: {}", shown(&got));
+                got.extend_from_slice(&piece[..read]);
+            }
+            assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"), "{kind}: {}", shown(&got));
+            gate.open();
+            let ended = client.read_to_end(&mut got).map_err(|error| error.kind());
+            assert_eq!(ended.map(|more| assert_eq!(more, 0)), farewell, "{kind}");
+        }
+    }
 }

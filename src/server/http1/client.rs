@@ -241,7 +241,11 @@ impl Client for Http1Client {
         let closed = match ended {
             Ended::Refused => Closed::Refused,
             Ended::Answered if self.ends_connection && self.keeps_alive => Closed::Drain,
-            Ended::Answered | Ended::Cut => Closed::Client,
+            Ended::Answered => Closed::Client,
+            Ended::Cut => {
+                self.wire.cut().await;
+                return Err(Closed::Client);
+            }
         };
         self.wire.close().await;
         Err(closed)

@@ -107,6 +107,12 @@ impl Wire {
         self.lingers = true;
     }
 
+    /// Ends a connection whose answer is cut. Over TLS without its farewell: where only the close says where an answer
+    /// ends, that is how a client sees that this one is not whole (RFC 9112 9.8).
+    pub async fn cut(mut self) {
+        let _ = self.inner.flush().await;
+    }
+
     /// Closes our side. Where the request was not read to its end, the client's side is read on, within bounds: a
     /// close with unread bytes would reset the connection and could take the answer with it.
     pub async fn close(&mut self) {
