@@ -123,7 +123,7 @@ impl Replica {
                 replicas: scenario.replicas as u32,
                 prefix: String::new(),
             },
-            None,
+            Arc::default(),
         );
         let questions = store.questions().unwrap();
         store.set_up(true);

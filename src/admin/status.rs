@@ -225,12 +225,13 @@ fn store(process: &Process, store: &Store) -> Value {
         replicas,
         ..
     } = store.spec();
-    let faults: Map<_, _> = store
+    let tally = store.tally();
+    let faults: Map<_, _> = tally
         .faults()
         .filter(|(_, count)| *count > 0)
         .map(|(fault, count)| (fault.label().to_owned(), count.into()))
         .collect();
-    let judged: Map<_, _> = store
+    let judged: Map<_, _> = tally
         .judged()
         .map(|(by, [allowed, limited])| {
             let counts = json!({ "allowed": allowed, "limited": limited });

@@ -32,10 +32,13 @@ pub(super) fn refresh(env: &Env, metrics: &Metrics) {
     metrics
         .store_up
         .set(store.is_none_or(|store| store.is_up()).into());
-    for (by, counts) in store.into_iter().flat_map(|store| store.judged()) {
+    let Some(tally) = store.map(|store| store.tally()) else {
+        return;
+    };
+    for (by, counts) in tally.judged() {
         metrics.shared_decisions(by, counts);
     }
-    for (fault, count) in store.into_iter().flat_map(|store| store.faults()) {
+    for (fault, count) in tally.faults() {
         metrics.store_errors(fault, count);
     }
 }

@@ -156,6 +156,30 @@ fn who_is_not_vouched_for_and_waits_for_the_store_is_one_key() {
     assert!(keys.contains(MEMBER), "{keys}");
 }
 
+/// A counter that stood still until a fresh one had overtaken it would hide what the store does meanwhile.
+#[test]
+fn a_store_that_is_given_up_and_taken_again_is_counted_on() {
+    let redis = Redis::start(&[]);
+    let upstream = Upstream::start();
+    let shared = config(&upstream, "rate = \"100/h\"", &redis.url(), "lease = 1");
+    let (alone, _) = shared.split_once("[limits.shared]").unwrap();
+    let gateway = Gateway::start(shared.clone());
+    let ask = |times: usize| {
+        for _ in 0..times {
+            assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
+        }
+    };
+    ask(3);
+    for (reloads, text) in [(1, alone), (2, &*shared)] {
+        gateway.rewrite(text);
+        assert_eq!(gateway.reload_lines(reloads)[reloads - 1]["result"], "applied");
+    }
+    ask(2);
+    let judged = [("by", "store"), ("decision", "allowed")];
+    let name = "widget_gateway_ratelimit_shared_decisions_total";
+    assert_eq!(gateway.metrics_after(5).value(name, &judged), 5.0);
+}
+
 /// How often a Redis has read from its clients, and how often the script was asked for.
 fn reads_and_questions(redis: &Redis) -> (u64, u64) {
     let number = |section: &str, after: &str| -> u64 {

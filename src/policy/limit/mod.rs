@@ -102,10 +102,8 @@ impl Limits {
         let none = Limits::default();
         let before = before.unwrap_or(&none);
         let store = shared.as_ref().map(|spec| {
-            let before = before.store.as_ref();
-            let kept = before.filter(|before| before.spec() == spec);
-            kept.cloned()
-                .unwrap_or_else(|| Store::new(spec.clone(), before.map(|before| &**before)))
+            let kept = before.store.clone().filter(|before| before.spec() == spec);
+            kept.unwrap_or_else(|| Store::new(spec.clone(), tables.tally().clone()))
         });
         let by_member = |suffix: String| -> Kept<MemberId> {
             let naming: Naming<MemberId> =

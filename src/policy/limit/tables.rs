@@ -1,14 +1,17 @@
-//! The tables of keys that the process has: they outlive every configuration.
+//! The tables of keys that the process has, and what was counted of the store of shared ones: they outlive every
+//! configuration.
 
 use std::sync::Arc;
 
 use super::decision::PolicyName;
 use super::keys::KeyTable;
+use super::shared::Tally;
 
 /// The tables of all policies, one each: a flood of one kind of key takes no room from another.
 pub struct KeyTables {
     of_policy: [Arc<KeyTable>; PolicyName::ALL.len()],
     newcomers: Arc<KeyTable>,
+    tally: Arc<Tally>,
 }
 
 impl KeyTables {
@@ -18,6 +21,7 @@ impl KeyTables {
         KeyTables {
             of_policy: PolicyName::ALL.map(|_| table()),
             newcomers: table(),
+            tally: Arc::default(),
         }
     }
 
@@ -36,6 +40,11 @@ impl KeyTables {
     /// The table of what clients may bring.
     pub(super) fn newcomers(&self) -> &Arc<KeyTable> {
         &self.newcomers
+    }
+
+    /// What is counted of the store of shared limits, if there is one.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Each policy and its table.

@@ -111,7 +111,7 @@ impl<W: Witness> Task<W> {
                 }
                 Err(fault) => {
                     self.tried = None;
-                    self.state.count(fault);
+                    self.state.tally.fault(fault);
                     if !is_told {
                         // It was not up since the start.
                         self.witness.down(fault, self.spec.on_error);
@@ -255,7 +255,7 @@ impl<W: Witness> Task<W> {
             breaker.answered();
             return None;
         };
-        self.state.count(fault);
+        self.state.tally.fault(fault);
         breaker.opens(fault).then_some(fault)
     }
 }

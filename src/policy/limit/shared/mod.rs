@@ -77,7 +77,7 @@ use leases::{Hurry, Leases, Need, Next, Patience, Taken};
 pub use script::{Bucket, Charge, Charged};
 use store::Asker;
 pub use store::{Ask, OnError, Settled, SharedSpec, Store, Witness};
-pub use tally::JudgedBy;
+pub use tally::{JudgedBy, Tally};
 
 use super::clock::Now;
 use super::keys::KeyTable;

@@ -1,7 +1,7 @@
 //! The store as requests see it: asked through a queue that is bounded, and known to be up or not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use super::fault::StoreFault;
 use super::inquiry::Answer;
 use super::leases::{Hurry, Leases};
 use super::script::{Charge, Charged};
-use super::tally::{JudgedBy, Tally};
+use super::tally::Tally;
 use crate::policy::limit::clock::Now;
 use crate::request::fingerprint::Fingerprint;
 use crate::request::label::labelled;
@@ -85,16 +85,7 @@ pub(super) struct State {
     pub(super) is_up: AtomicBool,
     /// Told when somebody waits, or soon would: what is in the queue goes out at once.
     pub(super) hurry: Notify,
-    faults: Arc<[AtomicU64; StoreFault::ALL.len()]>,
     pub(super) tally: Arc<Tally>,
-}
-
-impl State {
-    pub(super) fn count(&self, fault: StoreFault) {
-        if let Some(count) = self.faults.get(fault as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// What the one who waits for an answer is told.
@@ -167,9 +158,8 @@ impl Ask {
 }
 
 impl Store {
-    /// A store that nobody has connected to. Until somebody does it counts as down. What was counted of the one that
-    /// was there `before` is counted on.
-    pub fn new(spec: SharedSpec, before: Option<&Store>) -> Arc<Store> {
+    /// A store that nobody has connected to. Until somebody does it counts as down.
+    pub fn new(spec: SharedSpec, tally: Arc<Tally>) -> Arc<Store> {
         let (asks, unanswered) = mpsc::channel(QUEUE);
         Arc::new(Store {
             spec,
@@ -178,8 +168,7 @@ impl Store {
             state: Arc::new(State {
                 is_up: AtomicBool::new(false),
                 hurry: Notify::new(),
-                faults: before.map_or_else(Arc::default, |before| before.state.faults.clone()),
-                tally: before.map_or_else(Arc::default, |before| before.state.tally.clone()),
+                tally,
             }),
         })
     }
@@ -194,17 +183,9 @@ impl Store {
         self.state.is_up.load(Ordering::Relaxed)
     }
 
-    /// Each kind of fault with how often it was met.
-    pub fn faults(&self) -> impl Iterator<Item = (StoreFault, u64)> {
-        StoreFault::ALL
-            .into_iter()
-            .zip(&*self.state.faults)
-            .map(|(fault, count)| (fault, count.load(Ordering::Relaxed)))
-    }
-
-    /// How many requests were allowed and limited, by each that they can be judged by.
-    pub fn judged(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
-        self.state.tally.iter()
+    /// What was counted of it, and of those before it.
+    pub fn tally(&self) -> &Tally {
+        &self.state.tally
     }
 
     /// The questions, for whoever answers them in place of a server, such as a simulation; once, and not after
@@ -221,7 +202,7 @@ impl Store {
     /// Puts a question into the queue. Where there is no room for it the asking has failed already.
     pub(super) fn ask(&self, ask: Ask, hurry: Hurry) {
         if let Err(e) = self.asks.try_send(ask) {
-            self.state.count(StoreFault::Queue);
+            self.state.tally.fault(StoreFault::Queue);
             e.into_inner().failed(StoreFault::Queue);
         }
         self.hurries(hurry);

@@ -1,7 +1,8 @@
-//! By what requests under a shared limit were judged.
+//! By what requests under a shared limit were judged, and what the store's faults were.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::fault::StoreFault;
 use crate::request::label::labelled;
 
 labelled! {
@@ -18,23 +19,39 @@ labelled! {
     }
 }
 
-/// How many requests were allowed and limited, ever, by what. On a cache line of its own, since it is written by
-/// every request.
+/// What was counted, ever, of whichever stores a process has had: it outlives them. On a cache line of its own, since
+/// it is written by every request.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Tally([[AtomicU64; 2]; JudgedBy::ALL.len()]);
+pub struct Tally {
+    /// How many requests were allowed and limited, by what.
+    judged: [[AtomicU64; 2]; JudgedBy::ALL.len()],
+    faults: [AtomicU64; StoreFault::ALL.len()],
+}
 
 impl Tally {
     pub(super) fn count(&self, by: JudgedBy, is_allowed: bool) {
-        if let Some([allowed, limited]) = self.0.get(by as usize) {
+        if let Some([allowed, limited]) = self.judged.get(by as usize) {
             let count = if is_allowed { allowed } else { limited };
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Of each, how many were allowed and how many limited.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
+    pub(super) fn fault(&self, fault: StoreFault) {
+        if let Some(count) = self.faults.get(fault as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Of each that requests can be judged by, how many were allowed and how many limited.
+    pub fn judged(&self) -> impl Iterator<Item = (JudgedBy, [u64; 2])> {
         let load = |counts: &[AtomicU64; 2]| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        JudgedBy::ALL.into_iter().zip(self.0.iter().map(load))
+        JudgedBy::ALL.into_iter().zip(self.judged.iter().map(load))
+    }
+
+    /// Each kind of fault with how often it was met.
+    pub fn faults(&self) -> impl Iterator<Item = (StoreFault, u64)> {
+        let counts = self.faults.iter().map(|count| count.load(Ordering::Relaxed));
+        StoreFault::ALL.into_iter().zip(counts)
     }
 }

@@ -44,7 +44,7 @@ struct Replica {
 
 impl Replica {
     fn new(quota: Quota, spec: SharedSpec) -> Replica {
-        let store = Store::new(spec, None);
+        let store = Store::new(spec, Arc::default());
         let questions = store.questions().unwrap();
         store.set_up(true);
         let naming = Arc::new(|member: &MemberId| format!("{{{member}}}:member"));
@@ -273,7 +273,12 @@ fn a_queue_that_is_full_fails_at_once_and_is_counted() {
         panic!("only the store can tell");
     };
     assert_eq!(waiting.settled_now(), Some(Settled::Failed));
-    let counted: Vec<_> = replica.store.faults().filter(|(_, count)| *count > 0).collect();
+    let counted: Vec<_> = replica
+        .store
+        .tally()
+        .faults()
+        .filter(|(_, count)| *count > 0)
+        .collect();
     assert_eq!(counted, [(StoreFault::Queue, 1)]);
 }
 
@@ -287,7 +292,7 @@ fn keys_without_a_place_are_judged_by_the_share_and_idle_ones_give_theirs_back()
     }
     replica.answer(&mut server, T0);
     assert!(matches!(replica.ask(1000, T0), Verdict::Granted), "its share");
-    let counted: Vec<_> = replica.store.judged().map(|(_, counts)| counts).collect();
+    let counted: Vec<_> = replica.store.tally().judged().map(|(_, counts)| counts).collect();
     assert_eq!(counted, [[0, 0], [0, 0], [0, 0], [1, 0]]);
     replica.limiter.sweep(T0 + Duration::from_millis(999));
     assert!(replica.limiter.lease(&member(1), T0).is_some());
@@ -407,6 +412,7 @@ fn requests_are_counted_by_what_judged_them() {
     let counted = |replica: &Replica| {
         replica
             .store
+            .tally()
             .judged()
             .map(|(_, counts)| counts)
             .collect::<Vec<_>>()
