@@ -11,9 +11,11 @@
 //!                      every step may end in a Rejection ─► problem+json or page;  at the end one record ─► metric, log line, span
 //! ```
 //!
-//! Two files to read first. [`pipeline`] is the decision, which waits for nothing: no socket, no clock, no global. Each of its steps
-//! takes the value that only the step before can make, so one that is left out does not compile.
-//! [`server::exchange`] is the sequence around it: identify, route, hold, verify, decide, forward or refuse, record.
+//! Two files to read first. [`pipeline`] is the decision, which waits for nothing: no socket, no clock, no global. Each of
+//! its steps takes the value that only the step before can make: a widget call that no limit was asked about can not be
+//! forwarded, it does not compile. [`server::exchange`] is the sequence around it: identify, route, hold, verify, decide,
+//! forward or refuse, record. Before it, [`server::accept`] takes connections, and `server/http1` and `server/http2` wait for
+//! heads, parse them and, where they are malformed, refuse and record them.
 //!
 //! The division is by what becomes of the body, never by carrier. A held call is what this program is for: it is read
 //! whole, decided and exchanged in our own code, whether it came by HTTP/1.0, 1.1 or 2, with a length or in chunks. What
@@ -23,8 +25,9 @@
 //!
 //! # The map
 //!
-//! The modules stand in the order in which they depend on each other, which is nearly that in which a request meets them. A room may import those of its row and nothing
-//! else; no two files hold each other; Pingora is named only at the edges. `tests/architecture.rs` enforces it.
+//! The modules stand in the order in which they depend on each other. That is nearly the one in which a request meets
+//! them, but for `server`, which has the sockets and so knows all the others. A room may import those of its row and
+//! nothing else; no two files import each other; Pingora is named only at the edges. `tests/architecture.rs` enforces it.
 //!
 //! | room | owns | may import |
 //! |---|---|---|
@@ -32,7 +35,7 @@
 //! | [`policy`] | values become a decision: is the call sound, may it have it now, which route | `request` |
 //! | [`upstream`] | the decision becomes a request to a server: headers, who is there, who is asked, sent at most once | `request` `policy` |
 //! | [`oauth`] | asks authorization servers whose a token is, and remembers | `request` `policy` |
-//! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | `request` `policy` `upstream`, for their errors |
+//! | [`response`] | what goes back: the closed table of refusals, and how an answer is written | `request` `policy` `upstream`, for their errors, the head of an answer and its frame |
 //! | [`pipeline`] | the order of the steps | `request` `policy` `upstream` `response` |
 //! | [`telemetry`] | one record per request, taken apart in full by metric, log line and span | `request` `policy` `upstream` `response` |
 //! | [`config`] | text becomes settings, all faults at once; the snapshot in force | `request` `policy` `upstream` `response` `pipeline` |
@@ -54,9 +57,15 @@
 //! **A rule of the front door** is a variant of [`request::head::fault::Malformed`] and the place in
 //! [`request::head`] that finds it: heads are parsed once, never checked and parsed again.
 //!
+//! **A carrier** is a [`Client`](server::client::Client) in a folder beside `server/http1` and `server/http2`, begun by
+//! [`server::accept`]. It makes a [`RequestHead`](request::head::RequestHead) and hands both to the exchange; all else follows.
+//!
+//! **A rule of a server's answer** is in `Judged` of [`upstream::answer`], which the exchange and, by a hook, Pingora's
+//! proxy ask; what breaks it is a [`SendFault`](upstream::send::SendFault), and so a refusal.
+//!
 //! **A refusal** is a row of `rejections!` in [`response::rejection`], which has its code (its metric label too),
-//! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all.
-//! Its case goes into `tests/refusals/`.
+//! status, log level and title, and an arm of `Rejection::occurrence` for its detail. No match has a catch-all, so
+//! that the compiler names what else has to be said of it. Its case goes into `tests/refusals/`.
 //!
 //! What users are told of it is [`response::page`]'s: a situation, whose words stand in a catalogue per language under
 //! `src/response/page/messages/`; a further language is a file there and its tag in `src/response/page/words.rs`.
@@ -98,10 +107,10 @@
 //!
 //! | word | means |
 //! |---|---|
-//! | client | who opened the connection to us and sent the request: a browser, or a proxy in front |
+//! | client | who opened the connection to us and sent the request: a browser, or a proxy in front. *A client's address*, which the client's limit counts, is the one seen through trusted proxies |
 //! | peer | the address at the other end of that connection, and whether it is TLS |
 //! | trusted proxy | a peer whose forwarding headers are believed |
-//! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace |
+//! | caller | who is calling, seen through trusted proxies: the client's address, the request's id, its trace; whether that is the portal it names is to be verified |
 //! | listener | an address that clients connect to |
 //! | balancer | who passes TCP on to a listener, and says in a preamble whose a connection is (PROXY protocol) |
 //! | carrier | what brings a request: HTTP/1.0, HTTP/1.1 or HTTP/2, with TLS or without |
@@ -111,7 +120,7 @@
 //! | attempts | the way of one request through the servers of its upstream ([`Attempts`](upstream::attempts::Attempts)) |
 //! | route | an entry of `[[routes]]`: which requests, what is done with them, and to which upstream they go |
 //! | selection | which of the messages to its path a widget route is for ([`Selection`](policy::selection::Selection)) |
-//! | hold | to read a body whole before anything is decided; bounded in size, time and all together |
+//! | hold | to read a body whole before the form is judged and a server is asked; bounded in size, time and all together |
 //! | stream | to pass a body on piece by piece, both ways, as pass routes do; also one request of HTTP/2 |
 //! | tunnel | what a request becomes once its server speaks WebSocket: bytes go both ways as they are |
 //! | form | query and body of a held request, as PHP reads them |
@@ -127,7 +136,7 @@
 //! | verdict | what is known of the caller: yes, no, unknown ([`Verdict`](policy::verify::Verdict)) |
 //! | portion | the share of members that a route enforces for; the rest is observed |
 //! | permit | the proof that a sound call went through the limits ([`Permit`](policy::limit::Permit)) |
-//! | forward | a decided request on its way to a server; it cannot be made without that proof |
+//! | forward | a decided request on its way to a server; that of a widget call cannot be made without a permit |
 //! | upstream | a named group of servers that serve the same handlers |
 //! | server | one address of an upstream; a name in the configuration may be several |
 //! | handler | the application behind: the PHP script that draws the widget |
@@ -138,12 +147,18 @@
 //! | mode | whether a fault is enforced (refused) or observed (told, and let through) |
 //! | outcome | how a request ended: forwarded, observed, rejected, limited, upstream_error or client_closed |
 //! | record | all that is told of an ended request |
-//! | snapshot | one configuration, built; a request keeps the one it began with |
+//! | snapshot | one configuration, built |
 //! | generation | the number of a snapshot |
 //! | exchange | a request and its reply, with all that is between ([`server::exchange`]) |
 //! | front | what the connections of all listeners share |
 //! | room | a folder of `src/` |
-//! | live | the snapshot in force, with what runs by it: series, traces, the verifier |
+//! | live | a snapshot that was put in force, with what runs by it: series, traces, the verifier; a request keeps the one it began with |
+//! | env | what a decision needs of a snapshot: routes, limits, upstreams, the rules of widgets ([`Env`](pipeline::Env)) |
+//! | heard | a message of a widget route that was read, before anybody was asked about it |
+//! | entered | the proof that the limits let a request in by its head alone |
+//! | cleared | what nothing keeps from its server any more |
+//! | established | what a handler is told in headers |
+//! | own time | what a request took here, without the waits for a server or a turn |
 //! | findings | what is to be told of a request besides how it ended |
 //! | turn | the moment at which a request may go on that a limit holds back |
 //! | settled | what the store of limits said to a request that has waited for it, or that it did not |

@@ -83,13 +83,13 @@ pub struct Unrouted {
 /// What happens to the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BodyPlan {
-    /// Nobody here reads it.
+    /// It goes to the server as it comes; no byte of it is looked at.
     Stream,
     /// There is none, and the request goes the way of one whose body is held.
     None,
     /// There is none: the server is asked to speak WebSocket from here on.
     Switch,
-    /// Held whole before anything else happens.
+    /// Held whole before the form is judged.
     Hold(Bounds),
 }
 
@@ -108,7 +108,7 @@ pub struct Forward {
     pub asked: Asked,
     /// What is done to the answer; none where it goes on as it comes.
     pub frame: Option<Frame>,
-    /// Without it there is no `Forward`.
+    /// Without it there is no `Forward`; that of a widget call has its permit.
     _cleared: Cleared,
 }
 
@@ -221,7 +221,7 @@ pub struct Read<'r> {
     reason = "the large one is what nearly every call is"
 )]
 enum Message {
-    /// Nobody here reads it.
+    /// None that is looked at.
     Pass,
     /// There is none but the wish to speak WebSocket.
     WebSocket,
@@ -246,7 +246,7 @@ impl Read<'_> {
         }
     }
 
-    /// What faults of this member's messages lead to, where there is a member.
+    /// What faults lead to on this route, for this member's share; none where nothing is judged.
     pub fn mode(&self) -> Option<Mode> {
         match &self.message {
             Ok(Message::Widget(heard)) => Some(heard.mode),
@@ -371,7 +371,7 @@ pub fn decide<'r>(
     })
 }
 
-/// Bitrix24 runs background workers on its pages, unseen, and stops to call an application whose worker is slow.
+/// Bitrix24 runs background workers on its pages, unseen, and stops calling an application whose worker is slow.
 fn pace(findings: &Findings) -> Pace {
     match findings.placement.as_ref().map(Placement::as_str) {
         Some("PAGE_BACKGROUND_WORKER") => Pace::Background,

@@ -43,14 +43,14 @@ pub async fn exchange<C: Client>(
         }
         Err(rejection) => Err(rejection),
     };
-    // Where it was refused: it ended before the waits of one that goes on.
+    // Of one that was refused; of one that goes on it has ended before its waits for a turn and a place.
     request.own_time_ends();
     // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
     let carried = match prepared {
         Ok((forward, BodyPlan::Stream)) => {
             let streamed = Box::pin(stream(front, client, request, &head, forward)).await;
             let Some(streamed) = streamed else {
-                // The request was dropped with what kept it, which has recorded it.
+                // The proxy kept it; with what it dropped the request was recorded.
                 return C::lost();
             };
             let Streamed { end, .. } = streamed;
@@ -94,7 +94,7 @@ async fn prepare<C: Client>(
         Some(ask) => Some(verify(client, request, ask).await?),
         None => None,
     };
-    // Twice at most: who has waited for the store of limits once does not wait for it again.
+    // Twice at most: a request that was settled does not wait for the store of limits again.
     let mut forward = loop {
         match request.decide(read, said.as_ref(), head, peer) {
             Ok(verdict) => break verdict?,
@@ -151,7 +151,7 @@ enum Carried {
 async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
     let since = Instant::now();
     let Some(verifier) = request.live.verifier.clone() else {
-        // It could not be built, which a line has told; what that comes to is on_error's to say.
+        // It could not be built, which a line has told; what that comes to, `[verify] on_error` says.
         return Ok(Said::Nothing(Unknown::Unreachable));
     };
     let said = tokio::select! {
@@ -292,7 +292,7 @@ async fn refuse<C: Client>(
 enum Stopped {
     /// The client went away.
     Gone,
-    /// The time ran out, and was not the server's alone.
+    /// The time ran out, and a part of it was spent in the queue before the server was asked.
     Late,
     /// The server failed.
     Failed(SendFault),
