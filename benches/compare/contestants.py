@@ -10,8 +10,8 @@ from pathlib import Path
 from processes import Process, cpu_seconds, fail, free_ports, memory_bytes
 
 HERE = Path(__file__).resolve().parent
-# Requests of one member in a second. All members take their turn on every connection, so one of them comes
-# as often as there are connections, and again with each run of that second on a fast machine.
+# Requests of one member in a second. All members take their turn on every connection, so one of them comes as often as
+# there are connections; and a fast machine gets through the drives before a measured one within the same second.
 LIMIT = 400
 
 

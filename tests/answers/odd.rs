@@ -518,7 +518,8 @@ fn an_answer_that_breaks_off_behind_its_head_is_cut_and_counted() {
 /// Where only the close says where an answer ends, TLS tells a whole one from a cut one by its farewell (RFC 9112 9.8).
 #[test]
 fn over_tls_a_cut_answer_to_http10_does_not_look_whole() {
-    const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n";
+    const WHOLE: &[u8] =
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n";
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n";
     let (upstream, gateway) = setting(Carrier::Tls11);
     for (kind, request) in requests() {

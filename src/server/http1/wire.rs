@@ -94,8 +94,9 @@ impl Wire {
         let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
     }
 
-    /// Resolves when the client has closed its side, within a quarter of a second and whatever is left to be read: of a
-    /// body that nobody wants yet nothing is taken from the kernel.
+    /// Resolves when the client has closed its side, a quarter of a second later at most: of a body that nobody wants
+    /// yet nothing is taken from the kernel. What the client could not send, because the kernel's buffer is full, hides
+    /// its end.
     pub async fn ended(&mut self) {
         while !get_tcp_info(self.inner.id()).is_ok_and(|info| LEFT.contains(&info.tcpi_state)) {
             tokio::time::sleep(LOOK).await;
@@ -109,14 +110,19 @@ impl Wire {
 
     /// Ends a connection whose answer is cut. Over TLS without its farewell: where only the close says where an answer
     /// ends, that is how a client sees that this one is not whole (RFC 9112 9.8).
-    pub async fn cut(mut self) {
-        let _ = self.inner.flush().await;
+    pub async fn cut(&mut self) {
+        let is_tls = self.inner.get_ssl_digest().is_some();
+        self.end(!is_tls).await;
     }
 
     /// Closes our side. Where the request was not read to its end, the client's side is read on, within bounds: a
     /// close with unread bytes would reset the connection and could take the answer with it.
     pub async fn close(&mut self) {
-        if self.inner.flush().await.is_ok() {
+        self.end(true).await;
+    }
+
+    async fn end(&mut self, says_farewell: bool) {
+        if self.inner.flush().await.is_ok() && says_farewell {
             Shutdown::shutdown(&mut *self.inner).await;
         }
         if self.lingers {
