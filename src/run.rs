@@ -112,6 +112,8 @@ async fn serve(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &
         let (path, log) = (path.to_owned(), log.clone());
         tokio::task::spawn_blocking(move || start(&path, take_over, inherited, &log))
     };
+    // What was read by then may be older than what the operator wants to be read.
+    let mut reloads = false;
     let running = loop {
         tokio::select! {
             started = &mut starting => match started {
@@ -120,12 +122,13 @@ async fn serve(path: &Path, take_over: bool, inherited: Vec<TcpListener>, log: &
             },
             heard = signals.next() => match heard {
                 Heard::Interrupt | Heard::Terminate => return interrupted(log, heard),
-                Heard::Quit | Heard::Hangup => ignored(log, heard, "the gateway is not ready yet"),
+                Heard::Hangup => reloads = true,
+                Heard::Quit => ignored(log, heard, "the gateway is not ready yet"),
                 Heard::User1 | Heard::User2 => ignored(log, heard, MEANS_NOTHING),
             },
         }
     };
-    running.until_signal(&mut signals).await
+    running.until_signal(&mut signals, reloads).await
 }
 
 const MEANS_NOTHING: &str = "it means nothing here, standard error is the log";
@@ -249,7 +252,8 @@ impl Running {
         })
     }
 
-    async fn until_signal(mut self, signals: &mut Signals) -> End {
+    /// Serves until it is told to stop. `reloads`: once at its start, as it was told before it was ready.
+    async fn until_signal(mut self, signals: &mut Signals, reloads: bool) -> End {
         let log = &self.process.log.clone();
         let generation = self.process.live.load().snapshot.generation;
         match self.began {
@@ -257,6 +261,9 @@ impl Running {
             Began::OnListenersOfAPredecessor => notify::ready_as_successor(generation),
         }
         log.info("ready", json!({ "version": env!("CARGO_PKG_VERSION") }));
+        if reloads {
+            self.reload();
+        }
         loop {
             match signals.next().await {
                 Heard::Terminate => {
@@ -270,10 +277,7 @@ impl Running {
                     Ok(false) => {}
                     Err(heard) => return interrupted(log, heard),
                 },
-                Heard::Hangup => {
-                    let process = self.process.clone();
-                    tokio::task::spawn_blocking(move || process.reload(Trigger::Sighup));
-                }
+                Heard::Hangup => self.reload(),
                 heard @ (Heard::User1 | Heard::User2) => ignored(log, heard, MEANS_NOTHING),
             }
         }
@@ -281,6 +285,11 @@ impl Running {
             Ok(()) => End::Drained,
             Err(heard) => interrupted(log, heard),
         }
+    }
+
+    fn reload(&self) {
+        let process = self.process.clone();
+        tokio::task::spawn_blocking(move || process.reload(Trigger::Sighup));
     }
 
     /// Hands the listeners to a successor. Without one nothing changes.

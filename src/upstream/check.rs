@@ -13,7 +13,6 @@ use super::pool::Resend;
 use super::proof::Proof;
 use super::send;
 use super::server::Server;
-use super::socket::Connection;
 
 /// Connects, and asks for the rule's path if it has one; all of it within the rule's time. Says whether the
 /// server is healthy; none where that could not be found out.
@@ -31,7 +30,7 @@ pub async fn check(
 
 /// Fails without a cause where the fault is ours.
 async fn ask(server: &Arc<Server>, rule: &CheckRule, proof: Option<&Proof>) -> Result<(), Option<Cause>> {
-    let connection = Connection::open(server).await?;
+    let connection = server.connect().await?;
     let Some(path) = &rule.path else {
         return Ok(());
     };

@@ -194,7 +194,7 @@ pub async fn send(
 
 /// Why it failed, as far as that is the server's fault.
 async fn connect(server: &Server, within: Duration) -> Result<Connection, Option<Cause>> {
-    let opened = timeout(within, Connection::open(server)).await;
+    let opened = timeout(within, server.connect()).await;
     opened.unwrap_or(Err(Some(Cause::Timeout)))
 }
 

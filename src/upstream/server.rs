@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::address::Address;
-use super::failure::Cause;
+use super::failure::{self, Cause};
 use super::health::Health;
 use super::idle::Idle;
 use super::secure::Secured;
 use super::seed::seed;
+use super::socket::{Connection, Unopened};
 
 /// What is counted of a server, over all addresses of its name.
 #[derive(Debug, Default)]
@@ -103,6 +104,21 @@ impl Server {
             counts,
             in_flight: AtomicUsize::new(0),
         }
+    }
+
+    /// Connects to it. There is no time limit to that.
+    ///
+    /// # Errors
+    /// What it says of the server that there is no connection; none where this process is to blame.
+    pub async fn connect(&self) -> Result<Connection, Option<Cause>> {
+        let opened = Connection::open(&self.address, self.secured.as_ref()).await;
+        opened.map_err(|unopened| match unopened {
+            Unopened::Unconnected(error) => failure::of_connect(&error),
+            Unopened::Unproven(error) => {
+                self.health.unproven(&error);
+                Some(Cause::Tls)
+            }
+        })
     }
 
     /// Requests that it has at the moment.

@@ -10,9 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
-use super::failure::{self, Cause};
 use super::sample;
-use super::server::Server;
+use super::secure::Secured;
 use super::wire::Wire;
 
 /// How long the end of the TCP stream may come behind the end of that of TLS.
@@ -34,6 +33,21 @@ pub struct Connection {
     written: u64,
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Unopened {
+    /// Nobody listens, or cannot be reached.
+    Unconnected(io::Error),
+    /// The other end speaks no TLS, or cannot prove its name.
+    Unproven(io::Error),
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Unopened {
+        Unopened::Unconnected(error)
+    }
+}
+
 /// What a wait for bytes came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filled {
@@ -49,25 +63,19 @@ impl Connection {
     /// Connects, and shakes hands where the server is spoken to over TLS. It has no time limit of its own.
     ///
     /// # Errors
-    /// What it says of the server that there is no connection; none where this process is to blame.
-    pub async fn open(server: &Server) -> Result<Connection, Option<Cause>> {
-        let connected = async {
-            match &server.address {
-                Address::Inet(address) => Wire::tcp(*address).await,
-                Address::Sample => Wire::tcp(sample::address()?).await,
-                Address::Unix(path) => Wire::unix(path).await,
-            }
+    /// See [`Unopened`].
+    pub async fn open(address: &Address, secured: Option<&Secured>) -> Result<Connection, Unopened> {
+        let wire = match address {
+            Address::Inet(address) => Wire::tcp(*address).await?,
+            Address::Sample => Wire::tcp(sample::address()?).await?,
+            Address::Unix(path) => Wire::unix(path).await?,
         };
-        let wire = connected.await.map_err(|error| failure::of_connect(&error))?;
-        let stream = match &server.secured {
+        let stream = match secured {
             None => Stream::Plain(wire),
             Some(secured) => {
                 let (connector, name) = secured.connector();
                 let shaken = connector.connect(name, wire).await;
-                Stream::Tls(Box::new(shaken.map_err(|error| {
-                    server.health.unproven(&error);
-                    Some(Cause::Tls)
-                })?))
+                Stream::Tls(Box::new(shaken.map_err(Unopened::Unproven)?))
             }
         };
         Ok(Connection {
