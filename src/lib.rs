@@ -75,13 +75,14 @@
 //! **A rule that tells routes of one path apart** is a field of [`policy::selection::Selection`].
 //!
 //! **A header** to the handler is a line in [`upstream::headers`]; what it says comes with `Established`, which
-//! `pipeline/clear.rs` fills. A name that no client may use goes into
-//! `upstream/headers/reserved.rs`.
+//! `pipeline/clear.rs` fills. Its name goes into
+//! `upstream/headers/reserved.rs`, or clients could send it on pass routes.
 //!
 //! **A limit** is a name in `policy/limit/decision.rs`, a field of [`policy::limit::LimitsSpec`] and of [`policy::limit::Limits`], and the
 //! line that asks it: in [`enter`](policy::limit::Limits::enter) where the head is enough, else in
 //! [`admit`](policy::limit::Limits::admit). Its `[limits.NAME]` is read and shown in `config/limits.rs`, `config/build/limits.rs` and
-//! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]. Metrics, log line, `explain`,
+//! `admin/config.rs`. One keyed by something new implements [`policy::limit::Key`]; if strangers can invent its keys, its
+//! table gets the doorkeeper in [`Limits::build`](policy::limit::Limits::build), and whom nobody vouches for a key apart. Metrics, log line, `explain`,
 //! `/-/limits` and the status page know no policy by name.
 //!
 //! **A way to verify callers** is a variant of [`policy::verify::Method`]: what a message shows for it is read in
@@ -91,7 +92,7 @@
 //! **A configuration key** is a field of its table in `config/file.rs` or `config/upstreams.rs`, whose comment the
 //! schema shows to operators; a field of the settings it comes to; and its default in `config/build/`. `/-/config` and
 //! the keys that wait for a restart follow by themselves, but for routes, `[widget]`, `[limits]` and `[upstreams]`,
-//! which `admin/config.rs` spells. Then `conf/gateway.toml`, and `UPDATE=1 cargo test --lib config` for the schema.
+//! which `admin/config.rs` spells. One that differs from replica to replica is named in `OWN_KEYS` of `config/source.rs`. Then `conf/gateway.toml`, and `UPDATE=1 cargo test --lib config` for the schema.
 //!
 //! **A fact of a request** that operators want is a field of [`telemetry::record::RequestRecord`]; metric, log line and
 //! span do not compile until each has said what it does with it. **A metric** is a family in [`telemetry::metrics`].

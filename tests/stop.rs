@@ -8,6 +8,7 @@ use crate::common::forms::{self, BODY, TARGET, post};
 use crate::common::load::Load;
 use crate::common::{Gateway, Setup, Upstream};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 #[test]
 fn sigterm_lets_the_last_request_end_and_then_exits_at_once() {
@@ -133,6 +134,26 @@ fn a_name_look_up_holds_up_no_end() {
         ends_soon(gateway, signal);
         drop(asked);
     }
+}
+
+/// What was read at the start may be older than what the operator has written by then.
+#[test]
+fn a_reload_that_is_asked_for_before_readiness_follows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = Resolver::new(folder.path());
+    let file = folder.path().join("gateway.toml");
+    let gateway = looking_up(&file, &resolver, "nowhere:9");
+    let asked = resolver.is_asked();
+    write_with_server(&file, "127.0.0.1:9");
+    gateway.signal(Signal::SIGHUP);
+    drop(asked);
+    gateway.wait_log("readiness", |line| line["msg"] == "ready");
+    let reload = &gateway.reload_lines(1)[0];
+    assert_eq!(
+        (&reload["trigger"], &reload["result"]),
+        (&json!("sighup"), &json!("applied"))
+    );
+    gateway.signal(Signal::SIGINT);
 }
 
 fn ends_soon(gateway: Gateway, signal: Signal) {
