@@ -131,7 +131,7 @@ impl Process {
         metrics::set(&self.metrics.held_body_bytes, self.held.bytes());
         metrics::catch_up(&self.metrics.log_lines_dropped, self.log.dropped());
         self.metrics.engine_lines(self.log.engine_lines());
-        store::refresh(self.live.load().env(), &self.metrics);
+        store::refresh(self.live.load().env(), self.tables.tally(), &self.metrics);
         for upstream in self.live.load().env().upstreams.values() {
             live::refresh(&self.metrics, upstream);
         }

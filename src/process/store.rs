@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::pipeline::Env;
-use crate::policy::limit::shared::{OnError, StoreFault, Witness};
+use crate::policy::limit::shared::{OnError, StoreFault, Tally, Witness};
 use crate::telemetry::log::LogSink;
 use crate::telemetry::metrics::Metrics;
 
@@ -26,15 +26,12 @@ pub(super) fn start(env: &Env, epoch: Instant, metrics: &Arc<Metrics>, log: &Log
     }
 }
 
-/// Brings the series of a configuration's store up to date.
-pub(super) fn refresh(env: &Env, metrics: &Metrics) {
+/// Brings the series of a configuration's store up to date, and what was counted of those before it.
+pub(super) fn refresh(env: &Env, tally: &Tally, metrics: &Metrics) {
     let store = env.limits.store();
     metrics
         .store_up
         .set(store.is_none_or(|store| store.is_up()).into());
-    let Some(tally) = store.map(|store| store.tally()) else {
-        return;
-    };
     for (by, counts) in tally.judged() {
         metrics.shared_decisions(by, counts);
     }

@@ -169,14 +169,16 @@ fn a_store_that_is_given_up_and_taken_again_is_counted_on() {
             assert_eq!(gateway.ask(post(TARGET, &[], BODY)).status, 200);
         }
     };
+    let judged = [("by", "store"), ("decision", "allowed")];
+    let name = "widget_gateway_ratelimit_shared_decisions_total";
     ask(3);
     for (reloads, text) in [(1, alone), (2, &*shared)] {
         gateway.rewrite(text);
         assert_eq!(gateway.reload_lines(reloads)[reloads - 1]["result"], "applied");
+        // Nobody had looked before it was given up.
+        assert_eq!(gateway.metrics_after(3).value(name, &judged), 3.0);
     }
     ask(2);
-    let judged = [("by", "store"), ("decision", "allowed")];
-    let name = "widget_gateway_ratelimit_shared_decisions_total";
     assert_eq!(gateway.metrics_after(5).value(name, &judged), 5.0);
 }
 
