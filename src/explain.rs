@@ -55,9 +55,9 @@ pub fn explain(loaded: Loaded, raw: &[u8], out: &mut impl Write) -> io::Result<b
                 reason.code(),
                 rejection.detail()
             )?;
-            for (name, value) in rejection.headers() {
-                let value = value.to_str().unwrap_or_default();
-                writeln!(out, "  answer header {name}: {value}")?;
+            for line in rejection.headers() {
+                let value = line.value.to_str().unwrap_or_default();
+                writeln!(out, "  answer header {}: {value}", line.name)?;
             }
             Ok(false)
         }

@@ -172,7 +172,8 @@ impl Request {
     /// Where it is refused.
     pub fn route<'l>(&mut self, head: &RequestHead, live: &'l Live) -> Result<Routed<'l>, Rejection> {
         self.path = head.target.path_of_line();
-        let now = self.process.epoch.elapsed();
+        // It has just begun.
+        let now = self.started.saturating_duration_since(self.process.epoch);
         match pipeline::route(head, &self.caller, now, live.env()) {
             Ok(routed) => {
                 self.route = Some(routed.route_index);

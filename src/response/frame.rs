@@ -19,7 +19,10 @@ pub fn apply(frame: &Frame, fields: &mut Vec<Field>) {
         Ancestors::Report(source) => {
             let is_free = |policy: &[u8]| !directives(policy).any(is_ancestors);
             add_directive(
-                header::CONTENT_SECURITY_POLICY_REPORT_ONLY,
+                (
+                    header::CONTENT_SECURITY_POLICY_REPORT_ONLY,
+                    "Content-Security-Policy-Report-Only",
+                ),
                 source,
                 fields,
                 is_free,
@@ -52,7 +55,8 @@ fn allow_only(source: &str, fields: &mut Vec<Field>) {
         policies.join(&b',')
     });
     if !is_said {
-        add_directive(header::CONTENT_SECURITY_POLICY, source, fields, |_| true);
+        let csp = (header::CONTENT_SECURITY_POLICY, "Content-Security-Policy");
+        add_directive(csp, source, fields, |_| true);
     }
 }
 
@@ -91,7 +95,12 @@ fn replaced(policy: &[u8], source: &str) -> Option<Vec<u8>> {
 }
 
 /// Puts the ancestors behind the first policy of a line whose first may have them, else into a line of its own.
-fn add_directive(name: HeaderName, source: &str, fields: &mut Vec<Field>, may_have: impl Fn(&[u8]) -> bool) {
+fn add_directive(
+    (name, usual): (HeaderName, &'static str),
+    source: &str,
+    fields: &mut Vec<Field>,
+    may_have: impl Fn(&[u8]) -> bool,
+) {
     let taken = fields
         .iter_mut()
         .filter(|field| field.name == name)
@@ -103,7 +112,7 @@ fn add_directive(name: HeaderName, source: &str, fields: &mut Vec<Field>, may_ha
     if taken.is_none()
         && let Ok(value) = HeaderValue::try_from(directive(source))
     {
-        fields.push(line(name, value));
+        fields.push(line(name, usual, value));
     }
 }
 
@@ -159,7 +168,7 @@ fn forbid_storing(fields: &mut Vec<Field>) {
     if lines.any(|field| is_no_store(field.value.as_bytes())) {
         return;
     }
-    replace(header::CACHE_CONTROL, "no-store", fields);
+    replace((header::CACHE_CONTROL, "Cache-Control"), "no-store", fields);
 }
 
 /// The address of the answer may hold what only handler and portal should know. What the handler says stays,
@@ -185,12 +194,16 @@ fn keep_address(fields: &mut Vec<Field>) {
     if said.is_some_and(|(_, keeps)| *keeps) {
         return;
     }
-    replace(header::REFERRER_POLICY, "same-origin", fields);
+    replace(
+        (header::REFERRER_POLICY, "Referrer-Policy"),
+        "same-origin",
+        fields,
+    );
 }
 
-fn replace(name: HeaderName, value: &'static str, fields: &mut Vec<Field>) {
+fn replace((name, usual): (HeaderName, &'static str), value: &'static str, fields: &mut Vec<Field>) {
     fields.retain(|field| field.name != name);
-    fields.push(line(name, HeaderValue::from_static(value)));
+    fields.push(line(name, usual, HeaderValue::from_static(value)));
 }
 
 fn words(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

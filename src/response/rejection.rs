@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, Method, header};
 use log::Level;
 
+use super::line::line;
 use crate::policy::judge::{Ambiguity, Refusal};
 use crate::policy::limit::{Limited, PolicyName, Refused};
 use crate::policy::verify::Unproven;
@@ -17,6 +18,7 @@ use crate::request::form::FormFault;
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::label::labelled;
 use crate::request::message::Kind;
+use crate::upstream::answer::Field as HeaderLine;
 use crate::upstream::places::Full;
 use crate::upstream::send::SendFault;
 
@@ -252,7 +254,12 @@ impl Rejection {
             }
             Occurrence::Unproven(unproven) => unproven.says().into(),
             Occurrence::Allowed(methods) => format!("allowed here: {}", listed(methods)).into(),
-            Occurrence::Limited(_, limited) => format!("try again in {} s", limited.retry_after).into(),
+            Occurrence::Limited(_, limited) => {
+                let mut seconds = itoa::Buffer::new();
+                ["try again in ", seconds.format(limited.retry_after), " s"]
+                    .concat()
+                    .into()
+            }
         }
     }
 
@@ -267,21 +274,29 @@ impl Rejection {
 
     /// Headers that only this refusal has (RFC 9110 10.2.1 and 10.2.3,
     /// draft-ietf-httpapi-ratelimit-headers-11).
-    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub fn headers(&self) -> impl Iterator<Item = HeaderLine> {
+        let later = |seconds: u64| Some(line(header::RETRY_AFTER, "Retry-After", seconds.into()));
         let headers = match self.occurrence() {
             Occurrence::Plain(_)
             | Occurrence::Fields(..)
             | Occurrence::Unexpected(_)
             | Occurrence::Unproven(_) => [None, None, None],
-            Occurrence::Later(_, seconds) => [Some((header::RETRY_AFTER, seconds.into())), None, None],
-            Occurrence::Allowed(methods) => [text(header::ALLOW, listed(methods)), None, None],
+            Occurrence::Later(_, seconds) => [later(seconds), None, None],
+            Occurrence::Allowed(methods) => [text(header::ALLOW, "Allow", listed(methods)), None, None],
             Occurrence::Limited(policy, Limited { quota, retry_after }) => {
                 let name = policy.label();
-                let rate = format!("\"{name}\";q={};w={}", quota.rate, quota.period.seconds());
+                let [mut rate, mut window, mut wait] = [itoa::Buffer::new(); 3];
+                let (rate, window) = (
+                    rate.format(quota.rate.get()),
+                    window.format(quota.period.seconds()),
+                );
+                // Joined and not formatted: these are of every request that is over its limit.
+                let policy = ["\"", name, "\";q=", rate, ";w=", window].concat();
+                let left = ["\"", name, "\";r=0;t=", wait.format(retry_after)].concat();
                 [
-                    Some((header::RETRY_AFTER, retry_after.into())),
-                    text(RATELIMIT_POLICY, rate),
-                    text(RATELIMIT, format!("\"{name}\";r=0;t={retry_after}")),
+                    later(retry_after.into()),
+                    text(RATELIMIT_POLICY, "RateLimit-Policy", policy),
+                    text(RATELIMIT, "RateLimit", left),
                 ]
             }
         };
@@ -335,8 +350,8 @@ fn listed(methods: &[Method]) -> String {
 }
 
 /// Numbers, names of policies and methods are header values.
-fn text(name: HeaderName, value: String) -> Option<(HeaderName, HeaderValue)> {
-    Some((name, HeaderValue::try_from(value).ok()?))
+fn text(name: HeaderName, usual: &'static str, value: String) -> Option<HeaderLine> {
+    Some(line(name, usual, HeaderValue::try_from(value).ok()?))
 }
 
 impl From<Refusal> for Rejection {

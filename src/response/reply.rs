@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::protocols::http::date;
 
 use super::frame;
-use super::line::{line, spelled};
+use super::line::line;
 use super::page::{self, Audience};
 use super::problem;
 use super::rejection::Rejection;
@@ -74,7 +74,7 @@ impl Reply {
             true => page::page(rejection, asked),
             false => None,
         };
-        let fixed = |name, usual, value| spelled(name, usual, HeaderValue::from_static(value));
+        let fixed = |name, usual, value| line(name, usual, HeaderValue::from_static(value));
         let mut fields = Vec::with_capacity(10);
         let body = match page {
             Some(page) => {
@@ -83,11 +83,17 @@ impl Reply {
                     fixed(header::REFERRER_POLICY, "Referrer-Policy", "same-origin"),
                 ]);
                 let told = [
-                    (header::CONTENT_LANGUAGE, page.language),
-                    (header::CONTENT_SECURITY_POLICY, page.policy),
+                    (header::CONTENT_LANGUAGE, "Content-Language", page.language),
+                    (
+                        header::CONTENT_SECURITY_POLICY,
+                        "Content-Security-Policy",
+                        page.policy,
+                    ),
                 ];
                 let told = told.into_iter();
-                fields.extend(told.filter_map(|(name, value)| Some(line(name, value.try_into().ok()?))));
+                let told =
+                    told.filter_map(|(name, usual, value)| Some(line(name, usual, value.try_into().ok()?)));
+                fields.extend(told);
                 page.html.into_bytes()
             }
             None => {
@@ -111,9 +117,9 @@ impl Reply {
         if let Ok(mut request_id) = HeaderValue::from_str(asked.request_id) {
             // It never comes again: over HTTP/2 it is kept out of the table of lines (RFC 7541 6.2.3).
             request_id.set_sensitive(true);
-            fields.push(spelled(REQUEST_ID, "X-Request-Id", request_id));
+            fields.push(line(REQUEST_ID, "X-Request-Id", request_id));
         }
-        fields.extend(rejection.headers().map(|(name, value)| line(name, value)));
+        fields.extend(rejection.headers());
         // Every reason has a status of the registry.
         let status = StatusCode::from_u16(rejection.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -141,10 +147,11 @@ impl Reply {
     }
 
     /// The head for an HTTP/2 client.
-    pub fn to_http2(&self) -> http::Response<()> {
-        let mut head = self.to_interim();
+    pub fn into_http2(self) -> http::Response<()> {
+        let length = self.length.told();
+        let mut head = self.into_interim();
         let headers = head.headers_mut();
-        if let Some(length) = self.length.told() {
+        if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
         if !headers.contains_key(header::DATE) {
@@ -154,13 +161,13 @@ impl Reply {
     }
 
     /// An interim answer for an HTTP/2 client (RFC 9110 15.2).
-    pub fn to_interim(&self) -> http::Response<()> {
+    pub fn into_interim(self) -> http::Response<()> {
         let mut head = http::Response::new(());
         *head.status_mut() = self.status;
         let headers = head.headers_mut();
         headers.reserve(self.fields.len() + 2);
-        for field in &self.fields {
-            headers.append(field.name.clone(), field.value.clone());
+        for Field { name, value, .. } in self.fields {
+            headers.append(name, value);
         }
         head
     }

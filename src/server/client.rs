@@ -36,10 +36,10 @@ pub trait Client: Send + Sync + Unpin + Sized + 'static {
     fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFault>> + Send;
 
     /// Sends an interim answer, where the client's version knows them.
-    fn interim(&mut self, reply: &Reply) -> impl Future<Output = Result<(), Gone>> + Send;
+    fn interim(&mut self, reply: Reply) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Takes a head; it is written with the first piece of the body. `ends_connection`: behind this reply.
-    fn begin(&mut self, reply: &Reply, ends_connection: bool);
+    fn begin(&mut self, reply: Reply, ends_connection: bool);
 
     /// Takes a piece of the body, never an empty one, and writes when there is enough.
     fn piece(&mut self, piece: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;

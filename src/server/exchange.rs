@@ -14,6 +14,7 @@ use super::client::{Client, Ended, Gone};
 use super::front::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
+use super::within::within;
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
@@ -126,16 +127,18 @@ async fn prepare<C: Client>(
 
 /// Waits until the body is there whole.
 async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) -> Result<(), BodyFault> {
-    let since = Instant::now();
-    let mut body = request.gathering(bounds);
-    let gathered = timeout(bounds.within, async {
-        while let Some(piece) = client.read().await? {
-            body.add(piece)?;
-        }
-        Ok(body.end())
-    });
-    let body: Bytes = gathered.await.unwrap_or(Err(BodyFault::TimedOut))?;
-    request.holds(body, since.elapsed());
+    let (gathered, waited) = {
+        let mut body = request.gathering(bounds);
+        let gathering = pin!(async {
+            while let Some(piece) = client.read().await? {
+                body.add(piece)?;
+            }
+            Ok(body.end())
+        });
+        within(bounds.within, gathering).await
+    };
+    let body: Bytes = gathered.unwrap_or(Err(BodyFault::TimedOut))?;
+    request.holds(body, waited);
     Ok(())
 }
 
@@ -227,7 +230,7 @@ async fn relay<C: Client>(
     let mut answer = asked?;
     while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         let interim = Reply::of_answer(&answer.head, None);
-        awaited.client(client.interim(&interim)).await?;
+        awaited.client(client.interim(interim)).await?;
         unless_gone(client, pin!(answer.next_head())).await?;
     }
     let status = answer.head.status.as_u16();
@@ -237,7 +240,7 @@ async fn relay<C: Client>(
         return Ok(Some(answer));
     }
     let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
-    client.begin(&reply, front.process.is_draining());
+    client.begin(reply, front.process.is_draining());
     loop {
         let piece = match now_or_not(answer.read()).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
@@ -269,7 +272,7 @@ async fn refuse<C: Client>(
         return Ended::Cut;
     }
     let (reply, body) = request.refusal(&rejection, &head.method, &head.headers, head.target.query());
-    client.begin(&reply, rejection.ends_connection() || front.process.is_draining());
+    client.begin(reply, rejection.ends_connection() || front.process.is_draining());
     let told = async {
         if !body.is_empty() {
             client.piece(body).await?;

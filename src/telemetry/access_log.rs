@@ -107,7 +107,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     }
     if let Some(member_id) = member_id {
         object.plain("member_id", |out| {
-            out.extend_from_slice(member_id.to_string().as_bytes())
+            member_id.with_text(|text| out.extend_from_slice(text.as_bytes()));
         });
     }
     if let Some(domain) = domain {

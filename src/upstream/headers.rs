@@ -178,7 +178,7 @@ impl Rewrite {
             self.set("X-Bitrix24-Locale", &lang.locale());
         }
         if let Some(member_id) = known.member_id {
-            self.set("X-Bitrix24-Member-Id", &member_id.to_string());
+            member_id.with_text(|text| self.set("X-Bitrix24-Member-Id", text));
         }
         self.set_some("X-Bitrix24-Placement", known.placement.map(Placement::as_str));
         self.set_some("X-Bitrix24-App-Sid", known.app_sid.map(AppSid::as_str));

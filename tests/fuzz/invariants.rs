@@ -566,8 +566,8 @@ fn sound_answer(rejection: &widget_gateway::response::rejection::Rejection) {
         !detail.is_empty() && detail.bytes().all(|b| (b' '..=b'~').contains(&b)),
         "detail"
     );
-    for (name, value) in rejection.headers() {
-        assert!(value.to_str().is_ok(), "{name}");
+    for line in rejection.headers() {
+        assert!(line.value.to_str().is_ok(), "{}", line.name);
     }
 }
 

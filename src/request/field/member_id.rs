@@ -53,6 +53,16 @@ impl MemberId {
         })
     }
 
+    /// Uses the id as it is written, which takes no memory of its own.
+    pub fn with_text<T>(&self, then: impl FnOnce(&str) -> T) -> T {
+        match &self.text {
+            MemberIdRepr::Hex(packed) => {
+                then(std::str::from_utf8(hex(*packed).as_flattened()).unwrap_or_default())
+            }
+            MemberIdRepr::Token(token) => then(token),
+        }
+    }
+
     /// What stands for the id in this process.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -132,12 +142,7 @@ fn packed_hex(bytes: &[u8]) -> Option<[u8; 16]> {
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.text {
-            MemberIdRepr::Hex(packed) => {
-                f.write_str(std::str::from_utf8(hex(*packed).as_flattened()).unwrap_or_default())
-            }
-            MemberIdRepr::Token(token) => f.write_str(token),
-        }
+        self.with_text(|text| f.write_str(text))
     }
 }
 

@@ -109,7 +109,7 @@ impl Client for Http1Client {
         }
     }
 
-    async fn interim(&mut self, reply: &Reply) -> Result<(), Gone> {
+    async fn interim(&mut self, reply: Reply) -> Result<(), Gone> {
         let tells = match reply.status == http::StatusCode::CONTINUE {
             // Else the body is there, and nobody waits.
             true => self.is_streamed && std::mem::take(&mut self.awaits_continue),
@@ -124,7 +124,7 @@ impl Client for Http1Client {
         self.wire.send(&out).await.map_err(|_| Gone)
     }
 
-    fn begin(&mut self, reply: &Reply, ends_connection: bool) {
+    fn begin(&mut self, reply: Reply, ends_connection: bool) {
         self.delimiter = reply.delimiter(self.version);
         self.ends_connection = ends_connection;
         // Who still waits for 100 may never send the body: nothing tells where the next request begins.

@@ -4,6 +4,7 @@ pub mod client;
 pub mod incoming;
 pub mod wire;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use super::drain::drains;
 use super::exchange::exchange;
 use super::front::Front;
 use super::http2;
+use super::within::within;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};
@@ -95,10 +97,8 @@ async fn next_head(
             Ok(Ok(_)) => {}
         }
     }
-    match timeout(front.rules.header_timeout, rest_of_head(wire, may_be_http2)).await {
-        Ok(arrived) => arrived,
-        Err(_) => Arrived::Ended(Closed::HeaderTimeout),
-    }
+    let (rest, _) = within(front.rules.header_timeout, pin!(rest_of_head(wire, may_be_http2))).await;
+    rest.unwrap_or(Arrived::Ended(Closed::HeaderTimeout))
 }
 
 async fn rest_of_head(wire: &mut Wire, may_be_http2: bool) -> Arrived {

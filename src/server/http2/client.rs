@@ -1,8 +1,6 @@
 //! The client of one HTTP/2 stream.
 
-use std::future::Future;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +19,7 @@ use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::front::Front;
 use crate::server::tunnel::Switched;
+use crate::server::within::within;
 use crate::upstream::caller::Peer;
 
 /// For what is left of a body that nobody wants: some clients lose the answer if the stream is reset.
@@ -73,8 +72,8 @@ impl Http2Client {
     /// Writes what was taken; `ends` with it. The window of a client that takes it may stay shut so long for all of it,
     /// not for each byte.
     async fn write(&mut self, ends: bool) -> Result<(), Gone> {
-        let within = self.write_timeout;
-        timeout_if_pending(self.send(ends), within).await
+        let span = self.write_timeout;
+        within(span, pin!(self.send(ends))).await.0.unwrap_or(Err(Gone))
     }
 
     async fn send(&mut self, ends: bool) -> Result<(), Gone> {
@@ -122,19 +121,6 @@ async fn room(sending: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, G
     }
 }
 
-/// Waits at most so long; where it is done at once there is no timer.
-async fn timeout_if_pending<T>(
-    waiting: impl Future<Output = Result<T, Gone>>,
-    within: Duration,
-) -> Result<T, Gone> {
-    let mut waiting = pin!(waiting);
-    let at_once = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
-    match at_once {
-        Poll::Ready(done) => done,
-        Poll::Pending => timeout(within, waiting).await.unwrap_or(Err(Gone)),
-    }
-}
-
 /// Answers a head that is refused. That it was answered does not speak for the connection: never true.
 pub async fn refuse_head(
     front: &Front,
@@ -152,7 +138,7 @@ pub async fn refuse_head(
     request.own_time_ends();
     let rejection = Rejection::from(fault);
     let (reply, body) = request.refusal(&rejection, &method, &headers, b"");
-    client.begin(&reply, true);
+    client.begin(reply, true);
     client.last = body;
     let told = client.finish().await;
     let (rejection, ended) = match told {
@@ -191,7 +177,7 @@ impl Client for Http2Client {
         }
     }
 
-    async fn interim(&mut self, reply: &Reply) -> Result<(), Gone> {
+    async fn interim(&mut self, reply: Reply) -> Result<(), Gone> {
         let tells = match reply.status == StatusCode::CONTINUE {
             // Else the body is there, and nobody waits.
             true => self.is_streamed && std::mem::take(&mut self.awaits_continue),
@@ -200,17 +186,17 @@ impl Client for Http2Client {
         match tells {
             true => self
                 .respond
-                .send_informational(reply.to_interim())
+                .send_informational(reply.into_interim())
                 .map_err(|_| Gone),
             false => Ok(()),
         }
     }
 
-    fn begin(&mut self, reply: &Reply, _: bool) {
+    fn begin(&mut self, reply: Reply, _: bool) {
         self.last = Bytes::new();
         // Nothing is said to go on behind a final answer.
         self.awaits_continue = false;
-        self.head = Some(Box::new(reply.to_http2()));
+        self.head = Some(Box::new(reply.into_http2()));
     }
 
     async fn piece(&mut self, piece: Bytes) -> Result<(), Gone> {

@@ -106,10 +106,10 @@ impl<C: Client> ClientSession<C> {
         };
         if head.status.is_informational() {
             let client = self.client.as_mut().ok_or_else(lost)?;
-            let told = self.awaited.client(client.interim(&reply)).await;
+            let told = self.awaited.client(client.interim(reply)).await;
             return told.map_err(|gone| self.gone(gone));
         }
-        self.client()?.begin(&reply, ends_connection);
+        self.client()?.begin(reply, ends_connection);
         self.begun = Some(head);
         Ok(())
     }
