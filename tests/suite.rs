@@ -29,6 +29,7 @@ mod one_hop;
 mod answers;
 mod websocket;
 mod slow_clients;
+mod own_time;
 mod php;
 mod differential;
 mod backends;

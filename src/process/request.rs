@@ -194,11 +194,10 @@ impl Request {
         Gathering::new(bounds, &mut self.held)
     }
 
-    /// The whole body is there, after so long a wait for the client.
-    pub fn holds(&mut self, body: Bytes, waited: Duration) {
+    /// The whole body is there.
+    pub fn holds(&mut self, body: Bytes) {
         self.bytes_in = body.len();
         self.body = Some(body);
-        self.waits += waited;
     }
 
     /// Reads it. A held body is there.

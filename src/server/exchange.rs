@@ -87,7 +87,12 @@ async fn prepare<C: Client>(
 ) -> Result<Box<Forward>, Rejection> {
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
-        BodyPlan::Stream => client.begin_streaming().await?,
+        BodyPlan::Stream => {
+            let since = Instant::now();
+            let begun = client.begin_streaming().await;
+            request.waited(since.elapsed());
+            begun?;
+        }
         BodyPlan::None | BodyPlan::Switch => {}
     }
     let mut read = request.read(routed, head);
@@ -137,8 +142,9 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
         });
         within(bounds.within, gathering).await
     };
-    let body: Bytes = gathered.unwrap_or(Err(BodyFault::TimedOut))?;
-    request.holds(body, waited);
+    // However it ends.
+    request.waited(waited);
+    request.holds(gathered.unwrap_or(Err(BodyFault::TimedOut))?);
     Ok(())
 }
 
