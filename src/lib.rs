@@ -159,7 +159,7 @@
 //! | entered | the proof that the limits let a request in by its head alone |
 //! | cleared | what nothing keeps from its server any more |
 //! | established | what a handler is told in headers |
-//! | own time | what a request took here, without the waits for a server or a turn |
+//! | own time | what a request took here, without the waits for its body, a place among streams, an answer about its caller or its limits; it ends before the waits for a turn, a place at the upstream and a server |
 //! | findings | what is to be told of a request besides how it ended |
 //! | turn | the moment at which a request may go on that a limit holds back |
 //! | settled | what the store of limits said to a request that has waited for it, or that it did not |

@@ -14,7 +14,7 @@ use super::client::{Client, Ended, Gone};
 use super::front::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
-use super::within::within;
+use super::waits::{timed, within};
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
@@ -88,9 +88,8 @@ async fn prepare<C: Client>(
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => {
-            let since = Instant::now();
-            let begun = client.begin_streaming().await;
-            request.waited(since.elapsed());
+            let (begun, waited) = timed(pin!(client.begin_streaming())).await;
+            request.waited(waited);
             begun?;
         }
         BodyPlan::None | BodyPlan::Switch => {}
@@ -105,11 +104,11 @@ async fn prepare<C: Client>(
         match request.decide(read, said.as_ref(), head, peer) {
             Ok(verdict) => break verdict?,
             Err(undecided) => {
-                let since = Instant::now();
                 read = undecided.read;
                 // Boxed: nearly nobody waits, and everybody would have to make room for it.
-                read.settle(Box::pin(undecided.waiting.settled()).await);
-                request.waited(since.elapsed());
+                let (settled, waited) = timed(Box::pin(undecided.waiting.settled()).as_mut()).await;
+                request.waited(waited);
+                read.settle(settled);
             }
         }
     };
@@ -158,17 +157,19 @@ enum Carried {
 
 /// Asks whose a token is, unless the client goes away first.
 async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> Result<Said, Rejection> {
-    let since = Instant::now();
     let Some(verifier) = request.live.verifier.clone() else {
         // It could not be built, which a line has told; what that comes to, `[verify] on_error` says.
         return Ok(Said::Nothing(Unknown::Unreachable));
     };
-    let said = tokio::select! {
-        biased;
-        said = verifier.ask(ask) => Ok(said),
-        () = client.gone() => Err(Rejection::ClientClosed),
-    };
-    request.waited(since.elapsed());
+    let asking = pin!(async {
+        tokio::select! {
+            biased;
+            said = verifier.ask(ask) => Ok(said),
+            () = client.gone() => Err(Rejection::ClientClosed),
+        }
+    });
+    let (said, waited) = timed(asking).await;
+    request.waited(waited);
     said
 }
 

@@ -15,7 +15,7 @@ pub mod front;
 pub mod stream;
 pub mod tls;
 pub mod tunnel;
-mod within;
+mod waits;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -274,7 +274,7 @@ families! {
     durations: HistogramVec = histograms("request_duration_seconds",
         "From the complete head to the end.", &SECONDS, &["route", "outcome"]);
     overhead: HistogramVec = histograms("overhead_seconds",
-        "The gateway's own time: from the complete head to the hand-over or the refusal, waiting for the body and for an authorization server excluded.",
+        "The gateway's own time: from the complete head to the hand-over or the refusal, without the waits for a body, a place among streams, an authorization server and the store of limits.",
         &OVERHEAD_SECONDS, &["route"]);
     body_bytes: HistogramVec = histograms("request_body_bytes", "Sizes of held bodies.", &BYTES, &["route"]);
     upstream_durations: HistogramVec = histograms("upstream_duration_seconds",

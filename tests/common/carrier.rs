@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::frames::{DEFAULT_WINDOW, Frames, MAX_WINDOW};
+use super::frames::{DATA, DEFAULT_WINDOW, END_STREAM, Frames, MAX_WINDOW};
 use super::h2::Session;
 use super::request::{Body, Request};
 use super::{Conn, Gateway, Response};
@@ -124,6 +124,14 @@ impl Sent {
         match self {
             Sent::Http1(conn) => _ = conn.sip(bytes),
             Sent::Http2(frames) => _ = frames.sip(bytes),
+        }
+    }
+
+    /// Sends the rest of a body of which a part was sent.
+    pub fn send_last(&mut self, rest: &[u8]) {
+        match self {
+            Sent::Http1(conn) => conn.send(rest),
+            Sent::Http2(frames) => frames.send(DATA, END_STREAM, 1, rest),
         }
     }
 

@@ -14,7 +14,7 @@ pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
-const END_STREAM: u8 = 0x1;
+pub const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 

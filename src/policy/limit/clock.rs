@@ -10,7 +10,8 @@ use governor::nanos::Nanos;
 pub type Now = Duration;
 
 /// Hands a `now` to governor, which asks a clock for it. Each thread has its own, so that threads share no
-/// cache line; GCRA takes the moment of each request as it is, a few microseconds before or after another's.
+/// cache line; GCRA takes the moment of each request as it is, moments before or after another's: one that is judged
+/// by its head alone has that of its head, which on a busy thread may be milliseconds ago.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ToldClock;
 

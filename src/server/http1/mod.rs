@@ -18,7 +18,7 @@ use super::drain::drains;
 use super::exchange::exchange;
 use super::front::Front;
 use super::http2;
-use super::within::within;
+use super::waits::within;
 use crate::process::request::{Request, Sent};
 use crate::request::head::fault::{HeadFault, Malformed};
 use crate::request::head::{HeadScan, RequestHead, Version};

@@ -19,7 +19,7 @@ use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::front::Front;
 use crate::server::tunnel::Switched;
-use crate::server::within::within;
+use crate::server::waits::within;
 use crate::upstream::caller::Peer;
 
 /// For what is left of a body that nobody wants: some clients lose the answer if the stream is reset.
