@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use listenfd::ListenFd;
 use parking_lot::Mutex;
 use pingora::server::{Fds, ListenFds};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
+use super::pace;
 use crate::config::{ListenerSettings, ServerSettings};
 use crate::process::notify;
 
@@ -49,6 +50,7 @@ fn listen(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
+    pace::prepare(SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -71,6 +73,7 @@ impl Sockets {
         let mut sockets = Fds::new();
         for listener in inherited {
             listener.set_nonblocking(true)?;
+            pace::prepare(SockRef::from(&listener))?;
             let address = listener.local_addr()?.to_string();
             if sockets.get(&address).is_none() {
                 sockets.add(address, listener.into_raw_fd());

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,33 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::{Shutdown, Stream};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// Bytes per second that a client has to take while something waits for it.
 const SLOWEST: u64 = 1024;
+
+/// Whether so many bytes in this span are less than a client has to take.
+pub fn is_too_slow(taken: u64, within: Duration) -> bool {
+    u128::from(taken) * 1000 < u128::from(SLOWEST) * within.as_millis()
+}
+
+/// Of a listener whose kernel does not tell what clients have taken: what waits in it stays so little that what it takes
+/// from us says nearly the same.
+const LITTLE: u32 = 16 * 1024;
+
+/// Has a listener's connections say what their clients have taken: before Linux 6.2 the kernel tells less than the engine
+/// asks for.
+///
+/// # Errors
+/// What the socket says.
+pub fn prepare(listener: SockRef<'_>) -> io::Result<()> {
+    match get_tcp_info(listener.as_raw_fd()) {
+        Ok(_) => Ok(()),
+        Err(_) => listener.set_tcp_notsent_lowat(LITTLE),
+    }
+}
 
 /// Told to whoever holds the connection, once its client was given up.
 #[derive(Clone, Default, Debug)]
@@ -93,7 +116,7 @@ impl Paced {
             let taken = acknowledged
                 .saturating_sub(window.acknowledged)
                 .max(window.written);
-            if u128::from(taken) * 1000 < u128::from(SLOWEST) * self.within.as_millis() {
+            if is_too_slow(taken, self.within) {
                 self.stalled.0.store(true, Ordering::Relaxed);
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{call, over};
 use crate::common::carrier::each;
 use crate::common::forms::{BODY, TARGET, post};
-use crate::common::{Gateway, Request, Upstream};
+use crate::common::{Carrier, Gateway, Request, Upstream};
 
 const QUEUED: &str = "widget_gateway_upstream_queued";
 
@@ -94,11 +94,25 @@ fn a_client_that_leaves_the_queue_is_noticed() {
             drop(queued);
             gateway.metrics_when("nobody in the queue", |now| now.value(QUEUED, &[]) == 0.0);
         }
+        // What a client sends ahead, if only a line end, does not hide that it leaves.
+        let ahead: &[&[u8]] = match carrier {
+            Carrier::H2c | Carrier::H2Tls => &[],
+            Carrier::Http11 | Carrier::Http10 | Carrier::Tls11 => {
+                &[b"\r\n", b"GET /next HTTP/1.1\r\nHost: widgets.example\r\n\r\n"]
+            }
+        };
+        for more in ahead {
+            let mut queued = carrier.send(&gateway, &Request::call());
+            gateway.metrics_when("one in the queue", |now| now.value(QUEUED, &[]) == 1.0);
+            queued.send_last(more);
+            drop(queued);
+            gateway.metrics_when("nobody in the queue", |now| now.value(QUEUED, &[]) == 0.0);
+        }
         gate.open();
         assert_eq!(asked.response().status, 200);
-        let lines = gateway.request_lines(4);
+        let lines = gateway.request_lines(4 + ahead.len());
         let left = lines.iter().filter(|line| line["reason"] == "client_closed");
-        assert_eq!(left.count(), 3);
+        assert_eq!(left.count(), 3 + ahead.len());
         assert_eq!(server.take().len(), 1, "nobody asks for who has left");
     });
 }

@@ -3,12 +3,14 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use pingora::protocols::l4::ext::get_tcp_info;
+use mio::event::Event;
+use mio::unix::SourceFd;
 use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -21,8 +23,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// From one look at whether a client has left to the next, where nothing is read.
 const LOOK: Duration = Duration::from_millis(250);
-/// States of a TCP connection whose other side has closed, as Linux numbers them: CLOSE and CLOSE_WAIT.
-const LEFT: [u8; 2] = [7, 8];
 
 /// See the module.
 pub struct Wire {
@@ -88,18 +88,24 @@ impl Wire {
         self.ahead.split_to(bytes.min(self.ahead.len())).freeze()
     }
 
-    /// Resolves when the client has closed its side and nothing is left to be read.
+    /// Resolves when the client has closed its side. Where it has sent more than was asked for, as with the next request,
+    /// that is [`Wire::ended`]'s to say.
     pub async fn gone(&mut self) {
-        // An error of the connection means the same.
-        let _ = std::future::poll_fn(|cx| self.poll_idle(cx)).await;
+        // An error of the connection means that it is.
+        if let Ok(false) = std::future::poll_fn(|cx| self.poll_idle(cx)).await {
+            self.ended().await;
+        }
     }
 
     /// Resolves when the client has closed its side, a quarter of a second later at most: of a body that nobody wants
     /// yet nothing is taken from the kernel. What the client could not send, because the kernel's buffer is full, hides
     /// its end.
     pub async fn ended(&mut self) {
-        while !get_tcp_info(self.inner.id()).is_ok_and(|info| LEFT.contains(&info.tcpi_state)) {
+        loop {
             tokio::time::sleep(LOOK).await;
+            if is_read_closed(self.inner.id()).unwrap_or(false) {
+                return;
+            }
         }
     }
 
@@ -133,16 +139,25 @@ impl Wire {
         }
     }
 
-    /// After the body: an end of the stream is told, the bytes of the next request are kept.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// After the body: whether the stream has ended, else something came, which is kept.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if !self.ahead.is_empty() {
-            return Poll::Pending;
+            return Poll::Ready(Ok(false));
         }
-        if ready!(self.poll_ahead(cx, IDLE_READ))? == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        Poll::Pending
+        self.poll_ahead(cx, IDLE_READ).map_ok(|read| read == 0)
     }
+}
+
+/// Whether the other side of a connection has closed, however much of what it sent waits to be read. The runtime's own
+/// look at the socket tells that to nobody: this is another.
+fn is_read_closed(socket: RawFd) -> io::Result<bool> {
+    let mut look = mio::Poll::new()?;
+    let interest = mio::Interest::READABLE;
+    look.registry()
+        .register(&mut SourceFd(&socket), mio::Token(0), interest)?;
+    let mut seen = mio::Events::with_capacity(1);
+    look.poll(&mut seen, Some(Duration::ZERO))?;
+    Ok(seen.iter().any(Event::is_read_closed))
 }
 
 /// For another protocol, HTTP/2 or WebSocket, from what was read ahead on.
