@@ -38,6 +38,64 @@ fn gateway(servers: &[std::net::SocketAddr]) -> Gateway {
     ))
 }
 
+/// Bodies of pass routes are streamed, whatever says where they end.
+#[test]
+fn an_upload_arrives_whole_however_its_end_is_told() {
+    let upload = Request::upload();
+    let rows = [("a length", upload.clone()), ("none", upload.unannounced())];
+    let ran = table(
+        "uploads",
+        &rows,
+        |row| row.0,
+        |carrier, (_, request)| carrier.can_say(request),
+        |_| {
+            let upstream = Upstream::start();
+            let gateway = Gateway::on_every_carrier(forms::every_route(&[upstream.address]));
+            (upstream, gateway)
+        },
+        |carrier, (upstream, gateway), (what, request)| {
+            assert_eq!(carrier.ask(gateway, request).status, 200);
+            let received = upstream.take_one();
+            assert_eq!(shown(&received.body), "an upload");
+            let told = (
+                received.header("Content-Length"),
+                received.header("Transfer-Encoding"),
+            );
+            let want = match *what {
+                "a length" => (Some("9".to_owned()), None),
+                _ => (None, Some("chunked".to_owned())),
+            };
+            assert_eq!(told, want);
+        },
+    );
+    assert_eq!(ran, [2, 1, 2, 2, 2]);
+}
+
+/// Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
+#[test]
+fn who_names_no_host_is_asked_for_by_http10_on_every_kind_of_route() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::on_every_carrier(forms::every_route(&[upstream.address]));
+    let call = format!(
+        "POST /app?{QUERY}&member_id={MEMBER} HTTP/1.0\r\n{TYPE}\r\nContent-Length: 17\r\n\r\nPLACEMENT=DEFAULT"
+    );
+    for (request, line) in [
+        (call.as_str(), "POST "),
+        ("GET /page HTTP/1.0\r\n\r\n", "GET /page HTTP/1.0"),
+        (
+            "PUT /up HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc",
+            "PUT /up HTTP/1.0",
+        ),
+    ] {
+        assert_eq!(gateway.ask(request).status, 200, "{request}");
+        let received = upstream.take_one();
+        let head = String::from_utf8(received.head.clone()).unwrap();
+        let first = head.lines().next().unwrap();
+        assert!(first.starts_with(line) && first.ends_with(" HTTP/1.0"), "{first}");
+        assert_eq!(received.header("Host"), None);
+    }
+}
+
 /// A million bytes are not for reading: the first difference is.
 fn assert_arrived(upstream: &Upstream, response: &Response, body: &[u8], what: &str) {
     assert_eq!(response.status, 200, "{what}: {}", shown(&response.body));

@@ -238,7 +238,7 @@ async fn relay<C: Client>(
     while answer.head.status.is_informational() && answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         let interim = Reply::of_answer(&answer.head, None);
         awaited.client(client.interim(interim)).await?;
-        unless_gone(client, pin!(answer.next_head())).await?;
+        unless_gone(client, pin!(answer.next_head(wire))).await?;
     }
     let status = answer.head.status.as_u16();
     attempts.answered(status, Instant::now);
@@ -249,11 +249,11 @@ async fn relay<C: Client>(
     let reply = Reply::of_answer(&answer.head, forward.frame.as_ref());
     client.begin(reply, front.process.is_draining());
     loop {
-        let piece = match now_or_not(answer.read()).await {
+        let piece = match now_or_not(answer.read(wire)).await {
             Some(piece) => piece.map_err(Stopped::Failed)?,
             None => {
                 awaited.client(client.flush()).await?;
-                unless_gone(client, pin!(answer.read())).await?
+                unless_gone(client, pin!(answer.read(wire))).await?
             }
         };
         match piece {
@@ -262,7 +262,7 @@ async fn relay<C: Client>(
         }
     }
     awaited.client(client.finish()).await?;
-    answer.release(&front.process.idle);
+    answer.release(wire, &front.process.idle);
     Ok(None)
 }
 
@@ -275,6 +275,10 @@ async fn refuse<C: Client>(
     rejection: Rejection,
 ) -> Ended {
     if client.sent().status.is_some() || rejection == Rejection::ClientClosed {
+        if rejection != Rejection::ClientClosed {
+            // What the server said before it failed is the client's, who may have left meanwhile.
+            let _ = client.flush().await;
+        }
         request.refused(rejection, client.sent());
         return Ended::Cut;
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -121,8 +121,8 @@ pub struct Answer {
     limits: Limits,
     asked: Asked,
     interim: usize,
-    /// Whether the whole request was sent: else the connection is of no more use.
-    is_sent: bool,
+    /// Bytes that the connection had carried before the request.
+    begins: u64,
 }
 
 /// How long a server may take, and how long its connection is kept.
@@ -219,7 +219,7 @@ pub async fn status_of(
         Err(Attempt::Lost(fault)) => return Err(lost(fault)),
     };
     while answer.head.status.is_informational() {
-        answer.next_head().await.map_err(lost)?;
+        answer.next_head(request).await.map_err(lost)?;
     }
     Ok(answer.head.status.as_u16())
 }
@@ -230,20 +230,14 @@ async fn exchange(
     limits: Limits,
     request: &Request,
 ) -> Result<Answer, Attempt> {
-    let (before, written) = (connection.taken(), connection.written());
-    loop {
-        let writing = std::future::poll_fn(|cx| poll_write(&mut connection, cx, request, written));
-        match timeout(limits.silence, writing).await {
-            Ok(Ok(Wrote::Some)) => {}
-            Ok(Ok(Wrote::Enough)) => break,
-            // The server may have said why before it stopped to listen.
-            Ok(Err(_)) if connection.taken() > before => break,
-            Ok(Err(_)) => return Err(Attempt::NothingTaken),
-            Err(_) => return Err(SendFault::TimedOut.into()),
-        }
+    let (before, begins) = (connection.taken(), connection.written());
+    let rest = Rest { request, begins };
+    let wrote = write(&mut connection, rest, limits.silence).await?;
+    // Else the server may have said why before it stopped to listen.
+    if wrote.is_err() && connection.taken() == before {
+        return Err(Attempt::NothingTaken);
     }
-    let is_sent = connection.written() - written == request.len() && connection.is_flushed();
-    let Some(head) = head_of(&mut connection, request.asked, limits.silence).await? else {
+    let Some(head) = head_of(&mut connection, rest, request.asked, limits.silence).await? else {
         let is_untaken = connection.ahead.is_empty() && connection.nothing_taken_since(before).await;
         return Err(match is_untaken {
             true => Attempt::NothingTaken,
@@ -258,40 +252,54 @@ async fn exchange(
         limits,
         asked: request.asked,
         interim: 0,
-        is_sent,
+        begins,
     })
 }
 
-/// How far a request came.
-enum Wrote {
-    /// Further than before.
-    Some,
-    /// To its end, or so far that the server answers.
-    Enough,
+/// What is left to be sent of a request that begins behind so many bytes of the connection.
+#[derive(Clone, Copy)]
+struct Rest<'r> {
+    request: &'r Request,
+    begins: u64,
 }
 
-/// Sends while it looks for an answer: a server that refuses a large body may stop reading it.
-fn poll_write(
+impl Rest<'_> {
+    fn is_sent(self, connection: &Connection) -> bool {
+        connection.written() - self.begins == self.request.len() && connection.is_flushed()
+    }
+
+    /// Sends, until the kernel has all of it.
+    fn poll(self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.request.rest(connection.written() - self.begins) {
+                [] => return connection.poll_flush(cx),
+                rest => ready!(connection.poll_send(cx, rest))?,
+            };
+        }
+    }
+}
+
+/// Sends the request until all of it is sent or the server has something to say: one that refuses a large body may
+/// stop reading it. What the connection says is the inner error.
+async fn write(
     connection: &mut Connection,
-    cx: &mut Context<'_>,
-    request: &Request,
-    written: u64,
-) -> Poll<io::Result<Wrote>> {
-    let so_far = connection.taken();
+    rest: Rest<'_>,
+    silence: Duration,
+) -> Result<io::Result<()>, SendFault> {
     loop {
-        let rest = request.rest(connection.written() - written);
-        let is_last = rest.is_empty();
-        let step = match is_last {
-            true => connection.poll_flush(cx),
-            false => connection.poll_send(cx, rest).map_ok(|_| ()),
-        };
-        match step {
-            Poll::Ready(Ok(())) if is_last => return Poll::Ready(Ok(Wrote::Enough)),
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-            Poll::Pending if connection.taken() > so_far => return Poll::Ready(Ok(Wrote::Some)),
+        let so_far = connection.taken();
+        let writing = std::future::poll_fn(|cx| match rest.poll(connection, cx) {
+            Poll::Ready(done) => Poll::Ready(done.map(|()| true)),
+            Poll::Pending if connection.taken() > so_far => Poll::Ready(Ok(false)),
             // The end of the stream is for the reader to find again.
-            Poll::Pending => return connection.poll_fill(cx, READ).map_ok(|_| Wrote::Enough),
+            Poll::Pending => connection.poll_fill(cx, READ).map_ok(|_| true),
+        });
+        match timeout(silence, writing).await {
+            // Further than before.
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => return Ok(Ok(())),
+            Ok(Err(e)) => return Ok(Err(e)),
+            Err(_) => return Err(SendFault::TimedOut),
         }
     }
 }
@@ -299,6 +307,7 @@ fn poll_write(
 /// Waits for the head of an answer; none where the stream ends before it.
 async fn head_of(
     connection: &mut Connection,
+    rest: Rest<'_>,
     asked: Asked,
     silence: Duration,
 ) -> Result<Option<AnswerHead>, SendFault> {
@@ -306,42 +315,76 @@ async fn head_of(
         if let Some(head) = AnswerHead::take(&mut connection.ahead, asked)? {
             return Ok(Some(head));
         }
-        match fill(connection, READ, silence).await? {
+        match fill(connection, Some(rest), READ, silence).await? {
             Filled::More => {}
             Filled::Ended | Filled::Cut => return Ok(None),
         }
     }
 }
 
-/// Waits for more bytes, at most as long as the server may be silent.
-async fn fill(connection: &mut Connection, room: usize, silence: Duration) -> Result<Filled, SendFault> {
-    match timeout(silence, connection.fill(room)).await {
-        Ok(filled) => filled.map_err(|_| SendFault::Reset),
-        Err(_) => Err(SendFault::TimedOut),
+/// Waits for more bytes, at most as long as the server may be silent. What is left of the request is sent meanwhile.
+async fn fill(
+    connection: &mut Connection,
+    rest: Option<Rest<'_>>,
+    room: usize,
+    silence: Duration,
+) -> Result<Filled, SendFault> {
+    let rest = rest.filter(|rest| !rest.is_sent(connection));
+    loop {
+        let so_far = connection.taken();
+        let filling = std::future::poll_fn(|cx| {
+            if let Some(rest) = rest {
+                // A server that has stopped to listen may have said why.
+                let _ = rest.poll(connection, cx);
+            }
+            match connection.poll_fill(cx, room) {
+                Poll::Ready(filled) => Poll::Ready(filled.map(Some)),
+                Poll::Pending if connection.taken() > so_far => Poll::Ready(Ok(None)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        match timeout(silence, filling).await {
+            Ok(Ok(Some(filled))) => return Ok(filled),
+            // It takes what is sent, and is not silent.
+            Ok(Ok(None)) => {}
+            Ok(Err(_)) => return Err(SendFault::Reset),
+            Err(_) => return Err(SendFault::TimedOut),
+        }
     }
 }
 
 impl Answer {
-    /// After an interim answer: the head of the next.
+    /// After an interim answer to `request`: the head of the next. Who was interrupted by it sends on.
     ///
     /// # Errors
     /// Where none comes.
-    pub async fn next_head(&mut self) -> Result<(), SendFault> {
+    pub async fn next_head(&mut self, request: &Request) -> Result<(), SendFault> {
         self.interim += 1;
         if self.interim > MAX_INTERIM {
             return Err(SendFault::BadAnswer);
         }
-        let head = head_of(&mut self.connection, self.asked, self.limits.silence).await?;
+        let rest = Rest {
+            request,
+            begins: self.begins,
+        };
+        let head = head_of(&mut self.connection, rest, self.asked, self.limits.silence).await?;
         self.head = head.ok_or(SendFault::Reset)?;
         self.body = Body::of(self.head.judged.body);
         Ok(())
     }
 
-    /// The next piece of the body; none at its end.
+    /// The next piece of the body of the answer to `request`; none at its end. What is left of the request is sent
+    /// meanwhile, unless the answer is an error (RFC 9112 9.5).
     ///
     /// # Errors
     /// Where it breaks off.
-    pub async fn read(&mut self) -> Result<Option<Bytes>, SendFault> {
+    pub async fn read(&mut self, request: &Request) -> Result<Option<Bytes>, SendFault> {
+        let rest = Rest {
+            request,
+            begins: self.begins,
+        };
+        let is_error = self.head.status.is_client_error() || self.head.status.is_server_error();
+        let rest = (!is_error).then_some(rest);
         loop {
             let piece = self.body.take(&mut self.connection.ahead)?;
             if !piece.is_empty() {
@@ -350,7 +393,7 @@ impl Answer {
             if self.body.is_complete() {
                 return Ok(None);
             }
-            let filled = fill(&mut self.connection, READ_MORE, self.limits.silence).await?;
+            let filled = fill(&mut self.connection, rest, READ_MORE, self.limits.silence).await?;
             match (filled, &self.body) {
                 (Filled::More, _) => {}
                 (Filled::Ended, Body::ToTheEnd) => return Ok(None),
@@ -367,8 +410,14 @@ impl Answer {
     }
 
     /// Keeps the connection for the next request, where that is possible. The body has been read.
-    pub fn release(self, bound: &Arc<IdleBound>) {
-        let is_whole = self.is_sent && self.body.is_complete() && self.connection.ahead.is_empty();
+    /// One that did not carry the whole request is of no more use.
+    pub fn release(self, request: &Request, bound: &Arc<IdleBound>) {
+        let rest = Rest {
+            request,
+            begins: self.begins,
+        };
+        let is_sent = rest.is_sent(&self.connection);
+        let is_whole = is_sent && self.body.is_complete() && self.connection.ahead.is_empty();
         if let (true, Some(keepalive)) = (is_whole, self.head.keepalive(self.limits.keepalive)) {
             self.server.idle.keep(self.connection, keepalive, bound);
         }

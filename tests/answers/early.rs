@@ -1,10 +1,9 @@
 //! Requests whose body is still on its way, or stalls: whose fault that is, and how long it is waited for.
 
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use crate::common::carrier::table;
-use crate::common::servers::saying;
+use crate::common::servers::{deaf, saying};
 use crate::common::{Body, Gateway, Request};
 use serde_json::Value;
 
@@ -84,24 +83,6 @@ fn an_upload_that_stalls_is_its_clients_fault() {
     assert_eq!(ran, [2; 5]);
 }
 
-/// A server that reads a head, and never a byte more.
-fn deaf() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
-                head.push(byte[0]);
-            }
-            kept.push(stream);
-        }
-    });
-    address
-}
-
 /// Nobody waits for more of a body that nobody takes.
 #[test]
 fn a_server_that_takes_none_of_an_upload_is_the_one_who_is_silent() {
@@ -112,7 +93,7 @@ fn a_server_that_takes_none_of_an_upload_is_the_one_who_is_silent() {
         |_, _| true,
         |carrier| carrier,
         |carrier, _, key| {
-            let gateway = gateway(deaf(), &format!("{key} = \"500ms\"\n"));
+            let gateway = gateway(deaf().0, &format!("{key} = \"500ms\"\n"));
             let upload = Request::new("POST", "/up").body(Body::Length(vec![b'x'; 16 << 20]));
             let answer = carrier.open(&gateway).get(&upload).whole("a refusal");
             assert_eq!(

@@ -5,6 +5,7 @@ mod early;
 mod endless;
 mod flow;
 mod delivery;
+mod duplex;
 mod frame;
 
 use std::io::{ErrorKind, Read, Write};

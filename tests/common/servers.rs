@@ -9,10 +9,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -193,6 +195,37 @@ pub fn apache(folder: &Path, root: &Path, fpm: &Fpm, listens: SocketAddr) -> Dae
     let mut daemon = Daemon::start(command);
     daemon.wait("apache2", || TcpStream::connect(listens).is_ok());
     daemon
+}
+
+/// A server that reads a head, which it tells, and never a byte more.
+pub fn deaf() -> (SocketAddr, Receiver<()>) {
+    let listener = small_listener();
+    let address = listener.local_addr().unwrap();
+    let (read, heads) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let _ = read.send(());
+            kept.push(stream);
+        }
+    });
+    (address, heads)
+}
+
+/// Its kernel keeps little of what nobody reads.
+pub fn small_listener() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(64).unwrap();
+    socket.into()
 }
 
 /// A server that says this as soon as it has read a head, whatever comes behind that, and keeps the connection.

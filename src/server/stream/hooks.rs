@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use http::{Version, header};
 use parking_lot::{MappedMutexGuard, Mutex};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -135,6 +136,19 @@ impl ProxyHttp for Hooks {
         passed.answer(answer)?;
         if let (Some(descriptor), Some(hint)) = (passed.descriptor, keep_alive_hint(&answer.headers)) {
             self.hints.lock().insert(descriptor, Instant::now() + hint);
+        }
+        Ok(())
+    }
+
+    /// Only HTTP/1.0 can leave the host out (RFC 9112 3.2), towards the server too.
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        head: &mut RequestHeader,
+        _: &mut Option<Handed>,
+    ) -> Result<()> {
+        if !head.headers.contains_key(header::HOST) {
+            head.set_version(Version::HTTP_10);
         }
         Ok(())
     }
