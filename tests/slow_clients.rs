@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crate::common::carrier::table;
 use crate::common::forms::{self, BODY, TARGET};
 use crate::common::frames::{self, MAX_WINDOW};
-use crate::common::{Body, Carrier, Gateway, PATIENCE, Reply, Request, Response, Setup, Upstream, h2};
+use crate::common::{
+    Body, Carrier, Gateway, PATIENCE, Reply, Request, Response, Setup, Upstream, h2, servers,
+};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 
@@ -415,6 +417,129 @@ fn uploads_that_wait_leave_room_for_the_others() {
     assert_eq!(ran, [0, 0, 0, 1, 1]);
 }
 
+/// What no server takes must not use up that window either.
+#[test]
+fn uploads_that_no_server_takes_leave_room_for_calls() {
+    const PLACES: u32 = 24;
+    /// As much as a stream's window takes, in the largest frames that need not be asked for.
+    const FRAME: usize = 16 * 1024;
+    const FRAMES: usize = 16;
+    let ran = table(
+        "uploads that no server takes",
+        &["streamed"],
+        |row| row,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, _| {
+            let upstream = Upstream::start();
+            let (deaf, heads) = servers::deaf();
+            let rest = format!(
+                "[[routes]]\npath = \"/up\"\nname = \"up\"\nkind = \"pass\"\nmethods = [\"PUT\"]\nupstream = \"deaf\"\n\
+                 [upstreams.deaf]\nservers = [\"{deaf}\"]\n{}",
+                forms::routes(&[upstream.address])
+            );
+            let gateway = Gateway::on_every_carrier(rest);
+            let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            let upload = Request::new("PUT", "/up").body(Body::Part {
+                length: 8 << 20,
+                sent: vec![b'x'; FRAME],
+            });
+            for stream in 0..PLACES {
+                frames.ask(2 * stream + 1, &upload);
+            }
+            for _ in 0..PLACES {
+                heads.recv_timeout(PATIENCE).unwrap();
+            }
+            for _ in 1..FRAMES {
+                for stream in 0..PLACES {
+                    frames.send(frames::DATA, 0, 2 * stream + 1, &[b'x'; FRAME]);
+                }
+            }
+            frames.ask(2 * PLACES + 1, &Request::call());
+            let answered = frames.next_that(|frame| frame.stream == 2 * PLACES + 1);
+            assert_eq!(answered.expect("an answer").kind, frames::HEADERS);
+            assert_eq!(upstream.take_one().body, BODY.as_bytes());
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 1, 1]);
+}
+
+/// A piece of an answer may take longer than `write_timeout`, as long as a client takes enough.
+#[test]
+fn a_stream_at_a_fair_pace_is_not_given_up() {
+    const SIZE: usize = 64 * 1024;
+    const STEP: u32 = 4 * 1024;
+    let ran = table(
+        "streams at a fair pace",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let (upstream, gateway) = setting(answer_of(SIZE));
+            let mut frames = carrier.frames(&gateway, 0);
+            frames.ask(1, &route.request());
+            upstream.wait_for(1);
+            let mut whole = 0;
+            while whole < SIZE {
+                frames.open_window(1, STEP);
+                frames.skip(STEP as usize);
+                whole += STEP as usize;
+                // Four such steps, one piece, take longer than the timeout.
+                upstream.comes_within(2, WRITE_TIMEOUT / 3);
+            }
+            let forwarded = [("route", route.name()), ("outcome", "forwarded")];
+            gateway.metric_reaches(REQUESTS, &forwarded, 1.0);
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 3, 3]);
+}
+
+/// What was handed over reaches a client that has to catch up first, though its stream is cut meanwhile.
+#[test]
+fn a_cut_takes_nothing_away_that_was_sent() {
+    const SIZE: usize = 40_000;
+    let ran = table(
+        "cuts behind a backlog",
+        &ROUTES,
+        |row| row.0,
+        |carrier, _| carrier.is_http2(),
+        |carrier| carrier,
+        |carrier, _, (_, route)| {
+            let upstream = Upstream::replying(answer_of(LARGE));
+            let gateway = Gateway::on_every_carrier(forms::every_route(&[upstream.address]));
+            let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            // It fills all that is between here and there.
+            frames.ask(1, &Request::get("/large"));
+            upstream.wait_for(1);
+            gateway.metrics_when("the first answer begins", |now| {
+                now.value("widget_gateway_upstream_responses_total", &[]) == 1.0
+            });
+            let mut cut = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+            cut.resize(cut.len() + SIZE, b'y');
+            upstream.reply(Reply::Raw(Bytes::from(cut)));
+            let told = gateway.log_count();
+            frames.ask(3, &route.request());
+            let line = gateway.wait_log_after(told, "the cut", |line| line["outcome"] == "upstream_error");
+            assert_eq!(line["bytes_out"], SIZE, "{line}");
+            let (mut has_head, mut bytes) = (false, 0);
+            loop {
+                let frame = frames
+                    .next_that(|frame| frame.stream == 3)
+                    .expect("the cut stream");
+                match frame.kind {
+                    frames::HEADERS => has_head = true,
+                    frames::DATA => bytes += frame.content.len(),
+                    frames::RST_STREAM => break,
+                    other => panic!("a frame of kind {other}"),
+                }
+            }
+            assert_eq!((has_head, bytes), (true, SIZE));
+        },
+    );
+    assert_eq!(ran, [0, 0, 0, 3, 3]);
+}
+
 /// What was answered may still be on its way to a client that takes its time: its connection is not idle.
 #[test]
 fn a_connection_is_not_idle_while_its_client_takes_answers() {
@@ -563,6 +688,8 @@ fn floods_of_resets_are_bounded() {
             println!("{carrier:?}: {name}: {asked} requests");
             assert!(asked <= MOST, "{asked} requests reached the server");
             if matches!(pace, Pace::InBatches) {
+                // Else the flood may be over before it was noticed.
+                gateway.metric_reaches(CLOSED, &[("reason", "refused")], 1.0);
                 assert!(asked >= BATCH as usize, "nothing was tested: {asked} requests");
             }
             // Nobody else is made to pay for it.

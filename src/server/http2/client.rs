@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::piece::{Piece, Unsent};
 use super::turns::Turn;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
@@ -18,6 +19,7 @@ use crate::response::rejection::Rejection;
 use crate::response::reply::Reply;
 use crate::server::client::{Client, Ended, Gone};
 use crate::server::front::Front;
+use crate::server::pace::is_too_slow;
 use crate::server::tunnel::Switched;
 use crate::server::waits::within;
 use crate::upstream::caller::Peer;
@@ -28,9 +30,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// One stream's client.
 pub struct Http2Client {
     body: RecvStream,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     /// Once the head of an answer was sent.
-    sending: Option<SendStream<Bytes>>,
+    sending: Option<SendStream<Piece>>,
+    unsent: Unsent,
     turn: Turn,
     place: Option<OwnedSemaphorePermit>,
     /// The client waits for `100 Continue`, and did not get it yet.
@@ -43,13 +46,14 @@ pub struct Http2Client {
     sent: Sent,
     /// For a stream whose window stays shut; whole connections are given up below.
     write_timeout: Duration,
+    is_given_up: bool,
 }
 
 impl Http2Client {
     /// The client whose head was read.
     pub fn new(
         body: RecvStream,
-        respond: SendResponse<Bytes>,
+        respond: SendResponse<Piece>,
         turn: Turn,
         write_timeout: Duration,
         expects_continue: bool,
@@ -58,6 +62,7 @@ impl Http2Client {
             body,
             respond,
             sending: None,
+            unsent: Unsent::default(),
             turn,
             place: None,
             awaits_continue: expects_continue,
@@ -66,14 +71,28 @@ impl Http2Client {
             last: Bytes::new(),
             sent: Sent::default(),
             write_timeout,
+            is_given_up: false,
         }
     }
 
-    /// Writes what was taken; `ends` with it. The window of a client that takes it may stay shut so long for all of it,
-    /// not for each byte.
+    /// Writes what was taken; `ends` with it. Who takes neither all of it in time nor as much as a client has to is
+    /// given up: what it has not taken is thrown away.
     async fn write(&mut self, ends: bool) -> Result<(), Gone> {
         let span = self.write_timeout;
-        within(span, pin!(self.send(ends))).await.0.unwrap_or(Err(Gone))
+        // Until it is written: the wait may be left.
+        self.is_given_up = true;
+        loop {
+            let before = self.sent.bytes;
+            let (done, _) = within(span, pin!(self.send(ends))).await;
+            let taken = (self.sent.bytes - before) as u64;
+            match done {
+                Some(Ok(())) => break,
+                None if !is_too_slow(taken, span) => {}
+                Some(Err(Gone)) | None => return Err(Gone),
+            }
+        }
+        self.is_given_up = false;
+        Ok(())
     }
 
     async fn send(&mut self, ends: bool) -> Result<(), Gone> {
@@ -91,7 +110,9 @@ impl Http2Client {
         };
         if self.last.is_empty() {
             return match ends {
-                true => sending.send_data(Bytes::new(), true).map_err(|_| Gone),
+                true => sending
+                    .send_data(Piece::last(Bytes::new()), true)
+                    .map_err(|_| Gone),
                 false => Ok(()),
             };
         }
@@ -100,7 +121,11 @@ impl Http2Client {
             let part = self.last.split_to(room.min(self.last.len()));
             let bytes = part.len();
             let is_last = ends && self.last.is_empty();
-            sending.send_data(part, is_last).map_err(|_| Gone)?;
+            let piece = match is_last {
+                true => Piece::last(part),
+                false => self.unsent.piece(part),
+            };
+            sending.send_data(piece, is_last).map_err(|_| Gone)?;
             self.sent.bytes += bytes;
         }
         Ok(())
@@ -108,7 +133,7 @@ impl Http2Client {
 }
 
 /// How much of so many bytes the stream takes now: at least one.
-async fn room(sending: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, Gone> {
+async fn room(sending: &mut SendStream<Piece>, wanted: usize) -> Result<usize, Gone> {
     sending.reserve_capacity(wanted);
     loop {
         match sending.capacity() {
@@ -261,6 +286,10 @@ impl Client for Http2Client {
                 true
             }
             Ended::Cut => {
+                // A reset throws away what was handed over.
+                if !self.is_given_up {
+                    within(self.write_timeout, pin!(self.unsent.gone())).await;
+                }
                 self.respond.send_reset(Reason::INTERNAL_ERROR);
                 false
             }

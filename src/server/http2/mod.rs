@@ -1,6 +1,7 @@
 //! A connection that speaks HTTP/2: each stream is a request, on the thread of its connection.
 
 pub mod client;
+mod piece;
 mod together;
 mod turns;
 
@@ -26,6 +27,7 @@ use crate::request::head::{Framing, RefusedHead, RequestHead};
 use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::Http2Client;
+use piece::Piece;
 use together::Together;
 use turns::Turns;
 
@@ -41,12 +43,14 @@ const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Streams whose bodies Pingora's proxy carries at once on one connection; the others take turns. The proxy
 /// gathers half a megabyte for each whose client does not read.
 const MAX_STREAMED: usize = 24;
-/// What those that wait for their turn may send meanwhile: nobody reads it, and half of the connection's window is
-/// for those whose turn it is.
-const MAX_UNREAD: usize = CONNECTION_WINDOW as usize / 2;
-/// What a client may send before we have read it: of a stream, which is what a usual body has, and of all.
+/// What those that wait for their turn may send meanwhile: nobody reads it.
+const MAX_UNREAD: usize = 512 * 1024;
+/// What a client may send of a stream before we have read it, which is what a usual body has.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The same of calls that are held, which are read as they come.
+const HELD_WINDOW: u32 = 512 * 1024;
+/// The same of all streams: bodies that no server takes must leave room for those of calls.
+const CONNECTION_WINDOW: u32 = MAX_STREAMED as u32 * STREAM_WINDOW + MAX_UNREAD as u32 + HELD_WINDOW;
 /// What we keep of one stream's answer until the client takes it.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Once nothing is under way, a client that is told to leave has so long to say that it knows.
@@ -131,7 +135,7 @@ pub async fn serve(
     let handshake = options().handshake(Together::new(stream));
     let mut connection = match timeout(front.rules.header_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(_)) => return Closed::Client,
+        Ok(Err(error)) => return ended(&error),
         Err(_) => return Closed::HeaderTimeout,
     };
     let streams = Arc::new(Streams {
@@ -179,12 +183,21 @@ pub async fn serve(
                 leaves = Some(Closed::Refused);
             }
             Some(Ok((request, respond))) => begin(front, &streams, request, respond, peer),
-            Some(Err(_)) | None => return leaves.unwrap_or(Closed::Client),
+            Some(Err(error)) => return leaves.unwrap_or(ended(&error)),
+            None => return leaves.unwrap_or(Closed::Client),
         }
         if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) > MAX_WASTED {
             connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
             leaves = Some(Closed::Refused);
         }
+    }
+}
+
+/// Who ended a connection: the client, or we for what it did.
+fn ended(error: &h2::Error) -> Closed {
+    match error.is_library() {
+        true => Closed::Refused,
+        false => Closed::Client,
     }
 }
 
@@ -194,7 +207,7 @@ fn begin(
     front: &Arc<Front>,
     streams: &Arc<Streams>,
     request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     peer: Peer,
 ) {
     let at = Instant::now();
