@@ -1,8 +1,9 @@
 //! A reload is a transaction: applied whole or not at all, and nothing that stays loses its state.
 
+use crate::common::carrier::table;
 use crate::common::forms::{self, BODY, MEMBER, OTHER_MEMBER, TARGET, post};
 use crate::common::load::Load;
-use crate::common::{Conn, Gateway, Reply, Upstream};
+use crate::common::{Body, Conn, Gateway, Reply, Request, Upstream};
 use nix::sys::signal::Signal;
 
 const RELOADS: &str = "widget_gateway_config_reloads_total";
@@ -241,6 +242,54 @@ fn a_request_keeps_the_configuration_it_came_with() {
     assert_eq!(second.take().len(), 1);
     gate.open();
     assert_eq!(conn.response().status, 200);
+}
+
+/// Before it is there whole, too.
+#[test]
+fn a_request_that_is_half_there_keeps_the_configuration_it_came_with() {
+    let half = |request: Request| match request.body.clone() {
+        Body::Length(body) => {
+            let (sent, rest) = body.split_at(4);
+            let (length, sent) = (body.len(), sent.to_vec());
+            (request.body(Body::Part { length, sent }), rest.to_vec())
+        }
+        body => panic!("{body:?}"),
+    };
+    let rows = [
+        ("held", half(Request::call())),
+        ("streamed", half(Request::upload())),
+    ];
+    let ran = table(
+        "requests that are half there",
+        &rows,
+        |row| row.0,
+        |_, _| true,
+        |_| (),
+        |carrier, (), (_, (begun, rest))| {
+            let (first, second) = (Upstream::start(), Upstream::start());
+            let over = |upstream: &Upstream, more: &str| {
+                format!("{}{more}", forms::every_route(&[upstream.address]))
+            };
+            let gateway = Gateway::on_every_carrier(over(&first, ""));
+            let mut sent = carrier.send(&gateway, begun);
+            gateway.metrics_when("its head", |now| {
+                now.value("widget_gateway_requests_in_flight", &[]) == 1.0
+            });
+            // Another server, another quota, and nobody may send so much.
+            let more =
+                "[limits.member]\nrate = \"1/h\"\n[widget]\nbody_limit = \"1KiB\"\ncookies = \"strip\"\n";
+            gateway.rewrite(&over(&second, more));
+            assert_eq!(gateway.reload_lines(1)[0]["result"], "applied");
+            sent.send_last(rest);
+            first.wait_for(1);
+            gateway.metric_reaches("widget_gateway_requests_total", &[("outcome", "forwarded")], 1.0);
+            second.expect_untouched();
+            // Nor has it used up what is new.
+            assert_eq!(carrier.ask(&gateway, &Request::call()).status, 200);
+            assert_eq!(second.take().len(), 1);
+        },
+    );
+    assert_eq!(ran, [2; 5]);
 }
 
 /// `RELOADS=200` is the long run; beyond forty the memory is compared with what it was after the

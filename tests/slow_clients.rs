@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::common::carrier::table;
+use crate::common::client::{connected, connected_tls};
 use crate::common::forms::{self, BODY, TARGET};
 use crate::common::frames::{self, MAX_WINDOW};
 use crate::common::{
@@ -14,6 +15,7 @@ use crate::common::{
 };
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 const REQUESTS: &str = "widget_gateway_requests_total";
 const CLOSED: &str = "widget_gateway_connections_closed_total";
@@ -188,6 +190,87 @@ fn who_reads_slowly_but_reads_gets_it_all() {
         },
     );
     assert_eq!(ran, [3; 5]);
+}
+
+/// Less than a kibibyte a second is too little, though it is not nothing.
+#[test]
+fn the_pace_of_a_client_is_measured() {
+    const PATIENT: Duration = Duration::from_secs(4);
+    const STEP: Duration = Duration::from_millis(250);
+    // Small steps, so that the client's kernel tells of each few of them.
+    let paced = |what: &str, bytes: usize, is_cut: bool| {
+        let upstream = Upstream::replying(answer_of(LARGE));
+        let setup = Setup::of(forms::every_route(&[upstream.address]));
+        let gateway = Gateway::with(setup.server("write_timeout = \"4s\"").every_carrier());
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(2304).unwrap();
+        socket.connect(&gateway.http().into()).unwrap();
+        let mut client: TcpStream = socket.into();
+        client.write_all(&Request::call().to_http1("HTTP/1.1")).unwrap();
+        upstream.wait_for(1);
+        let since = Instant::now();
+        let mut ended = false;
+        while !ended && since.elapsed() < 4 * PATIENT {
+            client.read_exact(&mut vec![0; bytes]).unwrap();
+            ended = upstream.ends_within(1, STEP);
+        }
+        assert_eq!(ended, is_cut, "{what}, {:?}", since.elapsed());
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| paced("3 KiB/s", 768, false));
+        scope.spawn(|| paced("half a KiB/s", 128, true));
+    });
+}
+
+/// Each end of a connection has its reason, whatever is spoken on it.
+#[test]
+fn connections_are_told_by_what_ended_them() {
+    let ran = table(
+        "ends of connections",
+        &["idle", "header_timeout", "write_timeout"],
+        |row| row,
+        // One of HTTP/1.0 has one request.
+        |carrier, reason| *reason != "idle" || carrier != Carrier::Http10,
+        |_| (),
+        |carrier, (), reason| {
+            let upstream = Upstream::replying(answer_of(LARGE));
+            let setup = Setup::of(forms::every_route(&[upstream.address]));
+            let rules = "keepalive_timeout = \"1s\"\nheader_timeout = \"1s\"\nwrite_timeout = \"1s\"";
+            let gateway = Gateway::with(setup.server(rules).every_carrier());
+            let ended = || gateway.metric_reaches(CLOSED, &[("reason", reason)], 1.0);
+            match *reason {
+                "idle" => {
+                    upstream.reply(Reply::Ok);
+                    let mut client = carrier.open(&gateway);
+                    assert_eq!(client.ask(&Request::call()).status, 200);
+                    ended();
+                }
+                "header_timeout" => {
+                    let begun: &[u8] = match carrier.is_http2() {
+                        true => b"PRI * HTTP/2.0\r\n",
+                        false => b"GET / HTTP/1.1\r\n",
+                    };
+                    if carrier.is_tls() {
+                        let protocol: &[u8] = if carrier.is_http2() { b"h2" } else { b"http/1.1" };
+                        let mut stream = connected_tls(gateway.tls(), protocol);
+                        stream.write_all(begun).unwrap();
+                        ended();
+                    } else {
+                        let mut stream = connected(carrier.address(&gateway));
+                        stream.write_all(begun).unwrap();
+                        ended();
+                    }
+                }
+                _ => {
+                    let _silent = carrier.send(&gateway, &Request::call());
+                    ended();
+                }
+            }
+            let all = gateway.metrics().value(CLOSED, &[]);
+            assert_eq!(all, 1.0, "no other reason");
+        },
+    );
+    assert_eq!(ran, [3, 2, 3, 3, 3]);
 }
 
 /// 279 bytes used to hold eight workers of PHP for as long as their sender liked.
@@ -440,6 +523,9 @@ fn uploads_that_no_server_takes_leave_room_for_calls() {
             );
             let gateway = Gateway::on_every_carrier(rest);
             let mut frames = carrier.frames(&gateway, MAX_WINDOW);
+            // Before that there is no room for as much.
+            let grown = frames.next_that(|frame| (frame.stream, frame.kind) == (0, frames::WINDOW_UPDATE));
+            assert!(grown.is_some());
             let upload = Request::new("PUT", "/up").body(Body::Part {
                 length: 8 << 20,
                 sent: vec![b'x'; FRAME],

@@ -1,9 +1,9 @@
 //! What becomes of connections, and of clients that leave them.
 
 use super::row::{chunked, form, part, routes, row};
-use crate::common::carrier::table;
+use crate::common::carrier::{each, table};
 use crate::common::forms::{BODY, TARGET, post, request};
-use crate::common::{Body, Carrier, Conn, Gateway, Reply, Request, Upstream};
+use crate::common::{Body, Conn, Gateway, Reply, Request, Upstream};
 use serde_json::json;
 
 #[test]
@@ -69,36 +69,34 @@ fn ten_thousand_refusals_on_one_connection() {
 
 #[test]
 fn bodies_beyond_the_common_bound_are_503() {
-    let gate = crate::common::upstream::Gate::default();
-    let upstream = Upstream::replying(Reply::Held(gate.clone()));
-    let gateway = Gateway::start(format!(
-        "{}[widget]\nheld_bodies = \"96KiB\"\nbody_limit = \"64KiB\"\n",
-        routes(&upstream)
-    ));
     let large = format!("{BODY}&x={}", "x".repeat(60_000));
-    let mut first = gateway.connect();
-    first.send(post(TARGET, &[], &large));
-    upstream.wait_for(1);
-    upstream.take();
-    row(
-        "no room for a second",
-        post(TARGET, &[], &large),
-        503,
-        "overloaded",
-    )
-    .headers(&[("Retry-After", "1")])
-    .check(Carrier::Http11, &gateway, &upstream);
-    // A small one still has room, and the room comes back with the first one's end.
-    let mut small = gateway.connect();
-    small.send(post(TARGET, &[], BODY));
-    upstream.wait_for(1);
-    gate.open();
-    assert_eq!(first.response().status, 200);
-    assert_eq!(small.response().status, 200);
-    gateway.metrics_when("no request in flight", |now| {
-        now.value("widget_gateway_requests_in_flight", &[]) == 0.0
+    each("bodies beyond the common bound", |carrier| {
+        let gate = crate::common::upstream::Gate::default();
+        let upstream = Upstream::replying(Reply::Held(gate.clone()));
+        let gateway = Gateway::on_every_carrier(format!(
+            "{}[widget]\nheld_bodies = \"96KiB\"\nbody_limit = \"64KiB\"\n",
+            routes(&upstream)
+        ));
+        let mut first = gateway.connect();
+        first.send(post(TARGET, &[], &large));
+        upstream.wait_for(1);
+        upstream.take();
+        let large = Request::form(TARGET, large.clone());
+        row("no room for a second", large.clone(), 503, "overloaded")
+            .headers(&[("Retry-After", "1")])
+            .check(carrier, &gateway, &upstream);
+        // A small one still has room, and the room comes back with the first one's end.
+        let mut small = gateway.connect();
+        small.send(post(TARGET, &[], BODY));
+        upstream.wait_for(1);
+        gate.open();
+        assert_eq!(first.response().status, 200);
+        assert_eq!(small.response().status, 200);
+        gateway.metrics_when("no request in flight", |now| {
+            now.value("widget_gateway_requests_in_flight", &[]) == 0.0
+        });
+        assert_eq!(carrier.ask(&gateway, &large).status, 200);
     });
-    assert_eq!(gateway.ask(post(TARGET, &[], &large)).status, 200);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod overload;
 mod proof;
 mod retries;
 mod truth;
+mod unix;
 
 use std::net::SocketAddr;
 

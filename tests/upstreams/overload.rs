@@ -11,17 +11,21 @@ const QUEUED: &str = "widget_gateway_upstream_queued";
 
 #[test]
 fn what_is_too_much_waits_and_what_is_more_is_refused_at_once() {
+    each("what is too much", refuse_what_is_more);
+}
+
+fn refuse_what_is_more(carrier: Carrier) {
     let server = Upstream::start();
     let gate = server.hold();
     let keys = "max_in_flight = 1\nqueue = 1\nqueue_timeout = \"1h\"\n";
-    let gateway = Gateway::start(over(&[server.address], keys));
+    let gateway = Gateway::on_every_carrier(over(&[server.address], keys));
     let [mut asked, mut queued] = [gateway.connect(), gateway.connect()];
     asked.send(post(TARGET, &[], BODY));
     server.wait_for(1);
     queued.send(post(TARGET, &[], BODY));
     gateway.metric_reaches(QUEUED, &[("upstream", "handlers")], 1.0);
     let more = [Request::call(), Request::get("/"), Request::upload()];
-    for refused in more.map(|asked| gateway.ask(asked.to_http1("HTTP/1.1"))) {
+    for refused in more.map(|asked| carrier.ask(&gateway, &asked)) {
         assert_eq!(refused.status, 503);
         assert_eq!(
             (refused.header("retry-after"), &refused.json()["code"]),
@@ -41,17 +45,16 @@ fn the_wait_in_the_queue_has_an_end() {
     let server = Upstream::start();
     let gate = server.hold();
     let keys = "max_in_flight = 1\nqueue_timeout = \"300ms\"\n";
-    let gateway = Gateway::start(over(&[server.address], keys));
+    let gateway = Gateway::on_every_carrier(over(&[server.address], keys));
     let mut asked = gateway.connect();
     asked.send(post(TARGET, &[], BODY));
     server.wait_for(1);
-    let began = Instant::now();
-    assert_eq!(call(&gateway).status, 503);
-    assert!(
-        began.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        began.elapsed()
-    );
+    each("the wait in the queue", |carrier| {
+        let began = Instant::now();
+        assert_eq!(carrier.ask(&gateway, &Request::call()).status, 503);
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(300), "{took:?}");
+    });
     gate.open();
     assert_eq!(asked.response().status, 200);
 }
