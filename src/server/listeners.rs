@@ -50,7 +50,7 @@ fn listen(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    pace::prepare(SockRef::from(&socket))?;
+    pace::prepare(SockRef::from(&socket));
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -73,7 +73,7 @@ impl Sockets {
         let mut sockets = Fds::new();
         for listener in inherited {
             listener.set_nonblocking(true)?;
-            pace::prepare(SockRef::from(&listener))?;
+            pace::prepare(SockRef::from(&listener));
             let address = listener.local_addr()?.to_string();
             if sockets.get(&address).is_none() {
                 sockets.add(address, listener.into_raw_fd());

@@ -23,6 +23,7 @@ const READ: usize = 4096;
 const READ_MORE: usize = 16 * 1024;
 
 /// A request as it goes over the wire, complete.
+#[derive(Clone)]
 pub struct Request {
     head: Vec<u8>,
     body: Bytes,
@@ -363,10 +364,7 @@ impl Answer {
         if self.interim > MAX_INTERIM {
             return Err(SendFault::BadAnswer);
         }
-        let rest = Rest {
-            request,
-            begins: self.begins,
-        };
+        let rest = self.rest(request);
         let head = head_of(&mut self.connection, rest, self.asked, self.limits.silence).await?;
         self.head = head.ok_or(SendFault::Reset)?;
         self.body = Body::of(self.head.judged.body);
@@ -379,12 +377,7 @@ impl Answer {
     /// # Errors
     /// Where it breaks off.
     pub async fn read(&mut self, request: &Request) -> Result<Option<Bytes>, SendFault> {
-        let rest = Rest {
-            request,
-            begins: self.begins,
-        };
-        let is_error = self.head.status.is_client_error() || self.head.status.is_server_error();
-        let rest = (!is_error).then_some(rest);
+        let rest = (!self.is_error()).then_some(self.rest(request));
         loop {
             let piece = self.body.take(&mut self.connection.ahead)?;
             if !piece.is_empty() {
@@ -409,17 +402,43 @@ impl Answer {
         self.connection
     }
 
-    /// Keeps the connection for the next request, where that is possible. The body has been read.
-    /// One that did not carry the whole request is of no more use.
-    pub fn release(self, request: &Request, bound: &Arc<IdleBound>) {
-        let rest = Rest {
+    /// Keeps the connection for the next request, where that is possible. The body of the answer has been read. A server
+    /// that has answered before it had read the request, and goes on, is sent the rest first: it would else have half
+    /// of it, and the client has its answer.
+    pub fn release(mut self, request: &Request, bound: &Arc<IdleBound>) {
+        if self.rest(request).is_sent(&self.connection) {
+            self.keep(bound);
+        } else if !self.is_error() && self.keepalive().is_some() {
+            let (request, bound) = (request.clone(), bound.clone());
+            tokio::spawn(async move {
+                let rest = self.rest(&request);
+                let written = write(&mut self.connection, rest, self.limits.silence).await;
+                if written.is_ok_and(|written| written.is_ok()) && rest.is_sent(&self.connection) {
+                    self.keep(&bound);
+                }
+            });
+        }
+    }
+
+    fn keep(self, bound: &Arc<IdleBound>) {
+        let is_whole = self.body.is_complete() && self.connection.ahead.is_empty();
+        if let (true, Some(keepalive)) = (is_whole, self.keepalive()) {
+            self.server.idle.keep(self.connection, keepalive, bound);
+        }
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        self.head.keepalive(self.limits.keepalive)
+    }
+
+    fn is_error(&self) -> bool {
+        self.head.status.is_client_error() || self.head.status.is_server_error()
+    }
+
+    const fn rest<'r>(&self, request: &'r Request) -> Rest<'r> {
+        Rest {
             request,
             begins: self.begins,
-        };
-        let is_sent = rest.is_sent(&self.connection);
-        let is_whole = is_sent && self.body.is_complete() && self.connection.ahead.is_empty();
-        if let (true, Some(keepalive)) = (is_whole, self.head.keepalive(self.limits.keepalive)) {
-            self.server.idle.keep(self.connection, keepalive, bound);
         }
     }
 }

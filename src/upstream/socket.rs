@@ -31,6 +31,8 @@ pub struct Connection {
     pub ahead: BytesMut,
     /// Bytes that were handed over, ever; over TLS not what the kernel gets.
     written: u64,
+    /// Why nothing more can be sent. The kernel tells it once, to whoever writes or reads first.
+    broken: Option<io::ErrorKind>,
 }
 
 /// Why there is no connection.
@@ -82,6 +84,7 @@ impl Connection {
             stream,
             ahead: BytesMut::new(),
             written: 0,
+            broken: None,
         })
     }
 
@@ -117,7 +120,12 @@ impl Connection {
         if !self.wire().has_ended() {
             let _ = tokio::time::timeout(END, self.read_to_the_end()).await;
         }
-        self.wire().has_ended() && self.wire().nothing_taken_since(before)
+        !self.was_reset() && self.wire().has_ended() && self.wire().nothing_taken_since(before)
+    }
+
+    /// A writer was told: the end that a reader finds then is none.
+    fn was_reset(&self) -> bool {
+        self.broken == Some(io::ErrorKind::ConnectionReset)
     }
 
     async fn read_to_the_end(&mut self) -> io::Result<usize> {
@@ -152,6 +160,7 @@ impl Connection {
         self.ahead.reserve(room);
         let read = ready!(pin!(self.stream.read_buf(&mut self.ahead)).poll(cx));
         Poll::Ready(match read {
+            Ok(0) if self.was_reset() => Ok(Filled::Cut),
             Ok(0) => Ok(Filled::Ended),
             Ok(_) => Ok(Filled::More),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Filled::Cut),
@@ -160,18 +169,37 @@ impl Connection {
     }
 
     /// Hands bytes over; how many were taken. Over TLS the kernel may not have them before a flush.
+    ///
+    /// # Errors
+    /// Where the connection takes no more; then it never does again.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.written += written as u64;
-        match written {
-            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => Poll::Ready(Ok(written)),
-        }
+        self.writable()?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        let written = written.and_then(|written| match written {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        });
+        self.written += *written.as_ref().unwrap_or(&0) as u64;
+        Poll::Ready(self.latched(written))
     }
 
     /// Waits until the kernel has all that was handed over.
+    ///
+    /// # Errors
+    /// The same.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.writable()?;
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(self.latched(flushed))
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        self.broken.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn latched<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        self.broken = done.as_ref().err().map(io::Error::kind);
+        done
     }
 }
 

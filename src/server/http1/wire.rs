@@ -1,6 +1,7 @@
 //! The stream of an HTTP/1 connection. It keeps the bytes that were read ahead, for whoever reads next, and lingers
 //! after a refusal so that the answer arrives.
 
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
@@ -149,15 +150,28 @@ impl Wire {
 }
 
 /// Whether the other side of a connection has closed, however much of what it sent waits to be read. The runtime's own
-/// look at the socket tells that to nobody: this is another.
+/// look at the socket tells that to nobody: this is another, of which each thread has one.
 fn is_read_closed(socket: RawFd) -> io::Result<bool> {
-    let mut look = mio::Poll::new()?;
-    let interest = mio::Interest::READABLE;
-    look.registry()
-        .register(&mut SourceFd(&socket), mio::Token(0), interest)?;
-    let mut seen = mio::Events::with_capacity(1);
-    look.poll(&mut seen, Some(Duration::ZERO))?;
-    Ok(seen.iter().any(Event::is_read_closed))
+    thread_local! {
+        static LOOK: OnceCell<RefCell<mio::Poll>> = const { OnceCell::new() };
+    }
+    LOOK.with(|look| {
+        let look = match look.get() {
+            Some(look) => look,
+            None => {
+                let new = RefCell::new(mio::Poll::new()?);
+                look.get_or_init(|| new)
+            }
+        };
+        let mut look = look.borrow_mut();
+        let mut socket = SourceFd(&socket);
+        look.registry()
+            .register(&mut socket, mio::Token(0), mio::Interest::READABLE)?;
+        let mut seen = mio::Events::with_capacity(1);
+        let looked = look.poll(&mut seen, Some(Duration::ZERO));
+        look.registry().deregister(&mut socket)?;
+        looked.map(|()| seen.iter().any(Event::is_read_closed))
+    })
 }
 
 /// For another protocol, HTTP/2 or WebSocket, from what was read ahead on.

@@ -286,8 +286,10 @@ impl Client for Http2Client {
                 true
             }
             Ended::Cut => {
-                // A reset throws away what was handed over.
-                if !self.is_given_up {
+                // A reset throws away what was handed over, a head that nothing follows too.
+                if let (false, Some(sending)) = (self.is_given_up, &mut self.sending)
+                    && sending.send_data(self.unsent.piece(Bytes::new()), false).is_ok()
+                {
                     within(self.write_timeout, pin!(self.unsent.gone())).await;
                 }
                 self.respond.send_reset(Reason::INTERNAL_ERROR);
