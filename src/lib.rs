@@ -201,6 +201,13 @@
 //!   in the background; readiness heals by itself.
 //! - **"Sent" is said after sending.** Status and byte counts of a record move when a write has succeeded; while nothing was
 //!   sent, the refusal can still be told.
+//!   Over HTTP/2 it is what the library took, 64 KiB of a stream at most; an answer that is cut waits for that to go out
+//!   before its stream is reset, since a reset throws it away.
+//! - **A server may speak before it has read the body** ([`upstream::send`]): what is left of it goes on while the answer is
+//!   awaited and read, unless that is an error (RFC 9112 9.5). A kernel tells a reset once, to the writer or the reader:
+//!   the connection remembers it, so that the end which the reader finds then is none.
+//! - **What no server takes leaves room for calls.** Streams of pass routes that are under way or wait for their turn have
+//!   a share of an HTTP/2 connection's window that is theirs: a connection may pin 7 MiB in all, each stream 256 KiB.
 //! - **Every wait has an end:** handshake, head, body, connect, first byte, silence, a client that does not read (below
 //!   everything that buffers, [`server::pace`]), a log that nobody reads, name look-ups at a stop.
 //! - **Everything written for the upstream is ours:** framing, Content-Type, Connection, Cookie in one line, forwarded and
