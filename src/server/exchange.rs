@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use super::client::{Client, Ended, Gone};
 use super::front::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
-use super::waits::{timed, within};
+use super::waits::{now_or_not, timed, within};
 use crate::pipeline::{BodyPlan, Forward, Routed};
 use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
@@ -339,16 +338,4 @@ async fn unless_gone<C: Client, T>(
         part = part => part.map_err(Stopped::Failed),
         () = client.gone() => Err(Stopped::Gone),
     }
-}
-
-/// What is there at once; the future is dropped, as in a `select`.
-async fn now_or_not<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(ready) => Some(ready),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }

@@ -3,7 +3,7 @@
 //! What is waited for stays where it is: moved in, it would have a second place in each request's memory.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,14 @@ pub async fn within<T>(
     let since = Instant::now();
     let done = timeout(span, future).await.ok();
     (done, since.elapsed())
+}
+
+/// What is there at once; the future is dropped, as in a `select`.
+pub async fn now_or_not<T>(future: impl Future<Output = T>) -> Option<T> {
+    match at_once(&mut pin!(future)).await {
+        Poll::Ready(ready) => Some(ready),
+        Poll::Pending => None,
+    }
 }
 
 /// What is there at once; the future goes on.

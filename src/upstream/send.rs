@@ -412,8 +412,10 @@ impl Answer {
             let (request, bound) = (request.clone(), bound.clone());
             tokio::spawn(async move {
                 let rest = self.rest(&request);
-                let written = write(&mut self.connection, rest, self.limits.silence).await;
-                if written.is_ok_and(|written| written.is_ok()) && rest.is_sent(&self.connection) {
+                let silence = self.limits.silence;
+                // As long altogether as it may be silent: nobody waits for it any more, and nothing else bounds it.
+                let _ = timeout(silence, write(&mut self.connection, rest, silence)).await;
+                if rest.is_sent(&self.connection) {
                     self.keep(&bound);
                 }
             });

@@ -151,11 +151,6 @@ impl Connection {
     ///
     /// # Errors
     /// Where the connection is broken.
-    pub async fn fill(&mut self, room: usize) -> io::Result<Filled> {
-        std::future::poll_fn(|cx| self.poll_fill(cx, room)).await
-    }
-
-    /// The same for those who write at the same time.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<Filled>> {
         self.ahead.reserve(room);
         let read = ready!(pin!(self.stream.read_buf(&mut self.ahead)).poll(cx));
