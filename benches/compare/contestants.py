@@ -7,6 +7,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import load
 from processes import Process, cpu_seconds, fail, free_ports, memory_bytes
 
 HERE = Path(__file__).resolve().parent
@@ -48,7 +49,7 @@ class Track:
         Process("backend", ["nginx", "-c", self.write("backend.conf"), "-e", folder / "backend.err"], [self.backend], self.others, folder)
 
     def fill(self, text, **values):
-        values = {"DIR": self.folder, "BACKEND": self.backend, "THREADS": self.threads, "LIMIT": self.limit,
+        values = {"DIR": self.folder, "BACKEND": self.backend, "THREADS": self.threads, "LIMIT": self.limit, "BUSY": load.BUSY,
                   "CERT": self.certificate, "KEY": self.key, **values}
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))

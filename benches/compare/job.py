@@ -66,18 +66,30 @@ class Job:
         status, text = self.ask("ambiguous", "/echo" + QUERY, form(self.member + "1", f"&member_id={self.member}2"))
         self.want("exact duplicate refused", status == 400, f"{status} {text}")
 
+    @staticmethod
+    def parted(answers):
+        """Those that were taken, and the others."""
+        return [[answer for answer in answers if (answer[0] == 200) == wanted] for wanted in (True, False)]
+
+    @staticmethod
+    def are_told(refused):
+        return refused and all(status == 429 and retry_after >= 1 for status, retry_after in refused)
+
     def limits(self):
         limit = self.track.limit
         began = time.monotonic()
-        answers, _ = curl(self.contestant, self.carrier, "limited", f"/echo{QUERY}#[1-{4 * limit}]", "-d", form(self.member + "3"),
+        answers, _ = curl(self.contestant, self.carrier, "accepted", f"/echo{QUERY}#[1-{4 * limit}]", "-d", form(self.member + "3"),
                           "--parallel", "--parallel-max", "50", "-o", os.devnull)
         seconds = time.monotonic() - began
-        taken, refused = [[answer for answer in answers if (answer[0] == 200) == wanted] for wanted in (True, False)]
-        told = refused and all(status == 429 and retry_after >= 1 for status, retry_after in refused)
-        self.want("limit enforced", told and limit / 2 <= len(taken) <= limit * (2 + seconds),
+        taken, refused = self.parted(answers)
+        self.want("limit enforced", self.are_told(refused) and limit / 2 <= len(taken) <= limit * (2 + seconds),
                   f"{len(taken)} of {len(answers)} forwarded in {seconds:.1f} s, then {set(refused)}")
         status, _ = self.ask("accepted", "/echo" + QUERY, form(self.member + "4"))
         self.want("other members are not limited", status == 200, status)
+        began = time.monotonic()
+        answers, _ = curl(self.contestant, self.carrier, "limited", f"/echo{QUERY}#[1-10]", "-d", form(load.BUSY), "-o", os.devnull)
+        taken, refused = self.parted(answers)
+        self.want("one has a limit of its own", self.are_told(refused) and 1 <= len(taken) <= 2 + time.monotonic() - began < 10, answers)
 
     def serves(self):
         """So many healthy requests: all answered, each logged once, over few connections and without an error."""

@@ -39,7 +39,7 @@ CIPHER, GROUP = "TLS_AES_128_GCM_SHA256", "X25519"
 PATHS = {
     "accepted": "forwarded, 10 000 members in turn",
     "missing": "member_id is missing",
-    "limited": "one member far over its limit",
+    "limited": "one member far over its limit of one a second",
     "ambiguous": "member_id twice, different values",
     "pass": "GET on a pass route",
 }
@@ -59,6 +59,10 @@ def member(number):
     return f"3f7a90c1d2e45b68a0719cbe{number:08x}"
 
 
+# Who is far over a limit that is nearly nothing, so that what is measured are refusals. It takes no turn elsewhere.
+BUSY = member(MEMBERS)
+
+
 def genuine(more):
     return ("AUTH_ID=8f21aa66007b3c110058f18a00000001f0f1075c0e9d3b7a1f2e4d6c8b0a9f1e3d5c7b&AUTH_EXPIRES=3600"
             "&REFRESH_ID=7fa0d166007b3c110058f18a00000001f0f107e1d2c3b4a5968778695a4b3c2d1e0f91"
@@ -75,7 +79,7 @@ def body(path):
         case "accepted" | "missing":
             return genuine("")
         case "limited":
-            return genuine(f"&member_id={member(0)}")
+            return genuine(f"&member_id={BUSY}")
         case "ambiguous":
             return genuine(f"&member_id={member(1)}&member_id={member(2)}")
         case "pass":
