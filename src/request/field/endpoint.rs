@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::values::{Domain, Invalid, Protocol};
+use super::values::{Domain, Invalid, Protocol, bounded, host_and_port};
 use crate::request::authority::{Authority, Host};
 use crate::request::byte_set::{ByteSet, byte_set};
 
@@ -75,23 +75,20 @@ impl<'a> Url<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Url<'a>, Invalid> {
         static IN_URLS: ByteSet =
             byte_set!(b => b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'\\' | b'`'));
-        let text = std::str::from_utf8(bytes).map_err(|_| Invalid)?;
-        let (scheme, rest) = text.split_once("://").ok_or(Invalid)?;
-        let scheme = [(Protocol::Https, "https"), (Protocol::Http, "http")]
+        let text = bounded(bytes, 2048, &IN_URLS)?;
+        let begins_with = |begin: &str| {
+            let (given, rest) = text.split_at_checked(begin.len())?;
+            given.eq_ignore_ascii_case(begin).then_some(rest)
+        };
+        let (scheme, rest) = [(Protocol::Https, "https://"), (Protocol::Http, "http://")]
             .into_iter()
-            .find(|(_, name)| scheme.eq_ignore_ascii_case(name))
-            .map(|(scheme, _)| scheme)
+            .find_map(|(scheme, begin)| Some((scheme, begins_with(begin)?)))
             .ok_or(Invalid)?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let domain = Domain::parse(authority.as_bytes());
+        let end = memchr::memchr(b'/', rest.as_bytes());
+        let (authority, _) = rest.split_at(end.unwrap_or(rest.len()));
         // As in DOMAIN, a colon without a port is none.
-        let host = Authority::parse(authority.strip_suffix(':').unwrap_or(authority))
-            .ok_or(Invalid)?
-            .host;
-        match domain {
-            Ok(_) if text.len() <= 2048 && IN_URLS.has_all(bytes) => Ok(Url { scheme, host }),
-            Ok(_) | Err(Invalid) => Err(Invalid),
-        }
+        let (_, Authority { host, .. }) = host_and_port(authority)?;
+        Ok(Url { scheme, host })
     }
 }
 

@@ -32,22 +32,7 @@ impl Domain {
     /// # Errors
     /// Any other value.
     pub fn parse(bytes: &[u8]) -> Result<Domain, Invalid> {
-        let value = text(bytes)?;
-        if value.len() > 262 {
-            return Err(Invalid);
-        }
-        let (value, is_open) = match value.strip_suffix(':') {
-            Some(host) => (host, true),
-            None => (value, false),
-        };
-        let Authority { host, port } = Authority::parse(value).ok_or(Invalid)?;
-        let is_sound = match host {
-            Host::Name(name) => is_host(name),
-            Host::V6(_) => true,
-        };
-        if !is_sound || (is_open && port.is_some()) {
-            return Err(Invalid);
-        }
+        let (value, _) = host_and_port(text(bytes)?)?;
         Ok(Domain(match value.bytes().any(|b| b.is_ascii_uppercase()) {
             true => value.to_ascii_lowercase().into(),
             false => value.into(),
@@ -74,6 +59,26 @@ impl Domain {
     /// Whether a port is part of it.
     pub fn has_port(&self) -> bool {
         Authority::parse(&self.0).is_some_and(|own| own.port.is_some())
+    }
+}
+
+/// What a [`Domain`] may be, without a colon that no port follows; and its host and port.
+pub(super) fn host_and_port(value: &str) -> Result<(&str, Authority<'_>), Invalid> {
+    if value.len() > 262 {
+        return Err(Invalid);
+    }
+    let (value, is_open) = match value.strip_suffix(':') {
+        Some(host) => (host, true),
+        None => (value, false),
+    };
+    let authority = Authority::parse(value).ok_or(Invalid)?;
+    let is_sound = match authority.host {
+        Host::Name(name) => is_host(name),
+        Host::V6(_) => true,
+    };
+    match is_sound && !(is_open && authority.port.is_some()) {
+        true => Ok((value, authority)),
+        false => Err(Invalid),
     }
 }
 

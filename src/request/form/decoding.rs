@@ -51,32 +51,25 @@ pub fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
 /// The decoded bytes, and whether every `%` began a complete escape.
 fn unescape(raw: &[u8]) -> (Vec<u8>, bool) {
     let mut whole = true;
-    let mut rest = raw;
+    let mut rest = raw.iter();
     // Written in place rather than pushed: the text is never longer, so that no growth is checked.
     let mut out = vec![0; raw.len()];
     let mut length = 0;
     for slot in &mut out {
-        *slot = match rest {
-            [] => break,
-            [b'+', after @ ..] => {
-                rest = after;
-                b' '
-            }
-            [b'%', after @ ..] => match escape(after) {
-                Some(byte) => {
-                    rest = after.get(2..).unwrap_or_default();
-                    byte
+        let Some(&byte) = rest.next() else { break };
+        *slot = match byte {
+            b'+' => b' ',
+            b'%' => match escape(rest.as_slice()) {
+                Some(escaped) => {
+                    rest.nth(1);
+                    escaped
                 }
                 None => {
                     whole = false;
-                    rest = after;
                     b'%'
                 }
             },
-            [byte, after @ ..] => {
-                rest = after;
-                *byte
-            }
+            byte => byte,
         };
         length += 1;
     }

@@ -52,13 +52,18 @@ impl<'a> Form<'a> {
     /// Where one part has more than `max_params` parameters: empty ones count in the body only, as
     /// PHP counts them.
     pub fn parse(query: &'a [u8], body: &'a [u8], max_params: usize) -> Result<Form<'a>, FormFault> {
-        let query = Part::read(query, Place::Query, max_params)?;
-        let body = Part::read(body, Place::Body, max_params)?;
+        let (mut in_query, mut in_body) = (Part::default(), Part::default());
+        in_query.read(query, Place::Query, max_params)?;
+        in_body.read(body, Place::Body, max_params)?;
         let mut form = Form {
-            readings: query.readings,
+            readings: in_query.readings,
             ..Form::default()
         };
-        for ((field, reading), in_body) in Field::ALL.into_iter().zip(&mut form.readings).zip(body.readings) {
+        for ((field, reading), also) in Field::ALL
+            .into_iter()
+            .zip(&mut form.readings)
+            .zip(&mut in_body.readings)
+        {
             match reading {
                 Reading::Absent => {}
                 Reading::Value(_) => form.parts.in_query.insert(field),
@@ -67,14 +72,14 @@ impl<'a> Form<'a> {
                     form.parts.faulty_in_query.insert(field);
                 }
             }
-            if in_body != Reading::Absent {
+            if *also != Reading::Absent {
                 form.parts.in_body.insert(field);
+                reading.meets(field, std::mem::take(also));
             }
-            reading.meets(field, in_body);
         }
-        let mut below_auth = query.below_auth;
-        below_auth.extend(body.below_auth);
-        form.read_auth(below_auth, query.has_plain_auth || body.has_plain_auth);
+        let mut below_auth = in_query.below_auth;
+        below_auth.extend(in_body.below_auth);
+        form.read_auth(below_auth, in_query.has_plain_auth || in_body.has_plain_auth);
         Ok(form)
     }
 

@@ -21,10 +21,10 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn read(bytes: &'a [u8], place: Place, max_params: usize) -> Result<Part<'a>, FormFault> {
-        let mut part = Part::default();
+    /// Reads the bytes of one part into this one, of which nothing was read yet: a part is too large to be handed on.
+    pub(super) fn read(&mut self, bytes: &'a [u8], place: Place, max_params: usize) -> Result<(), FormFault> {
         if bytes.is_empty() {
-            return Ok(part);
+            return Ok(());
         }
         let is_ascii = bytes.is_ascii();
         let has_semicolon = place == Place::Query && memchr::memchr(b';', bytes).is_some();
@@ -36,12 +36,12 @@ impl<'a> Part<'a> {
             }
             left = left.checked_sub(1).ok_or(FormFault::TooManyParams)?;
             if has_semicolon {
-                part.between_semicolons(piece);
+                self.between_semicolons(piece);
             }
-            part.pair(piece, is_ascii, place);
+            self.pair(piece, is_ascii, place);
         }
-        debug_assert!(part.agrees_with_serde_urlencoded(bytes));
-        Ok(part)
+        debug_assert!(self.agrees_with_serde_urlencoded(bytes));
+        Ok(())
     }
 
     fn pair(&mut self, piece: &'a [u8], is_ascii: bool, place: Place) {
