@@ -35,8 +35,13 @@ impl<'o> Object<'o> {
     /// A field whose text is a word of ours, which needs no escaping.
     #[inline(always)]
     pub fn label(&mut self, name: &'static str, label: &'static str) {
-        debug_assert!(!must_escape(label), "{label}");
-        self.plain(name, |out| out.extend_from_slice(label.as_bytes()));
+        self.token(name, label);
+    }
+
+    /// A text of letters, digits and punctuation that need no escaping, as its own grammar or type says.
+    #[inline(always)]
+    pub fn token(&mut self, name: &'static str, token: &str) {
+        self.plain(name, |out| out.extend_from_slice(token.as_bytes()));
     }
 
     /// A text that `append` writes: letters, digits and punctuation that need no escaping.
@@ -44,7 +49,13 @@ impl<'o> Object<'o> {
     pub fn plain(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
         self.name(name);
         self.out.push(b'"');
+        let begin = self.out.len();
         append(self.out);
+        debug_assert!(
+            self.out.get(begin..).is_some_and(|text| !must_escape(text)),
+            "{name}: {}",
+            self.out.get(begin..).unwrap_or_default().escape_ascii()
+        );
         self.out.push(b'"');
     }
 
@@ -96,7 +107,7 @@ impl<'o> Object<'o> {
 
 /// A text with its quotation marks.
 pub fn text(out: &mut Vec<u8>, value: &str) {
-    if must_escape(value) {
+    if must_escape(value.as_bytes()) {
         // Writing a text to memory does not fail.
         let _ = serde_json::to_writer(out, value);
     } else {
@@ -107,9 +118,9 @@ pub fn text(out: &mut Vec<u8>, value: &str) {
 }
 
 /// All bytes are looked at, which the compiler does many at a time.
-fn must_escape(text: &str) -> bool {
+fn must_escape(text: &[u8]) -> bool {
     let must = |b: u8| (b < b' ') | (b == b'"') | (b == b'\\');
-    text.bytes().fold(false, |found, b| found | must(b))
+    text.iter().fold(false, |found, &b| found | must(b))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::json::{self, Object};
 use super::rejection::Rejection;
 use crate::request::field::FieldFault;
 
-/// RFC 9457.
+/// RFC 9457. The id of the request is of letters, digits, `-`, `_` and `.`, whoever gave it.
 pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     let reason = rejection.reason();
     let mut out = Vec::with_capacity(512);
@@ -17,7 +17,7 @@ pub fn problem(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     problem.number("status", rejection.status().into());
     problem.label("code", reason.code());
     problem.text("detail", &rejection.detail());
-    problem.text("request_id", request_id);
+    problem.token("request_id", request_id);
     problem.list("errors", rejection.faults(), fault);
     problem.list("violated-policies", rejection.violated_policy(), |out, policy| {
         json::text(out, policy.label());

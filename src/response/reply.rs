@@ -75,7 +75,7 @@ impl Reply {
             false => None,
         };
         let fixed = |name, usual, value| line(name, usual, HeaderValue::from_static(value));
-        let mut fields = Vec::with_capacity(10);
+        let mut fields = Vec::with_capacity(if page.is_some() { 10 } else { 7 });
         let body = match page {
             Some(page) => {
                 fields.extend([
@@ -246,12 +246,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Whether `text/html` is named with a higher quality than any JSON type (RFC 9110 12.5.1); what is not
 /// named explicitly does not count, so that curl and fetch get the problem document.
 fn prefers_html(headers: &HeaderMap) -> bool {
-    let best = |types: &[&str]| {
-        let is_one = |named: &[u8]| types.iter().any(|one| named.eq_ignore_ascii_case(one.as_bytes()));
-        let named = page::ranges(headers, header::ACCEPT).filter(|(named, _)| is_one(named));
-        named.map(|(_, quality)| quality).max().unwrap_or(0)
-    };
-    best(&["text/html"]) > best(&["application/problem+json", "application/json"])
+    let (mut html, mut json) = (0, 0);
+    for (named, quality) in page::ranges(headers, header::ACCEPT) {
+        let is = |kind: &str| named.eq_ignore_ascii_case(kind.as_bytes());
+        if is("text/html") {
+            html = html.max(quality);
+        } else if is("application/problem+json") || is("application/json") {
+            json = json.max(quality);
+        }
+    }
+    html > json
 }
 
 #[cfg(test)]

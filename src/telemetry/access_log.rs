@@ -75,7 +75,7 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
     object.plain("ts", append_timestamp);
     object.label("level", word(level));
     object.label("msg", "request");
-    object.text("request_id", request_id);
+    object.token("request_id", request_id);
     if !trace_id.is_empty() {
         object.text("trace_id", trace_id);
     }
@@ -106,15 +106,13 @@ fn append(record: &RequestRecord<'_>, level: log::Level, out: &mut Vec<u8>) {
         }
     }
     if let Some(member_id) = member_id {
-        object.plain("member_id", |out| {
-            member_id.with_text(|text| out.extend_from_slice(text.as_bytes()));
-        });
+        member_id.with_text(|text| object.token("member_id", text));
     }
     if let Some(domain) = domain {
-        object.text("domain", domain);
+        object.token("domain", domain.as_str());
     }
     if let Some(placement) = placement {
-        object.text("placement", placement);
+        object.token("placement", placement.as_str());
     }
     object.plain("client", |out| address::append(out, *client));
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

@@ -1,7 +1,7 @@
 //! What the metrics are told of a request.
 
 use super::metrics::Metrics;
-use super::placement;
+use super::placement::PlacementLabel;
 use super::record::RequestRecord;
 use crate::policy::Mode;
 
@@ -63,10 +63,8 @@ pub fn count(metrics: &Metrics, record: &RequestRecord<'_>) {
         .forwarding_headers_replaced
         .inc_by(u64::from(*scheme_replaced));
     metrics.origin_mismatch.inc_by(u64::from(*origin_differs));
-    if let (Some(placement), Some(_)) = (placement, member_id)
-        && let Some(series) = metrics.placement(placement::label(placement))
-    {
-        series.inc();
+    if let (Some(placement), Some(_)) = (placement, member_id) {
+        metrics.placement(PlacementLabel::of(placement.as_str())).inc();
     }
     if let Some(bytes) = held {
         series.body_bytes.observe(*bytes as f64);

@@ -12,7 +12,7 @@ use prometheus::{
 
 use super::labels::labels;
 use super::outcome::Outcome;
-use super::placement;
+use super::placement::PlacementLabel;
 use crate::policy::Mode;
 use crate::policy::limit::keys::KeyTable;
 use crate::policy::limit::shared::{JudgedBy, StoreFault};
@@ -138,10 +138,10 @@ impl RouteSeries {
     }
 }
 
-/// An enum's discriminant always fits the array made of its `ALL`.
+/// A place among `ALL` always fits the array made of that.
 #[allow(
     clippy::indexing_slicing,
-    reason = "the index is the discriminant of a variant listed in the array's source"
+    reason = "the index is the place of a member listed in the array's source"
 )]
 fn slot<T, const N: usize>(array: &[T; N], at: usize) -> &T {
     &array[if at < N { at } else { 0 }]
@@ -297,8 +297,8 @@ families! {
         "Requests that the servers of an upstream have.", &["upstream"]);
     upstream_queued: IntGaugeVec = gauges("upstream_queued",
         "Requests that wait because their upstream has max_in_flight.", &["upstream"]);
-    placements: HashMap<&'static str, IntCounter> = named("placements_total",
-        "Validated widget calls by placement.", "placement", placement::labels());
+    placements: [IntCounter; PlacementLabel::ALL.len()] = each("placements_total",
+        "Validated widget calls by placement.", "placement", PlacementLabel::ALL.map(PlacementLabel::text));
     verifications: [IntCounter; 3] = each("verifications_total",
         "Sound messages by what is known of their callers; only with [verify].",
         "result", ["yes", "no", "unknown"]);
@@ -513,8 +513,8 @@ impl Metrics {
     }
 
     /// `placements_total`
-    pub fn placement(&self, label: &'static str) -> Option<&IntCounter> {
-        self.placements.get(label)
+    pub fn placement(&self, label: PlacementLabel) -> &IntCounter {
+        slot(&self.placements, label.index())
     }
 
     /// `connections_closed_total`

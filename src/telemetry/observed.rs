@@ -10,7 +10,7 @@ use cardinality_estimator::CardinalityEstimator;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::placement;
+use super::placement::PlacementLabel;
 use super::record::RequestRecord;
 use crate::policy::limit::PolicyName;
 use crate::policy::verify::Unproven;
@@ -100,7 +100,9 @@ impl Observed {
             message: record.message,
             outline: outline.clone(),
         });
-        let placement = record.placement.map(placement::label);
+        let placement = record
+            .placement
+            .map(|code| PlacementLabel::of(code.as_str()).text());
         let mut rules: Vec<_> = record.would_reject.iter().flat_map(rules).collect();
         rules.sort_unstable();
         rules.dedup();

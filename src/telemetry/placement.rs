@@ -1,7 +1,11 @@
 //! The label of a placement. The code is chosen by the sender, so only documented codes are labels
 //! of their own; the two families whose codes hold a name or number are folded, the rest is `other`.
 
-const PLACEMENTS: [&str; 84] = [
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
+
+const LABELS: [&str; 87] = [
     "BIZPROC_ACTIVITY_PROPERTIES_DIALOG",
     "BI_ANALYTICS_MENU",
     "CALENDAR_GRIDVIEW",
@@ -86,30 +90,57 @@ const PLACEMENTS: [&str; 84] = [
     "USERFIELD_TYPE",
     "USER_PROFILE_MENU",
     "USER_PROFILE_TOOLBAR",
+    // No codes, but what is made of codes.
+    "CRM_DYNAMIC",
+    "LANDING_BLOCK",
+    "other",
 ];
-const DYNAMIC: &str = "CRM_DYNAMIC";
-const LANDING_BLOCK: &str = "LANDING_BLOCK";
-const OTHER: &str = "other";
 
-/// Every label.
-pub fn labels() -> impl Iterator<Item = &'static str> {
-    PLACEMENTS.into_iter().chain([DYNAMIC, LANDING_BLOCK, OTHER])
-}
+/// What the metrics call a placement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlacementLabel(u8);
 
-/// The label of a code.
-pub fn label(code: &str) -> &'static str {
-    if let Ok(at) = PLACEMENTS.binary_search(&code) {
-        return PLACEMENTS.get(at).copied().unwrap_or(OTHER);
+impl PlacementLabel {
+    /// Every one.
+    pub const ALL: [PlacementLabel; LABELS.len()] = {
+        let mut all = [PlacementLabel(0); LABELS.len()];
+        let mut rest: &mut [PlacementLabel] = &mut all;
+        let mut number = 0;
+        while let [first, others @ ..] = rest {
+            *first = PlacementLabel(number);
+            number += 1;
+            rest = others;
+        }
+        all
+    };
+
+    /// The label of a code.
+    pub fn of(code: &str) -> PlacementLabel {
+        static KNOWN: LazyLock<HashMap<&str, PlacementLabel>> = LazyLock::new(|| {
+            let [codes @ .., _, _, _] = LABELS;
+            codes.into_iter().zip(PlacementLabel::ALL).collect()
+        });
+        let is_numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        let [.., dynamic, landing_block, other] = PlacementLabel::ALL;
+        if let Some(known) = KNOWN.get(code) {
+            *known
+        } else if code.strip_prefix("CRM_DYNAMIC_").is_some_and(is_numbered) {
+            dynamic
+        } else if code.starts_with("LANDING_BLOCK_") {
+            landing_block
+        } else {
+            other
+        }
     }
-    if code
-        .strip_prefix("CRM_DYNAMIC_")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    {
-        DYNAMIC
-    } else if code.starts_with("LANDING_BLOCK_") {
-        LANDING_BLOCK
-    } else {
-        OTHER
+
+    /// Its place among all.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+
+    /// As it stands in the metrics.
+    pub fn text(self) -> &'static str {
+        LABELS.get(self.index()).copied().unwrap_or_default()
     }
 }
 
@@ -118,16 +149,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_sorted_and_families_folded() {
-        assert!(PLACEMENTS.is_sorted());
+    fn documented_codes_are_labels_and_families_are_folded() {
+        let [codes @ .., _, _, _] = LABELS;
+        assert!(codes.is_sorted_by(|a, b| a < b));
+        for code in codes {
+            assert_eq!(PlacementLabel::of(code).text(), code);
+        }
         for (code, want) in [
-            ("CONTACT_CENTER", "CONTACT_CENTER"),
             ("CRM_DYNAMIC_128_DETAIL_TAB", "CRM_DYNAMIC"),
             ("CRM_DYNAMIC_X", "other"),
+            ("CRM_DYNAMIC", "other"),
             ("LANDING_BLOCK_*", "LANDING_BLOCK"),
+            ("LANDING_BLOCK", "other"),
             ("contact_center", "other"),
+            ("other", "other"),
+            ("", "other"),
         ] {
-            assert_eq!(label(code), want);
+            assert_eq!(PlacementLabel::of(code).text(), want, "{code}");
         }
+        assert_eq!(PlacementLabel::ALL.map(PlacementLabel::text), LABELS);
     }
 }

@@ -8,7 +8,7 @@ use super::metrics::{RouteSeries, UpstreamSeries};
 use super::outcome::Outcome;
 use crate::policy::limit::Decisions;
 use crate::policy::verify::Verdict;
-use crate::request::field::{FieldFault, MemberId};
+use crate::request::field::{Domain, FieldFault, MemberId, Placement};
 use crate::request::message::Kind;
 use crate::response::rejection::Rejection;
 use crate::upstream::attempts::Attempted;
@@ -46,9 +46,9 @@ pub struct RequestRecord<'a> {
     /// Validated.
     pub member_id: Option<&'a MemberId>,
     /// Validated, normalized.
-    pub domain: Option<&'a str>,
+    pub domain: Option<&'a Domain>,
     /// Validated.
-    pub placement: Option<&'a str>,
+    pub placement: Option<&'a Placement>,
     /// The client's address.
     pub client: IpAddr,
     /// Whether the browser named another host than the portal's as the sender.

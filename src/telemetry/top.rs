@@ -9,15 +9,16 @@
 //! reader, or by another request of a member of the same shard) is tried a few times, then the
 //! request is left out of the ranking and counted as dropped.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cardinality_estimator::CardinalityEstimator;
+use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Serialize, Serializer};
 
 use crate::request::field::{Domain, MemberId};
+use crate::request::fingerprint::Fingerprint;
 
 /// A member's shard is the top bits of its hash; the estimator uses the low ones.
 const SHARD_BITS: u32 = 4;
@@ -104,10 +105,11 @@ struct Window {
 }
 
 #[derive(Default)]
-struct Ranking(HashMap<MemberId, Place>);
+struct Ranking(HashMap<Fingerprint, Place>);
 
 #[derive(Clone)]
 struct Place {
+    id: MemberId,
     count: u64,
     over: u64,
     domain: Option<Domain>,
@@ -158,15 +160,15 @@ impl Top {
             }
             busy.members += distinct.estimate();
         }
-        busy.busiest = busiest.first(n, |id, place| Member {
+        busy.busiest = busiest.first(n, |place| Member {
             requests: Some(place.count),
-            limited: most_limited.0.get(id).map_or(0, |limited| limited.count),
-            ..place.member(id)
+            limited: most_limited.of(&place.id).map_or(0, |limited| limited.count),
+            ..place.member()
         });
-        busy.most_limited = most_limited.first(n, |id, place| Member {
-            requests: busiest.0.get(id).map(|all| all.count),
+        busy.most_limited = most_limited.first(n, |place| Member {
+            requests: busiest.of(&place.id).map(|all| all.count),
             limited: place.count,
-            ..place.member(id)
+            ..place.member()
         });
         busy
     }
@@ -202,7 +204,8 @@ impl Window {
 
 impl Ranking {
     fn count(&mut self, member: &MemberId, domain: Option<&Domain>) {
-        if let Some(place) = self.0.get_mut(member) {
+        let fingerprint = member.fingerprint();
+        if let Some(place) = self.0.get_mut(&fingerprint) {
             place.count += 1;
             // Nearly always the same one: nothing is allocated.
             if domain.is_some() && place.domain.as_ref() != domain {
@@ -216,49 +219,54 @@ impl Ranking {
             self.take_least()
         };
         let place = Place {
+            id: member.clone(),
             count: over + 1,
             over,
             domain: domain.cloned(),
         };
-        self.0.insert(member.clone(), place);
+        self.0.insert(fingerprint, place);
     }
 
     /// Gives the place of the one counted least away and returns its count.
     fn take_least(&mut self) -> u64 {
         let least = self.0.iter().min_by_key(|(_, place)| place.count);
-        let Some(id) = least.map(|(id, _)| id.clone()) else {
+        let Some(fingerprint) = least.map(|(fingerprint, _)| *fingerprint) else {
             return 0;
         };
-        self.0.remove(&id).map_or(0, |place| place.count)
+        self.0.remove(&fingerprint).map_or(0, |place| place.count)
+    }
+
+    fn of(&self, member: &MemberId) -> Option<&Place> {
+        self.0.get(&member.fingerprint())
     }
 
     /// Adds a later window to this one.
     fn merge(&mut self, later: &Ranking) {
-        for (id, place) in &later.0 {
-            match self.0.get_mut(id) {
+        for (fingerprint, place) in &later.0 {
+            match self.0.get_mut(fingerprint) {
                 Some(mine) => {
                     mine.count += place.count;
                     mine.over += place.over;
                     mine.domain = place.domain.clone().or(mine.domain.take());
                 }
-                None => _ = self.0.insert(id.clone(), place.clone()),
+                None => _ = self.0.insert(*fingerprint, place.clone()),
             }
         }
     }
 
-    fn first(&self, n: usize, told: impl Fn(&MemberId, &Place) -> Member) -> Vec<Member> {
-        let mut all: Vec<_> = self.0.iter().collect();
+    fn first(&self, n: usize, told: impl Fn(&Place) -> Member) -> Vec<Member> {
+        let mut all: Vec<_> = self.0.values().collect();
         // What is certain decides, so that newcomers who inherited a count do not stand above others;
         // equals keep one order from one look to the next.
-        all.sort_unstable_by_key(|(id, place)| (std::cmp::Reverse(place.count - place.over), *id));
-        all.iter().take(n).map(|(id, place)| told(id, place)).collect()
+        all.sort_unstable_by_key(|place| (std::cmp::Reverse(place.count - place.over), &place.id));
+        all.into_iter().take(n).map(told).collect()
     }
 }
 
 impl Place {
-    fn member(&self, id: &MemberId) -> Member {
+    fn member(&self) -> Member {
         Member {
-            id: id.clone(),
+            id: self.id.clone(),
             domain: self.domain.clone(),
             requests: None,
             limited: 0,

@@ -53,7 +53,7 @@ pub struct Caller {
     pub client: IpAddr,
     /// Whether that is a trusted proxy all the same: it names nobody behind it.
     pub client_is_proxy: bool,
-    /// Kept from a trusted peer, else made.
+    /// Kept from a trusted peer, else made: letters, digits, `-`, `_` and `.`.
     pub request_id: String,
     /// Whether a trusted peer began the trace.
     pub traceparent_received: bool,
