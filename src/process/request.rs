@@ -63,6 +63,14 @@ pub struct Sent {
     pub bytes: usize,
 }
 
+/// A request that can not be decided yet.
+pub enum Unsettled<'r> {
+    /// An authorization server has to say first whose call it is.
+    Caller(Box<Read<'r>>),
+    /// The store has to say first, by which limits are shared.
+    Store(Box<Undecided<'r>>),
+}
+
 /// One request. It is recorded when it is dropped, once, whatever became of it.
 pub struct Request {
     process: Arc<Process>,
@@ -72,6 +80,7 @@ pub struct Request {
     method: &'static str,
     host: Option<HeaderValue>,
     path: Bytes,
+    peer: Peer,
     caller: Caller,
     route: Option<usize>,
     findings: Findings,
@@ -117,6 +126,7 @@ impl Request {
             method: access_log::known_method(method),
             host: headers.get(header::HOST).cloned(),
             path: Bytes::new(),
+            peer,
             caller,
             route: None,
             findings: Findings::default(),
@@ -200,10 +210,21 @@ impl Request {
         self.body = Some(body);
     }
 
-    /// Reads it. A held body is there.
-    pub fn read<'r>(&self, routed: Routed<'_>, head: &'r RequestHead) -> Read<'r> {
+    /// Reads it, with the held body that is there, and decides what was read.
+    ///
+    /// # Errors
+    /// Where somebody has to be asked first.
+    pub fn judge<'r>(
+        &mut self,
+        routed: Routed<'_>,
+        head: &'r RequestHead,
+    ) -> Result<Result<Box<Forward>, Rejection>, Unsettled<'r>> {
         let body = self.body.as_deref().unwrap_or_default();
-        pipeline::read(routed, head, body, self.live.env())
+        let read = pipeline::read(routed, head, body, self.live.env());
+        match read.asks() {
+            Some(_) => Err(Unsettled::Caller(Box::new(read))),
+            None => self.decide(read, None, head),
+        }
     }
 
     /// Decides what was read, with the answer to its question, where it asks one.
@@ -215,11 +236,11 @@ impl Request {
         read: Read<'r>,
         said: Option<&Said>,
         head: &RequestHead,
-        peer: Peer,
-    ) -> Result<Result<Box<Forward>, Rejection>, Box<Undecided<'r>>> {
+    ) -> Result<Result<Box<Forward>, Rejection>, Unsettled<'r>> {
         let now = self.process.epoch.elapsed();
         let env = self.live.env();
-        let decision = pipeline::decide(read, said, peer, &self.caller, now, env)?;
+        let decision =
+            pipeline::decide(read, said, self.peer, &self.caller, now, env).map_err(Unsettled::Store)?;
         if !decision.findings.would_reject.is_empty() {
             let body = self.body.as_deref().unwrap_or_default();
             self.outline = Some(Box::new(pipeline::outline(head, body, env)));

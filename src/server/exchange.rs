@@ -1,6 +1,7 @@
 //! The way of a request, whatever carries it: identify, route, hold, verify, decide, forward or refuse, record.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
@@ -14,10 +15,11 @@ use super::front::Front;
 use super::stream::{Streamed, stream};
 use super::tunnel::Switched;
 use super::waits::{now_or_not, timed, within};
-use crate::pipeline::{BodyPlan, Forward, Routed};
+use crate::pipeline::{BodyPlan, Forward};
 use crate::policy::limit::Start;
 use crate::policy::verify::{Ask, Said, Unknown};
-use crate::process::request::Request;
+use crate::process::live::Live;
+use crate::process::request::{Request, Unsettled};
 use crate::request::body::{BodyFault, Bounds};
 use crate::request::head::RequestHead;
 use crate::response::rejection::Rejection;
@@ -26,64 +28,74 @@ use crate::upstream::caller::Peer;
 use crate::upstream::send::{self, Answer, SendFault};
 
 /// Carries one request from its head, which was complete `at` that moment, to the record of it.
-pub async fn exchange<C: Client>(
-    front: &Front,
+///
+/// A block, since an `async fn` has a second place for all that it is given: hundreds of requests may be under way, and
+/// what they need in memory is what they miss in the processor's cache.
+pub fn exchange<C: Client>(
+    front: impl Deref<Target = Front> + Send + Sync,
     mut client: C,
     head: Box<RequestHead>,
     peer: Peer,
     at: Instant,
-) -> C::Next {
+) -> impl Future<Output = C::Next> + Send {
     let mut request = Request::begin(&front.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
-    let prepared = match request.route(&head, &live) {
-        Ok(routed) => {
-            let body = routed.body;
-            let prepared = prepare(&mut client, &mut request, routed, &head, peer).await;
-            prepared.map(|forward| (forward, body))
-        }
-        Err(rejection) => Err(rejection),
-    };
-    // Of one that was refused; of one that goes on it has ended before its waits for a turn and a place.
-    request.own_time_ends();
-    // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
-    let carried = match prepared {
-        Ok((forward, BodyPlan::Stream)) => {
-            let streamed = Box::pin(stream(front, client, request, &head, forward)).await;
-            let Some(streamed) = streamed else {
-                // The proxy kept it; with what it dropped the request was recorded.
-                return C::lost();
-            };
-            let Streamed { end, .. } = streamed;
-            (client, request) = (streamed.client, streamed.request);
-            end.map(|()| Carried::Answered)
-        }
-        Ok((forward, BodyPlan::Hold(_) | BodyPlan::None | BodyPlan::Switch)) => {
-            Box::pin(carry(front, &mut client, &mut request, &head, forward)).await
-        }
-        Err(rejection) => Err(rejection),
-    };
-    let ended = match carried {
-        Ok(Carried::Switched(switched)) => {
-            return Box::pin(client.switch(front, request, *switched)).await;
-        }
-        Ok(Carried::Answered) => {
-            request.answered(client.sent());
-            Ended::Answered
-        }
-        Err(rejection) => Box::pin(refuse(front, &mut client, request, &head, rejection)).await,
-    };
-    client.end(ended).await
+    async move {
+        let prepared = prepare(&mut request, &mut client, &head, &live).await;
+        // Of one that was refused; of one that goes on it has ended before its waits for a turn and a place.
+        request.own_time_ends();
+        // Boxed: a connection that is slow to send its request must not pay for what an answer needs.
+        let carried = match prepared {
+            Ok((forward, Onward::AsItComes)) => {
+                let streamed = Box::pin(stream(&front, client, request, &head, forward)).await;
+                let Some(streamed) = streamed else {
+                    // The proxy kept it; with what it dropped the request was recorded.
+                    return C::lost();
+                };
+                let Streamed { end, .. } = streamed;
+                (client, request) = (streamed.client, streamed.request);
+                end.map(|()| Carried::Answered)
+            }
+            Ok((forward, Onward::Whole)) => {
+                Box::pin(carry(&front, &mut client, &mut request, &head, forward)).await
+            }
+            Err(rejection) => Err(rejection),
+        };
+        let ended = match carried {
+            Ok(Carried::Switched(switched)) => {
+                return Box::pin(client.switch(&front, request, *switched)).await;
+            }
+            Ok(Carried::Answered) => {
+                request.answered(client.sent());
+                Ended::Answered
+            }
+            Err(rejection) => Box::pin(refuse(&front, &mut client, request, &head, rejection)).await,
+        };
+        client.end(ended).await
+    }
 }
 
-/// All that comes before a server is asked: holds the body, where the route says so, has the caller verified, decides,
-/// and waits where a limit holds the request back or the upstream has its fill.
+/// How a request goes on to its server.
+enum Onward {
+    /// Whole, by what follows here.
+    Whole,
+    /// As its body comes, by Pingora's proxy.
+    AsItComes,
+}
+
+/// All that comes before a server is asked: finds the route, holds the body, where the route says so, decides, and waits
+/// where a limit holds the request back or the upstream has its fill.
 async fn prepare<C: Client>(
-    client: &mut C,
     request: &mut Request,
-    routed: Routed<'_>,
+    client: &mut C,
     head: &RequestHead,
-    peer: Peer,
-) -> Result<Box<Forward>, Rejection> {
+    live: &Live,
+) -> Result<(Box<Forward>, Onward), Rejection> {
+    let routed = request.route(head, live)?;
+    let onward = match routed.body {
+        BodyPlan::Stream => Onward::AsItComes,
+        BodyPlan::Hold(_) | BodyPlan::None | BodyPlan::Switch => Onward::Whole,
+    };
     match routed.body {
         BodyPlan::Hold(bounds) => hold(client, request, bounds).await?,
         BodyPlan::Stream => {
@@ -93,24 +105,12 @@ async fn prepare<C: Client>(
         }
         BodyPlan::None | BodyPlan::Switch => {}
     }
-    let mut read = request.read(routed, head);
-    let said = match read.asks() {
-        Some(ask) => Some(verify(client, request, ask).await?),
-        None => None,
+    let verdict = match request.judge(routed, head) {
+        Ok(verdict) => verdict,
+        // Boxed: nearly nobody waits, and everybody would have to make room for it.
+        Err(unsettled) => Box::pin(settle(client, request, unsettled, head)).await,
     };
-    // Twice at most: a request that was settled does not wait for the store of limits again.
-    let mut forward = loop {
-        match request.decide(read, said.as_ref(), head, peer) {
-            Ok(verdict) => break verdict?,
-            Err(undecided) => {
-                read = undecided.read;
-                // Boxed: nearly nobody waits, and everybody would have to make room for it.
-                let (settled, waited) = timed(Box::pin(undecided.waiting.settled()).as_mut()).await;
-                request.waited(waited);
-                read.settle(settled);
-            }
-        }
-    };
+    let mut forward = verdict?;
     request.own_time_ends();
     // Nobody waits for a client that has left.
     if let Start::At(turn) = forward.start {
@@ -125,7 +125,7 @@ async fn prepare<C: Client>(
         admitted = forward.attempts.admit() => admitted?,
         () = client.gone() => return Err(Rejection::ClientClosed),
     }
-    Ok(forward)
+    Ok((forward, onward))
 }
 
 /// Waits until the body is there whole.
@@ -146,12 +146,37 @@ async fn hold<C: Client>(client: &mut C, request: &mut Request, bounds: Bounds) 
     Ok(())
 }
 
-/// How far a request was carried.
-enum Carried {
-    /// The answer went back whole.
-    Answered,
-    /// Client and server go on in another protocol.
-    Switched(Box<Switched>),
+/// Has the caller verified and the store of limits asked, where a request can not be decided without, and decides it.
+async fn settle<C: Client>(
+    client: &mut C,
+    request: &mut Request,
+    mut unsettled: Unsettled<'_>,
+    head: &RequestHead,
+) -> Result<Box<Forward>, Rejection> {
+    let mut said = None;
+    // The caller once, then the store once: the decision never asks for the caller, and what was settled does not wait
+    // for the store again.
+    loop {
+        let read = match unsettled {
+            Unsettled::Caller(read) => {
+                if let Some(ask) = read.asks() {
+                    said = Some(verify(client, request, ask).await?);
+                }
+                *read
+            }
+            Unsettled::Store(undecided) => {
+                let (settled, waited) = timed(pin!(undecided.waiting.settled())).await;
+                request.waited(waited);
+                let mut read = undecided.read;
+                read.settle(settled);
+                read
+            }
+        };
+        match request.decide(read, said.as_ref(), head) {
+            Ok(verdict) => return verdict,
+            Err(next) => unsettled = next,
+        }
+    }
 }
 
 /// Asks whose a token is, unless the client goes away first.
@@ -170,6 +195,14 @@ async fn verify<C: Client>(client: &mut C, request: &mut Request, ask: &Ask) -> 
     let (said, waited) = timed(asking).await;
     request.waited(waited);
     said
+}
+
+/// How far a request was carried.
+enum Carried {
+    /// The answer went back whole.
+    Answered,
+    /// Client and server go on in another protocol.
+    Switched(Box<Switched>),
 }
 
 /// Asks the server and relays its answer.

@@ -164,7 +164,8 @@ pub async fn send(
         };
         let connection = match idle {
             Some(connection) => connection,
-            None => match connect(&server, rules.connect_timeout).await {
+            // Boxed: seldom needed, and every request would have to make room for it.
+            None => match Box::pin(connect(&server, rules.connect_timeout)).await {
                 Ok(connection) => {
                     attempts.connected();
                     connection

@@ -70,7 +70,7 @@ pub async fn serve(
         let client = Http1Client::new(wire, &parsed);
         // Boxed: what a request needs is freed with it, and taken by the next one on whichever connection while it is
         // still in the processor's cache.
-        match Box::pin(exchange(front, client, Box::new(parsed), peer, at)).await {
+        match Box::pin(exchange(&**front, client, Box::new(parsed), peer, at)).await {
             Ok(at_head) => wire = at_head,
             Err(closed) => return closed,
         }

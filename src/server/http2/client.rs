@@ -1,6 +1,7 @@
 //! The client of one HTTP/2 stream.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::piece::{Piece, Unsent};
-use super::turns::Turn;
+use super::streams::OpenStream;
 use crate::process::request::{Request, Sent};
 use crate::request::body::BodyFault;
 use crate::request::head::RefusedHead;
@@ -34,7 +35,9 @@ pub struct Http2Client {
     /// Once the head of an answer was sent.
     sending: Option<SendStream<Piece>>,
     unsent: Unsent,
-    turn: Turn,
+    stream: OpenStream,
+    /// What the client may send of the body before it is read, in bytes.
+    unread: u32,
     place: Option<OwnedSemaphorePermit>,
     /// The client waits for `100 Continue`, and did not get it yet.
     awaits_continue: bool,
@@ -54,7 +57,8 @@ impl Http2Client {
     pub fn new(
         body: RecvStream,
         respond: SendResponse<Piece>,
-        turn: Turn,
+        stream: OpenStream,
+        unread: u32,
         write_timeout: Duration,
         expects_continue: bool,
     ) -> Http2Client {
@@ -63,7 +67,8 @@ impl Http2Client {
             respond,
             sending: None,
             unsent: Unsent::default(),
-            turn,
+            stream,
+            unread,
             place: None,
             awaits_continue: expects_continue,
             is_streamed: false,
@@ -93,6 +98,23 @@ impl Http2Client {
         }
         self.is_given_up = false;
         Ok(())
+    }
+
+    /// Takes what is left of the body, which nobody wants.
+    async fn drain(&mut self) {
+        let drained = async { while let Ok(Some(_)) = self.read().await {} };
+        let _ = timeout(DRAIN, drained).await;
+    }
+
+    /// Ends an answer that is not whole, so that the client sees it.
+    async fn cut(&mut self) {
+        // A reset throws away what was handed over, a head that nothing follows too.
+        if let (false, Some(sending)) = (self.is_given_up, &mut self.sending)
+            && sending.send_data(self.unsent.piece(Bytes::new()), false).is_ok()
+        {
+            within(self.write_timeout, pin!(self.unsent.gone())).await;
+        }
+        self.respond.send_reset(Reason::INTERNAL_ERROR);
     }
 
     async fn send(&mut self, ends: bool) -> Result<(), Gone> {
@@ -146,14 +168,14 @@ async fn room(sending: &mut SendStream<Piece>, wanted: usize) -> Result<usize, G
     }
 }
 
-/// Answers a head that is refused. That it was answered does not speak for the connection: never true.
+/// Answers a head that is refused. It is a wasted stream all the same: nothing that a connection is kept for.
 pub async fn refuse_head(
-    front: &Front,
+    front: Arc<Front>,
     mut client: Http2Client,
     refused: RefusedHead,
     peer: Peer,
     at: Instant,
-) -> bool {
+) {
     let RefusedHead {
         fault,
         method,
@@ -166,19 +188,21 @@ pub async fn refuse_head(
     client.begin(reply, true);
     client.last = body;
     let told = client.finish().await;
-    let (rejection, ended) = match told {
-        Ok(()) => (rejection, Ended::Refused),
-        Err(Gone) => (Rejection::ClientClosed, Ended::Cut),
-    };
-    request.refused(rejection, client.sent);
-    client.end(ended).await;
-    // It is answered, but nothing that a connection is kept for.
-    false
+    match told {
+        Ok(()) => {
+            request.refused(rejection, client.sent);
+            client.drain().await;
+        }
+        Err(Gone) => {
+            request.refused(Rejection::ClientClosed, client.sent);
+            client.cut().await;
+        }
+    }
 }
 
 impl Client for Http2Client {
-    /// Whether the client took an answer.
-    type Next = bool;
+    /// How the stream ended is told to its [`OpenStream`].
+    type Next = ();
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
         if !self.is_streamed && std::mem::take(&mut self.awaits_continue) {
@@ -258,47 +282,40 @@ impl Client for Http2Client {
     async fn begin_streaming(&mut self) -> Result<(), Rejection> {
         self.is_streamed = true;
         let within = self.write_timeout;
-        let Http2Client { turn, respond, .. } = self;
+        let Http2Client {
+            stream,
+            unread,
+            respond,
+            ..
+        } = self;
         self.place = tokio::select! {
             biased;
             // By then a client that takes nothing was given up.
-            place = turn.comes(within) => place,
+            place = stream.turns().turn(*unread, within) => place,
             _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return Err(Rejection::ClientClosed),
         };
         self.place.as_ref().map(|_| ()).ok_or(Rejection::Overloaded)
     }
 
     /// No head of HTTP/2 asks for it (RFC 9113 8.2.2).
-    async fn switch(mut self, _: &Front, request: Box<Request>, _: Switched) -> bool {
+    async fn switch(mut self, _: &Front, request: Box<Request>, _: Switched) {
         request.refused(Rejection::InternalError, self.sent);
         self.respond.send_reset(Reason::INTERNAL_ERROR);
-        false
     }
 
-    async fn end(mut self, ended: Ended) -> bool {
+    async fn end(mut self, ended: Ended) {
+        // Boxed: what follows is nearly never waited for.
         match ended {
-            Ended::Answered => true,
+            Ended::Answered => self.stream.answered(),
             Ended::Refused => {
                 if !self.body.is_end_stream() {
-                    let drained = async { while let Ok(Some(_)) = self.read().await {} };
-                    let _ = timeout(DRAIN, drained).await;
+                    Box::pin(self.drain()).await;
                 }
-                true
+                self.stream.answered();
             }
-            Ended::Cut => {
-                // A reset throws away what was handed over, a head that nothing follows too.
-                if let (false, Some(sending)) = (self.is_given_up, &mut self.sending)
-                    && sending.send_data(self.unsent.piece(Bytes::new()), false).is_ok()
-                {
-                    within(self.write_timeout, pin!(self.unsent.gone())).await;
-                }
-                self.respond.send_reset(Reason::INTERNAL_ERROR);
-                false
-            }
+            Ended::Cut => Box::pin(self.cut()).await,
         }
     }
 
-    fn lost() -> bool {
-        false
-    }
+    fn lost() {}
 }

@@ -2,12 +2,13 @@
 
 pub mod client;
 mod piece;
+mod streams;
 mod together;
 mod turns;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use h2::server::{Builder, SendResponse};
 use http::request::Parts;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::drain::drains;
@@ -28,6 +28,7 @@ use crate::telemetry::metrics::Closed;
 use crate::upstream::caller::Peer;
 use client::Http2Client;
 use piece::Piece;
+use streams::{OpenStream, Streams};
 use together::Together;
 use turns::Turns;
 
@@ -56,63 +57,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Once nothing is under way, a client that is told to leave has so long to say that it knows.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What happens on a connection.
-struct Streams {
-    open: AtomicUsize,
-    /// Turns of streams of pass routes.
-    turns: Turns,
-    /// Ended without an answer, less those that had one.
-    wasted: AtomicUsize,
-    /// The last one has ended.
-    idle: Notify,
-}
-
-/// Counts a stream while it is open.
-struct OpenStream(Arc<Streams>);
-
-impl OpenStream {
-    fn new(streams: &Arc<Streams>) -> OpenStream {
-        streams.open.fetch_add(1, Ordering::Relaxed);
-        OpenStream(streams.clone())
-    }
-
-    /// Tells how it ended, which the connection is judged by.
-    fn ends(self, was_answered: bool) {
-        let wasted = &self.0.wasted;
-        if was_answered {
-            let _ = wasted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wasted| {
-                wasted.checked_sub(1)
-            });
-        } else {
-            wasted.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle.notify_one();
-        }
-    }
-}
-
-impl Streams {
-    /// Resolves when the connection has been without a stream for so long.
-    async fn idle_for(&self, idle: Duration) {
-        loop {
-            while self.open.load(Ordering::Relaxed) > 0 {
-                self.idle.notified().await;
-            }
-            // A stream that begins interrupts the wait from outside: the connection is then polled anew.
-            tokio::time::sleep(idle).await;
-            if self.open.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-        }
-    }
-}
-
 fn options() -> Builder {
     let mut options = Builder::new();
     // HPACK counts 32 bytes more for each line (RFC 9113 6.5.2).
@@ -138,12 +82,7 @@ pub async fn serve(
         Ok(Err(error)) => return ended(&error),
         Err(_) => return Closed::HeaderTimeout,
     };
-    let streams = Arc::new(Streams {
-        open: AtomicUsize::new(0),
-        turns: Turns::new(MAX_STREAMED, MAX_UNREAD),
-        wasted: AtomicUsize::new(0),
-        idle: Notify::new(),
-    });
+    let streams = Streams::new(Turns::new(MAX_STREAMED, MAX_UNREAD));
     let mut stopping = stopping.clone();
     let has_begun = AtomicBool::new(false);
     let mut drain = pin!(drains(&mut stopping, || !has_begun.load(Ordering::Relaxed)));
@@ -178,7 +117,7 @@ pub async fn serve(
         unflushed = None;
         match accepted {
             // Those that were reset count for the library no more, but have their tasks until these have heard of it.
-            Some(Ok(_)) if streams.open.load(Ordering::Relaxed) > MAX_TASKS => {
+            Some(Ok(_)) if streams.open() > MAX_TASKS => {
                 connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
                 leaves = Some(Closed::Refused);
             }
@@ -186,7 +125,7 @@ pub async fn serve(
             Some(Err(error)) => return leaves.unwrap_or(ended(&error)),
             None => return leaves.unwrap_or(Closed::Client),
         }
-        if leaves.is_none() && streams.wasted.load(Ordering::Relaxed) > MAX_WASTED {
+        if leaves.is_none() && streams.wasted() > MAX_WASTED {
             connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
             leaves = Some(Closed::Refused);
         }
@@ -201,8 +140,8 @@ fn ended(error: &h2::Error) -> Closed {
     }
 }
 
-/// Serves one stream, beside the others. Its head is judged before it has a task, which is the smaller for it:
-/// hundreds of them may be open.
+/// Serves one stream, beside the others. Its head is judged, and the request begun, before it has a task, which is the
+/// smaller for it: hundreds of them may be open.
 fn begin(
     front: &Arc<Front>,
     streams: &Arc<Streams>,
@@ -211,28 +150,22 @@ fn begin(
     peer: Peer,
 ) {
     let at = Instant::now();
-    let stream = OpenStream::new(streams);
+    let stream = OpenStream::begin(streams);
     let front = front.clone();
     let (head, body) = request.into_parts();
     let head = head_of(head, body.is_end_stream());
     let expects_continue = head.as_ref().is_ok_and(|head| head.hop.expects_continue);
     let unread = match head.as_ref().map(|head| head.framing) {
-        Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
-        Ok(Framing::Chunked | Framing::Frames) | Err(_) => usize::MAX,
+        Ok(Framing::Length(length)) => u32::try_from(length).unwrap_or(u32::MAX),
+        Ok(Framing::Chunked | Framing::Frames) | Err(_) => u32::MAX,
     };
-    let turn = streams.turns.of(unread.min(STREAM_WINDOW as usize));
+    let unread = unread.min(STREAM_WINDOW);
     let write_timeout = front.rules.write_timeout;
-    let client = Http2Client::new(body, respond, turn, write_timeout, expects_continue);
+    let client = Http2Client::new(body, respond, stream, unread, write_timeout, expects_continue);
     match head {
         // Boxed: the runtime moves a task's future, and what it leaves, several times.
-        Ok(head) => tokio::spawn(Box::pin(async move {
-            let was_answered = exchange(&front, client, head, peer, at).await;
-            stream.ends(was_answered);
-        })),
-        Err(refused) => tokio::spawn(async move {
-            let was_answered = client::refuse_head(&front, client, *refused, peer, at).await;
-            stream.ends(was_answered);
-        }),
+        Ok(head) => tokio::spawn(Box::pin(exchange(front, client, head, peer, at))),
+        Err(refused) => tokio::spawn(client::refuse_head(front, client, *refused, peer, at)),
     };
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 /// The turns of one connection.
 pub(super) struct Turns {
     places: Arc<Semaphore>,
-    unread: Arc<Semaphore>,
+    unread: Semaphore,
 }
 
 impl Turns {
@@ -17,35 +17,18 @@ impl Turns {
     pub(super) fn new(places: usize, unread: usize) -> Turns {
         Turns {
             places: Arc::new(Semaphore::new(places)),
-            unread: Arc::new(Semaphore::new(unread)),
+            unread: Semaphore::new(unread),
         }
     }
 
-    /// That of a stream whose client may send so many bytes before they are read.
-    pub(super) fn of(&self, unread: usize) -> Turn {
-        Turn {
-            places: self.places.clone(),
-            unread: self.unread.clone(),
-            bytes: u32::try_from(unread).unwrap_or(u32::MAX),
-        }
-    }
-}
-
-/// One stream's turn. It may never be asked for.
-pub struct Turn {
-    places: Arc<Semaphore>,
-    unread: Arc<Semaphore>,
-    bytes: u32,
-}
-
-impl Turn {
-    /// Waits for it. None where it did not come in time, or where what the client may send meanwhile is more than is
-    /// left for those that wait: they would stop those whose turn it is.
-    pub(super) async fn comes(&self, within: Duration) -> Option<OwnedSemaphorePermit> {
+    /// Waits for the turn of a stream whose client may send so many bytes before they are read. None where it did not
+    /// come in time, or where these bytes are more than is left for those that wait: they would stop those whose turn
+    /// it is.
+    pub(super) async fn turn(&self, unread: u32, within: Duration) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Some(place);
         }
-        let _unread = self.unread.try_acquire_many(self.bytes).ok()?;
+        let _unread = self.unread.try_acquire_many(unread).ok()?;
         timeout(within, self.places.clone().acquire_owned())
             .await
             .ok()?
