@@ -201,7 +201,7 @@ pub async fn refuse_head(
 }
 
 impl Client for Http2Client {
-    /// How the stream ended is told to its [`OpenStream`].
+    /// How the stream ended is told to its `OpenStream`.
     type Next = ();
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyFault> {
