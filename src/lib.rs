@@ -208,6 +208,8 @@
 //!   the connection remembers it, so that the end which the reader finds then is none.
 //! - **What no server takes leaves room for calls.** Streams of pass routes that are under way or wait for their turn have
 //!   a share of an HTTP/2 connection's window that is theirs: a connection may pin 7 MiB in all, each stream 256 KiB.
+//! - **A request under way is small:** 1 KiB of its own beside its head and record. What each of hundreds of streams needs
+//!   is what it misses in the processor's cache, so what nearly nobody waits for is boxed ([`server::exchange`]).
 //! - **Every wait has an end:** handshake, head, body, connect, first byte, silence, a client that does not read (below
 //!   everything that buffers, [`server::pace`]), a log that nobody reads, name look-ups at a stop.
 //! - **Everything written for the upstream is ours:** framing, Content-Type, Connection, Cookie in one line, forwarded and
