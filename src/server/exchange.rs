@@ -41,6 +41,7 @@ pub fn exchange<C: Client>(
     let mut request = Request::begin(&front.process, &head.method, &head.headers, peer, at);
     let live = request.live.clone();
     async move {
+        // The request is named first, and so dropped first where all is: it is recorded before its client is let go of.
         let prepared = prepare(&mut request, &mut client, &head, &live).await;
         // Of one that was refused; of one that goes on it has ended before its waits for a turn and a place.
         request.own_time_ends();
